@@ -1,0 +1,28 @@
+//! Links the program against the libtorch that torch-sys found, so that it
+//! starts in an empty environment, and compiles the shim of `src/ffi/shim.cpp`.
+
+use std::env;
+use std::path::PathBuf;
+
+fn main() {
+    // torch-sys hands on where it found libtorch's shared libraries. They are
+    // baked into the program as its search path: no LD_LIBRARY_PATH is needed.
+    let lib = env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch is");
+    println!("cargo:rustc-link-arg=-Wl,-rpath={lib}");
+    // Nothing in Rust refers to libtorch_cuda: without these two the linker
+    // drops it, and the program finds no GPU without saying why.
+    println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
+    println!("cargo:rustc-link-arg=-ltorch");
+
+    let root = PathBuf::from(&lib).join("..");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .include(root.join("include"))
+        .include(root.join("include/torch/csrc/api/include"))
+        .file("src/ffi/shim.cpp")
+        .compile("unet3d_shim");
+    println!("cargo:rerun-if-changed=src/ffi/shim.cpp");
+    println!("cargo:rerun-if-changed=build.rs");
+}

@@ -1,0 +1,1 @@
+//! Resampling and filtering kernels, one boundary rule a definition.

@@ -1,0 +1,41 @@
+//! Transforms of patches: one transform or one family a file.
+//!
+//! A [`Transform`] maps one volume to another. Where it draws at random it takes
+//! a stream from its [`Scope`]; the streams are keyed so that raw, label and
+//! weight of a sample see the same draws (see [`stream`]).
+
+pub mod kernel;
+mod registry;
+pub mod stream;
+
+pub use registry::{Class, Entry, Signature, entry, names};
+
+use anyhow::Result;
+
+use crate::volume::{Statistics, Volume};
+use stream::Stream;
+
+/// A step of a list of transforms.
+pub trait Transform: Send + Sync {
+    /// Transforms one volume (D, H, W) or (C, D, H, W). The volume is given by
+    /// value, so that what can be done in place is.
+    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume>;
+}
+
+/// What a transform knows of the sample it works on.
+pub struct Scope<'a> {
+    /// Of the file the patch comes from.
+    pub statistics: &'a Statistics,
+    /// Identifies the stream of this step; [`Scope::stream`] opens it.
+    pub key: stream::Key<'a>,
+    /// What the steps of the same kind and rank in the raw, label and weight
+    /// lists of one sample have in common, such as a deformation: computed by
+    /// the first that asks, kept for the others.
+    pub shared: &'a stream::Shared,
+}
+
+impl Scope<'_> {
+    pub fn stream(&self) -> Stream {
+        self.key.open()
+    }
+}

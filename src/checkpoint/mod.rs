@@ -1,0 +1,1 @@
+//! The `.pytorch` format, read and written.

@@ -1,0 +1,302 @@
+//! A map of the file opened with the table of keys that may stand in it.
+
+use super::{ConfigError, Fallback, Kind, Node, Parameter, Value};
+
+/// A checked section: every key that is present has the type and range its
+/// [`Parameter`] asks for, so that the getters cannot fail.
+///
+/// Getters panic when asked for a name or type that the table does not have;
+/// that is a mistake in the program, not in the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Section<'a> {
+    pub node: &'a Node,
+    table: &'static [Parameter],
+}
+
+impl Node {
+    /// Opens this map with its table of keys: wrong types, impossible values and
+    /// missing required keys are errors, unknown keys become warnings.
+    pub fn section(&self, table: &'static [Parameter]) -> Result<Section<'_>, ConfigError> {
+        let Value::Map(entries) = &self.value else {
+            return Err(self.error(format!("a section is wanted, not {}", self.value.describe())));
+        };
+        for (key, node) in entries {
+            match table.iter().find(|parameter| parameter.name == key) {
+                Some(parameter) => check(node, parameter)?,
+                None => {
+                    let names = table.iter().map(|parameter| parameter.name);
+                    match nearest(key, names) {
+                        Some(name) => {
+                            node.warn(format!("unknown key, ignored; is `{name}` meant?"))
+                        }
+                        None => node.warn("unknown key, ignored"),
+                    }
+                }
+            }
+        }
+        for parameter in table {
+            if parameter.fallback == Fallback::Required && self.get(parameter.name).is_none() {
+                return Err(self.error(format!(
+                    "the key `{}` is missing: {}",
+                    parameter.name, parameter.meaning
+                )));
+            }
+        }
+        Ok(Section { node: self, table })
+    }
+}
+
+/// The word of `words` that `word` was probably meant to be.
+pub fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    words
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+fn check(node: &Node, parameter: &Parameter) -> Result<(), ConfigError> {
+    if node.value == Value::Null {
+        return Ok(());
+    }
+    let wrong = |wanted: String| {
+        Err(node.error(format!("{wanted} is wanted, not {}", node.value.describe())))
+    };
+    let each = |ok: &dyn Fn(&Node) -> bool, len: usize| match &node.value {
+        Value::List(items) => (len == 0 || items.len() == len) && items.iter().all(ok),
+        _ => false,
+    };
+    match parameter.kind {
+        Kind::Flag => match node.value {
+            Value::Flag(_) => Ok(()),
+            _ => wrong("true or false".into()),
+        },
+        Kind::Integer { min, max } => match integer(node) {
+            Some(i) if (min..=max).contains(&i) => Ok(()),
+            _ => wrong(format!("an integer{}", range(min as f64, max as f64))),
+        },
+        Kind::Number { min, max } => match number(node) {
+            Some(x) if x >= min && x <= max => Ok(()),
+            _ => wrong(format!("a number{}", range(min, max))),
+        },
+        Kind::Text => match node.value {
+            Value::Text(_) => Ok(()),
+            _ => wrong("text".into()),
+        },
+        Kind::Choice(words) => match &node.value {
+            Value::Text(text) if words.contains(&text.as_str()) => Ok(()),
+            _ => wrong(format!("one of {}", words.join(", "))),
+        },
+        Kind::Integers { min, max, len } => {
+            let ok = |item: &Node| integer(item).is_some_and(|i| (min..=max).contains(&i));
+            if each(&ok, len) {
+                Ok(())
+            } else {
+                let count = if len == 0 { String::new() } else { format!("{len} ") };
+                wrong(format!("a list of {count}integers{}", range(min as f64, max as f64)))
+            }
+        }
+        Kind::Numbers { min, max, len } => {
+            let ok = |item: &Node| number(item).is_some_and(|x| x >= min && x <= max);
+            if each(&ok, len) {
+                Ok(())
+            } else {
+                let count = if len == 0 { String::new() } else { format!("{len} ") };
+                wrong(format!("a list of {count}numbers{}", range(min, max)))
+            }
+        }
+        Kind::PerAxis { min } => {
+            let ok = |item: &Node| integer(item).is_some_and(|i| i >= min);
+            if ok(node) || each(&ok, 3) {
+                Ok(())
+            } else {
+                wrong(format!("an integer of at least {min}, or three for z, y and x,"))
+            }
+        }
+        Kind::Texts => match &node.value {
+            Value::Text(_) => Ok(()),
+            Value::List(items)
+                if !items.is_empty() && items.iter().all(|item| item.text().is_ok()) =>
+            {
+                Ok(())
+            }
+            _ => wrong("text or a list of texts".into()),
+        },
+        Kind::Any => Ok(()),
+    }
+}
+
+fn range(min: f64, max: f64) -> String {
+    let low = (min > i64::MIN as f64).then_some(min);
+    let high = (max < i64::MAX as f64).then_some(max);
+    match (low, high) {
+        (Some(low), Some(high)) => format!(" from {low} to {high}"),
+        (Some(low), None) => format!(" of at least {low}"),
+        (None, Some(high)) => format!(" of at most {high}"),
+        (None, None) => String::new(),
+    }
+}
+
+fn integer(node: &Node) -> Option<i64> {
+    match node.value {
+        Value::Integer(i) => Some(i),
+        // `iters: 1e5` is how some files write a hundred thousand.
+        Value::Number(x) if x.fract() == 0.0 && x.abs() < 9e15 => Some(x as i64),
+        _ => None,
+    }
+}
+
+fn number(node: &Node) -> Option<f64> {
+    match node.value {
+        Value::Integer(i) => Some(i as f64),
+        Value::Number(x) if x.is_finite() => Some(x),
+        _ => None,
+    }
+}
+
+impl<'a> Section<'a> {
+    fn parameter(&self, name: &str) -> &'static Parameter {
+        self.table
+            .iter()
+            .find(|parameter| parameter.name == name)
+            .unwrap_or_else(|| panic!("`{name}` is not in the table of `{}`", self.node.path))
+    }
+
+    /// The child node, `None` if absent or null.
+    pub fn child(&self, name: &str) -> Option<&'a Node> {
+        self.parameter(name);
+        self.node.get(name)
+    }
+
+    /// True when the key stands in the file with the value null.
+    pub fn is_null(&self, name: &str) -> bool {
+        self.parameter(name);
+        self.node.get_even_null(name).is_some_and(|node| node.value == Value::Null)
+    }
+
+    /// An error at the key's place, or at the section's if the key is absent.
+    pub fn error(&self, name: &str, message: impl Into<String>) -> ConfigError {
+        match self.node.get_even_null(name) {
+            Some(node) => node.error(message),
+            None => {
+                let mut error = self.node.error(message);
+                error.key = if error.key.is_empty() {
+                    name.to_string()
+                } else {
+                    format!("{}.{name}", error.key)
+                };
+                error
+            }
+        }
+    }
+
+    pub fn flag(&self, name: &str) -> bool {
+        match (self.child(name).map(|node| &node.value), self.parameter(name).fallback) {
+            (Some(Value::Flag(b)), _) => *b,
+            (_, Fallback::Flag(b)) => b,
+            _ => panic!("`{name}` is not a flag with a default"),
+        }
+    }
+
+    pub fn maybe_integer(&self, name: &str) -> Option<i64> {
+        match (self.child(name).and_then(integer), self.parameter(name).fallback) {
+            (Some(i), _) => Some(i),
+            (None, Fallback::Integer(i)) => Some(i),
+            _ => None,
+        }
+    }
+
+    pub fn integer(&self, name: &str) -> i64 {
+        self.maybe_integer(name).unwrap_or_else(|| panic!("`{name}` has no default"))
+    }
+
+    /// An integer whose table entry keeps it from being negative.
+    pub fn size(&self, name: &str) -> usize {
+        usize::try_from(self.integer(name)).unwrap_or_else(|_| panic!("`{name}` may be negative"))
+    }
+
+    pub fn maybe_size(&self, name: &str) -> Option<usize> {
+        self.maybe_integer(name)
+            .map(|i| usize::try_from(i).unwrap_or_else(|_| panic!("`{name}` may be negative")))
+    }
+
+    pub fn maybe_number(&self, name: &str) -> Option<f64> {
+        match (self.child(name).and_then(number), self.parameter(name).fallback) {
+            (Some(x), _) => Some(x),
+            (None, Fallback::Number(x)) => Some(x),
+            _ => None,
+        }
+    }
+
+    pub fn number(&self, name: &str) -> f64 {
+        self.maybe_number(name).unwrap_or_else(|| panic!("`{name}` has no default"))
+    }
+
+    pub fn maybe_text(&self, name: &str) -> Option<&'a str> {
+        match (self.child(name).map(|node| &node.value), self.parameter(name).fallback) {
+            (Some(Value::Text(s)), _) => Some(s),
+            (None, Fallback::Text(s)) => Some(s),
+            _ => None,
+        }
+    }
+
+    pub fn text(&self, name: &str) -> &'a str {
+        self.maybe_text(name).unwrap_or_else(|| panic!("`{name}` has no default"))
+    }
+
+    pub fn maybe_integers(&self, name: &str) -> Option<Vec<i64>> {
+        match (self.child(name).map(|node| &node.value), self.parameter(name).fallback) {
+            (Some(Value::List(items)), _) => Some(items.iter().filter_map(integer).collect()),
+            (None, Fallback::Integers(values)) => Some(values.to_vec()),
+            _ => None,
+        }
+    }
+
+    pub fn integers(&self, name: &str) -> Vec<i64> {
+        self.maybe_integers(name).unwrap_or_else(|| panic!("`{name}` has no default"))
+    }
+
+    pub fn maybe_numbers(&self, name: &str) -> Option<Vec<f64>> {
+        match (self.child(name).map(|node| &node.value), self.parameter(name).fallback) {
+            (Some(Value::List(items)), _) => Some(items.iter().filter_map(number).collect()),
+            (None, Fallback::Numbers(values)) => Some(values.to_vec()),
+            _ => None,
+        }
+    }
+
+    pub fn numbers(&self, name: &str) -> Vec<f64> {
+        self.maybe_numbers(name).unwrap_or_else(|| panic!("`{name}` has no default"))
+    }
+
+    /// One integer for each of z, y, x; a single one stands for all three.
+    pub fn maybe_per_axis(&self, name: &str) -> Option<[i64; 3]> {
+        let given = match self.child(name) {
+            Some(node) => match &node.value {
+                Value::List(items) => items.iter().filter_map(integer).collect(),
+                _ => vec![integer(node)?; 3],
+            },
+            None => match self.parameter(name).fallback {
+                Fallback::Integers(values) => values.to_vec(),
+                Fallback::Integer(value) => vec![value; 3],
+                _ => return None,
+            },
+        };
+        given.try_into().ok()
+    }
+
+    pub fn per_axis(&self, name: &str) -> [i64; 3] {
+        self.maybe_per_axis(name).unwrap_or_else(|| panic!("`{name}` has no default"))
+    }
+
+    /// A word or a list of words, as a list; empty if absent without a default.
+    pub fn texts(&self, name: &str) -> Vec<&'a str> {
+        match self.child(name).map(|node| &node.value) {
+            Some(Value::List(items)) => items.iter().filter_map(|item| item.text().ok()).collect(),
+            Some(Value::Text(text)) => vec![text],
+            _ => match self.parameter(name).fallback {
+                Fallback::Text(text) => vec![text],
+                _ => Vec::new(),
+            },
+        }
+    }
+}

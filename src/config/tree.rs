@@ -1,0 +1,390 @@
+//! Parsing YAML into nodes with places, and overriding values by dotted path.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use super::{ConfigError, Place};
+
+/// The value of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Null,
+    Flag(bool),
+    Integer(i64),
+    Number(f64),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<(String, Node)>),
+}
+
+impl Value {
+    /// What to call this value in an error message.
+    pub fn describe(&self) -> String {
+        match self {
+            Value::Null => "nothing".into(),
+            Value::Flag(b) => format!("the boolean {b}"),
+            Value::Integer(i) => format!("the integer {i}"),
+            Value::Number(x) => format!("the number {x}"),
+            Value::Text(s) => format!("the text '{s}'"),
+            Value::List(items) => format!("a list of {}", items.len()),
+            Value::Map(_) => "a section".into(),
+        }
+    }
+}
+
+/// A value, its dotted path and its place in the file.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub path: String,
+    pub place: Place,
+    pub value: Value,
+    pub(super) notes: Arc<Notes>,
+}
+
+impl PartialEq for Node {
+    /// Two nodes are equal when they hold the same values, wherever they stand.
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+/// Warnings that were found while the tree was being read.
+#[derive(Debug, Default)]
+pub(super) struct Notes(Mutex<Vec<String>>);
+
+impl Notes {
+    pub(super) fn push(&self, note: String) {
+        let mut notes = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+}
+
+impl Node {
+    pub fn error(&self, message: impl Into<String>) -> ConfigError {
+        ConfigError { place: self.place.clone(), key: self.path.clone(), message: message.into() }
+    }
+
+    /// Notes a warning about this node; the command prints it with the others.
+    pub fn warn(&self, message: impl fmt::Display) {
+        self.notes.push(format!("{}: `{}`: {message}", self.place, self.path));
+    }
+
+    /// The child under `key`, `None` if it is absent, null, or this is no map.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.get_even_null(key).filter(|node| node.value != Value::Null)
+    }
+
+    /// The child under `key`, also when its value is null.
+    pub fn get_even_null(&self, key: &str) -> Option<&Node> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|(k, _)| k == key).map(|(_, node)| node),
+            _ => None,
+        }
+    }
+
+    /// The node at a dotted path such as `loaders.train.slice_builder`.
+    pub fn at(&self, dotted: &str) -> Option<&Node> {
+        dotted.split('.').try_fold(self, |node, key| node.get(key))
+    }
+
+    pub fn items(&self) -> Result<&[Node], ConfigError> {
+        match &self.value {
+            Value::List(items) => Ok(items),
+            other => Err(self.error(format!("a list is wanted, not {}", other.describe()))),
+        }
+    }
+
+    pub fn text(&self) -> Result<&str, ConfigError> {
+        match &self.value {
+            Value::Text(text) => Ok(text),
+            other => Err(self.error(format!("text is wanted, not {}", other.describe()))),
+        }
+    }
+
+    /// Writes the values below this node as YAML-compatible JSON, so that a
+    /// checkpoint or an output can say what it was made with.
+    pub fn to_json(&self) -> String {
+        fn quote(text: &str) -> String {
+            let mut out = String::from("\"");
+            for c in text.chars() {
+                match c {
+                    '"' => out.push_str("\\\""),
+                    '\\' => out.push_str("\\\\"),
+                    '\n' => out.push_str("\\n"),
+                    c if (c as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", c as u32)),
+                    c => out.push(c),
+                }
+            }
+            out.push('"');
+            out
+        }
+        match &self.value {
+            Value::Null => "null".into(),
+            Value::Flag(b) => b.to_string(),
+            Value::Integer(i) => i.to_string(),
+            Value::Number(x) if x.is_finite() => format!("{x:?}"),
+            Value::Number(x) => quote(&x.to_string()),
+            Value::Text(s) => quote(s),
+            Value::List(items) => {
+                let items: Vec<_> = items.iter().map(Node::to_json).collect();
+                format!("[{}]", items.join(", "))
+            }
+            Value::Map(entries) => {
+                let entries: Vec<_> = entries
+                    .iter()
+                    .map(|(key, node)| format!("{}: {}", quote(key), node.to_json()))
+                    .collect();
+                format!("{{{}}}", entries.join(", "))
+            }
+        }
+    }
+
+    fn set_paths(&mut self, path: String, notes: &Arc<Notes>) {
+        match &mut self.value {
+            Value::List(items) => {
+                for (i, item) in items.iter_mut().enumerate() {
+                    item.set_paths(format!("{path}[{i}]"), notes);
+                }
+            }
+            Value::Map(entries) => {
+                for (key, node) in entries.iter_mut() {
+                    let child = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    node.set_paths(child, notes);
+                }
+            }
+            _ => {}
+        }
+        self.path = path;
+        self.notes = notes.clone();
+    }
+}
+
+/// A whole configuration file.
+#[derive(Debug)]
+pub struct Tree {
+    pub root: Node,
+    notes: Arc<Notes>,
+}
+
+impl Tree {
+    /// Reads `file` and applies the `--set key=value` overrides in order.
+    pub fn read(file: &Path, overrides: &[String]) -> Result<Tree, ConfigError> {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+            ConfigError {
+                place: Place { source: name.as_str().into(), position: None },
+                key: String::new(),
+                message: match error.kind() {
+                    std::io::ErrorKind::NotFound => {
+                        format!("no such configuration file (looked for {})", absolute.display())
+                    }
+                    _ => format!("cannot be read: {error}"),
+                },
+            }
+        })?;
+        Tree::parse(&text, &name, overrides)
+    }
+
+    /// Parses YAML text; `name` is what errors call it.
+    pub fn parse(text: &str, name: &str, overrides: &[String]) -> Result<Tree, ConfigError> {
+        let mut root = parse_node(text, name)?;
+        if !matches!(root.value, Value::Map(_)) {
+            return Err(root.error("a configuration is a section of `key: value` lines"));
+        }
+        for option in overrides {
+            apply_override(&mut root, option)?;
+        }
+        let notes = Arc::new(Notes::default());
+        root.set_paths(String::new(), &notes);
+        Ok(Tree { root, notes })
+    }
+
+    /// The warnings noted so far, each once, in the order they were found.
+    pub fn warnings(&self) -> Vec<String> {
+        self.notes.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}
+
+fn parse_node(text: &str, name: &str) -> Result<Node, ConfigError> {
+    let source: Arc<str> = name.into();
+    let parsed: Spanned<Parsed> = serde_saphyr::from_str(text).map_err(|error| {
+        let position = error.location().map(|at| (at.line() as u32, at.column() as u32));
+        ConfigError {
+            place: Place { source: source.clone(), position },
+            key: String::new(),
+            message: format!("not valid YAML: {error}"),
+        }
+    })?;
+    Ok(attach(parsed, &source))
+}
+
+/// Sets one value from `dotted.key=YAML`, making sections that are not there.
+fn apply_override(root: &mut Node, option: &str) -> Result<(), ConfigError> {
+    let source = format!("--set {option}");
+    let place = Place { source: source.as_str().into(), position: None };
+    let fail = |message: String| ConfigError { place: place.clone(), key: String::new(), message };
+    let (dotted, text) = option
+        .split_once('=')
+        .ok_or_else(|| fail("write it as dotted.key=value, such as trainer.iters=100".into()))?;
+    let mut value = parse_node(if text.is_empty() { "null" } else { text }, &source)?;
+    fn replant(node: &mut Node, place: &Place) {
+        node.place = place.clone();
+        match &mut node.value {
+            Value::List(items) => items.iter_mut().for_each(|item| replant(item, place)),
+            Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| replant(node, place)),
+            _ => {}
+        }
+    }
+    replant(&mut value, &place);
+
+    let mut node = root;
+    for key in dotted.split('.') {
+        if key.is_empty() {
+            return Err(fail(format!("`{dotted}` has an empty part")));
+        }
+        if node.value == Value::Null {
+            node.value = Value::Map(Vec::new());
+        }
+        let described = node.value.describe();
+        node = match &mut node.value {
+            Value::Map(entries) => {
+                let index = entries.iter().position(|(k, _)| k == key).unwrap_or_else(|| {
+                    let blank = Node {
+                        path: String::new(),
+                        place: place.clone(),
+                        value: Value::Null,
+                        notes: Arc::default(),
+                    };
+                    entries.push((key.to_string(), blank));
+                    entries.len() - 1
+                });
+                &mut entries[index].1
+            }
+            Value::List(items) => {
+                let count = items.len();
+                key.parse::<usize>().ok().and_then(|index| items.get_mut(index)).ok_or_else(
+                    || fail(format!("`{key}` is no index of a list of {count} (they start at 0)")),
+                )?
+            }
+            _ => return Err(fail(format!("`{key}` is looked up in {described}"))),
+        };
+    }
+    *node = value;
+    Ok(())
+}
+
+/// What serde makes of the YAML before it is turned into nodes.
+enum Parsed {
+    Null,
+    Flag(bool),
+    Integer(i64),
+    Number(f64),
+    Text(String),
+    List(Vec<Spanned<Parsed>>),
+    Map(Vec<(String, Spanned<Parsed>)>),
+}
+
+fn attach(parsed: Spanned<Parsed>, source: &Arc<str>) -> Node {
+    let at = parsed.referenced;
+    let value = match parsed.value {
+        Parsed::Null => Value::Null,
+        Parsed::Flag(b) => Value::Flag(b),
+        Parsed::Integer(i) => Value::Integer(i),
+        Parsed::Number(x) => Value::Number(x),
+        Parsed::Text(s) => Value::Text(s),
+        Parsed::List(items) => {
+            Value::List(items.into_iter().map(|item| attach(item, source)).collect())
+        }
+        Parsed::Map(entries) => {
+            Value::Map(entries.into_iter().map(|(key, node)| (key, attach(node, source))).collect())
+        }
+    };
+    Node {
+        path: String::new(),
+        place: Place {
+            source: source.clone(),
+            position: Some((at.line() as u32, at.column() as u32)),
+        },
+        value,
+        notes: Arc::default(),
+    }
+}
+
+impl<'de> Deserialize<'de> for Parsed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ParsedVisitor)
+    }
+}
+
+struct ParsedVisitor;
+
+impl<'de> Visitor<'de> for ParsedVisitor {
+    type Value = Parsed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Parsed, E> {
+        Ok(Parsed::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Parsed, E> {
+        Ok(Parsed::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parsed, D::Error> {
+        Parsed::deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, b: bool) -> Result<Parsed, E> {
+        Ok(Parsed::Flag(b))
+    }
+
+    fn visit_i64<E>(self, i: i64) -> Result<Parsed, E> {
+        Ok(Parsed::Integer(i))
+    }
+
+    fn visit_u64<E: de::Error>(self, i: u64) -> Result<Parsed, E> {
+        i64::try_from(i).map(Parsed::Integer).map_err(|_| E::custom(format!("{i} is too large")))
+    }
+
+    fn visit_f64<E>(self, x: f64) -> Result<Parsed, E> {
+        Ok(Parsed::Number(x))
+    }
+
+    fn visit_str<E>(self, s: &str) -> Result<Parsed, E> {
+        Ok(Parsed::Text(s.to_string()))
+    }
+
+    fn visit_string<E>(self, s: String) -> Result<Parsed, E> {
+        Ok(Parsed::Text(s))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parsed, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Parsed::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parsed, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = map.next_key::<Spanned<String>>()? {
+            let mut value: Spanned<Parsed> = map.next_value()?;
+            // A key is where a reader looks for its section; a nested block
+            // would otherwise be placed at its own first line.
+            value.referenced = key.referenced;
+            entries.push((key.value, value));
+        }
+        Ok(Parsed::Map(entries))
+    }
+}

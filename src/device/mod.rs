@@ -1,0 +1,1 @@
+//! Which device, samples to tensors, precision, kinds of failure.

@@ -1,0 +1,21 @@
+//! Trains 3D U-Nets and runs them on microscopy volumes.
+//!
+//! The order of the pipeline is the order in which rooms may know each other:
+//! `config → volume → patch → augment → model → loss · metric → train`, and
+//! `stitch → predict` beside training.
+
+pub mod augment;
+pub mod checkpoint;
+pub mod commands;
+pub mod config;
+pub mod device;
+pub mod ffi;
+pub mod loss;
+pub mod metric;
+pub mod model;
+pub mod optim;
+pub mod patch;
+pub mod predict;
+pub mod stitch;
+pub mod train;
+pub mod volume;

@@ -1,0 +1,1 @@
+//! Optimizers with readable state, schedulers.

@@ -1,0 +1,1 @@
+//! Slice builders, data sets and the loader that prefetches samples.

@@ -1,0 +1,1 @@
+//! Patch outputs into a volume: halo, averaging.
