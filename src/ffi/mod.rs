@@ -1,1 +1,4 @@
-//! The only `unsafe`: raw HDF5 chunks, tensor memory, the C++ shim.
+//! The only `unsafe`: raw HDF5 chunks, tensor memory without a copy, and the
+//! C++ shim for what tch does not bind.
+
+pub mod tensor;

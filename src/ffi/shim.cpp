@@ -1,2 +1,127 @@
-// What tch does not bind, as plain C functions. Errors come back as text.
-#include <torch/torch.h>
+// What tch does not bind, as plain C functions over tch's tensor handles
+// (`at::Tensor *`). Each returns null, or an error text the caller frees with
+// `unet3d_free`. No CUDA header is needed: ATen/DeviceAccelerator.h reaches the
+// allocator of whatever accelerator libtorch was built for.
+#include <ATen/ATen.h>
+#include <ATen/DeviceAccelerator.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cstring>
+#include <exception>
+#include <vector>
+
+namespace {
+
+char *copy_text(const char *text) {
+  char *copy = static_cast<char *>(std::malloc(std::strlen(text) + 1));
+  if (copy != nullptr) std::strcpy(copy, text);
+  return copy;
+}
+
+template <typename Body> char *guarded(Body body) {
+  try {
+    body();
+    return nullptr;
+  } catch (const c10::Error &error) {
+    return copy_text(error.what_without_backtrace());
+  } catch (const std::exception &error) {
+    return copy_text(error.what());
+  } catch (...) {
+    return copy_text("unknown C++ exception");
+  }
+}
+
+std::vector<at::Tensor> list(at::Tensor *const *tensors, size_t count) {
+  std::vector<at::Tensor> result;
+  result.reserve(count);
+  for (size_t i = 0; i < count; i++) result.push_back(*tensors[i]);
+  return result;
+}
+
+} // namespace
+
+extern "C" {
+
+void unet3d_free(char *text) { std::free(text); }
+
+// A tensor over memory owned by Rust; `drop(owner)` runs when the last
+// reference to its storage goes.
+char *unet3d_from_blob(at::Tensor **out, void *data, const int64_t *sizes, size_t rank,
+                       int8_t kind, void *owner, void (*drop)(void *)) {
+  return guarded([&] {
+    *out = new at::Tensor(at::from_blob(
+        data, at::IntArrayRef(sizes, rank), [owner, drop](void *) { drop(owner); },
+        at::TensorOptions().dtype(static_cast<at::ScalarType>(kind))));
+  });
+}
+
+char *unet3d_leaky_relu_(at::Tensor *x, double slope) {
+  return guarded([&] { at::leaky_relu_(*x, slope); });
+}
+
+// `x` in NDHWC storage (channels_last) or NCDHW storage, a copy only if needed.
+char *unet3d_to_layout(at::Tensor **out, at::Tensor *x, bool channels_last) {
+  return guarded([&] {
+    auto format = channels_last ? at::MemoryFormat::ChannelsLast3d : at::MemoryFormat::Contiguous;
+    *out = new at::Tensor(x->contiguous(format));
+  });
+}
+
+// One step of Adam over all parameters; see torch.optim.Adam.
+char *unet3d_fused_adam(at::Tensor *const *parameters, at::Tensor *const *gradients,
+                        at::Tensor *const *first_moments, at::Tensor *const *second_moments,
+                        at::Tensor *const *steps, size_t count, double learning_rate, double beta1,
+                        double beta2, double weight_decay, double epsilon, at::Tensor *skip) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    std::optional<at::Tensor> found_inf;
+    if (skip != nullptr) found_inf = *skip;
+    at::_fused_adam_(list(parameters, count), list(gradients, count), list(first_moments, count),
+                     list(second_moments, count), {}, list(steps, count), learning_rate, beta1,
+                     beta2, weight_decay, epsilon, /*amsgrad=*/false, /*maximize=*/false, {},
+                     found_inf);
+  });
+}
+
+// One step of SGD over all parameters; see torch.optim.SGD. `buffers` may be
+// null when the momentum is 0.
+char *unet3d_fused_sgd(at::Tensor *const *parameters, at::Tensor *const *gradients,
+                       at::Tensor *const *buffers, size_t count, double learning_rate,
+                       double momentum, double weight_decay, bool first_step, at::Tensor *skip) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    std::optional<at::Tensor> found_inf;
+    if (skip != nullptr) found_inf = *skip;
+    std::vector<at::Tensor> momenta;
+    if (buffers != nullptr) momenta = list(buffers, count);
+    at::_fused_sgd_(list(parameters, count), list(gradients, count), momenta, weight_decay,
+                    momentum, learning_rate, /*dampening=*/0.0, /*nesterov=*/false,
+                    /*maximize=*/false, first_step, {}, found_inf);
+  });
+}
+
+// Free and total bytes of the accelerator's memory.
+char *unet3d_memory_info(int8_t device, uint64_t *available, uint64_t *total) {
+  return guarded([&] {
+    auto info = at::accelerator::getMemoryInfo(device);
+    *available = info.first;
+    *total = info.second;
+  });
+}
+
+// Gives cached blocks of the accelerator's allocator back to the driver.
+char *unet3d_empty_cache() {
+  return guarded([&] { at::accelerator::emptyCache(); });
+}
+
+char *unet3d_synchronize(int8_t device) {
+  return guarded([&] { at::accelerator::synchronizeDevice(device); });
+}
+
+// cuDNN: choose kernels by timing them (`benchmark`) or only reproducible ones.
+void unet3d_cudnn(bool benchmark, bool deterministic) {
+  at::globalContext().setBenchmarkCuDNN(benchmark);
+  at::globalContext().setDeterministicCuDNN(deterministic);
+}
+
+} // extern "C"

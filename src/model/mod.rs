@@ -1,1 +1,18 @@
 //! Blocks and U-Nets.
+//!
+//! State-dict names and shapes are those of the reference, so that checkpoints
+//! pass both ways. Layers have a `forward` that returns `Result`: running out of
+//! GPU memory is an event to handle, not a panic.
+
+mod block;
+mod geometry;
+mod init;
+mod layer;
+mod spec;
+mod state;
+mod unet;
+
+pub use geometry::PatchError;
+pub use spec::{Architecture, NetworkSpec, PARAMETERS};
+pub use state::{Parameter, StateError};
+pub use unet::{Activation, UNet};

@@ -1,0 +1,247 @@
+//! One convolution with its norm and non-linearity, in any order.
+
+use tch::{TchError, Tensor};
+
+use crate::ffi::tensor::leaky_relu_;
+
+use super::state::Builder;
+
+/// One letter of `layer_order`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Conv,
+    GroupNorm,
+    BatchNorm,
+    Relu,
+    LeakyRelu,
+    Elu,
+}
+
+impl Operation {
+    fn is_non_linearity(self) -> bool {
+        matches!(self, Operation::Relu | Operation::LeakyRelu | Operation::Elu)
+    }
+}
+
+/// The operations of a layer, such as `gcr`: group norm, convolution, ReLU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order(Vec<Operation>);
+
+impl Order {
+    pub fn parse(letters: &str) -> Result<Self, String> {
+        let mut operations = Vec::new();
+        for letter in letters.chars() {
+            let operation = match letter {
+                'c' => Operation::Conv,
+                'g' => Operation::GroupNorm,
+                'b' => Operation::BatchNorm,
+                'r' => Operation::Relu,
+                'l' => Operation::LeakyRelu,
+                'e' => Operation::Elu,
+                other => {
+                    return Err(format!(
+                        "'{other}' in '{letters}' is no operation; known are c (convolution), \
+                         g (group norm), b (batch norm), r (ReLU), l (leaky ReLU), e (ELU)"
+                    ));
+                }
+            };
+            // The state dict has one name for each kind of operation.
+            if operations.contains(&operation) {
+                return Err(format!("'{letter}' stands twice in '{letters}'"));
+            }
+            operations.push(operation);
+        }
+        if !operations.contains(&Operation::Conv) {
+            return Err(format!("'{letters}' has no convolution; add a 'c', as in 'gcr'"));
+        }
+        if operations[0].is_non_linearity() {
+            return Err(format!(
+                "'{letters}' begins with a non-linearity; a layer begins with c, g or b"
+            ));
+        }
+        Ok(Order(operations))
+    }
+
+    /// The same without its non-linearities.
+    pub fn linear(&self) -> Order {
+        Order(self.0.iter().copied().filter(|op| !op.is_non_linearity()).collect())
+    }
+
+    /// The non-linearity of a residual block's sum: the leaky one first, then
+    /// ELU, and ReLU when the order names none, as in the reference.
+    pub fn residual_non_linearity(&self) -> Operation {
+        [Operation::LeakyRelu, Operation::Elu]
+            .into_iter()
+            .find(|op| self.0.contains(op))
+            .unwrap_or(Operation::Relu)
+    }
+
+    fn has_norm(&self) -> bool {
+        self.0.contains(&Operation::GroupNorm) || self.0.contains(&Operation::BatchNorm)
+    }
+
+    fn before_conv(&self, index: usize) -> bool {
+        self.0[index..].contains(&Operation::Conv)
+    }
+
+    /// Whether the group norm sees the convolution's input; `None` without one.
+    pub(super) fn group_norm_before_conv(&self) -> Option<bool> {
+        let index = self.0.iter().position(|op| *op == Operation::GroupNorm)?;
+        Some(self.before_conv(index))
+    }
+}
+
+/// A 3D convolution with stride 1; weight (out, in, kz, ky, kx).
+#[derive(Debug)]
+pub struct Conv {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    padding: [i64; 3],
+}
+
+impl Conv {
+    pub(super) fn new(
+        builder: &mut Builder<'_>,
+        channels: (i64, i64),
+        kernel: [i64; 3],
+        padding: [i64; 3],
+        bias: bool,
+    ) -> Result<Self, TchError> {
+        let shape = [channels.1, channels.0, kernel[0], kernel[1], kernel[2]];
+        let fan_in = channels.0 * kernel.iter().product::<i64>();
+        let weight = builder.fan_in_uniform("weight", &shape, fan_in)?;
+        let bias =
+            bias.then(|| builder.fan_in_uniform("bias", &[channels.1], fan_in)).transpose()?;
+        Ok(Conv { weight, bias, padding })
+    }
+
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        x.f_conv3d(&self.weight, self.bias.as_ref(), [1, 1, 1], self.padding, [1, 1, 1], 1)
+    }
+}
+
+/// `torch.nn.GroupNorm`, eps 1e-5.
+#[derive(Debug)]
+struct GroupNorm {
+    groups: i64,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+/// `torch.nn.BatchNorm3d`, eps 1e-5, momentum 0.1.
+#[derive(Debug)]
+struct BatchNorm {
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    batches: Tensor,
+}
+
+impl BatchNorm {
+    fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
+        if training {
+            let _ = tch::no_grad(|| self.batches.shallow_clone().f_add_scalar_(1))?;
+        }
+        x.f_batch_norm(
+            Some(&self.weight),
+            Some(&self.bias),
+            Some(&self.running_mean),
+            Some(&self.running_var),
+            training,
+            0.1,
+            1e-5,
+            true,
+        )
+    }
+}
+
+#[derive(Debug)]
+enum Step {
+    Conv(Conv),
+    GroupNorm(GroupNorm),
+    BatchNorm(BatchNorm),
+    NonLinearity(Operation),
+}
+
+/// The reference's `SingleConv`.
+#[derive(Debug)]
+pub struct ConvUnit {
+    steps: Vec<Step>,
+}
+
+/// What all convolution units of a network have in common.
+#[derive(Clone, Debug)]
+pub struct UnitSpec {
+    pub order: Order,
+    pub num_groups: i64,
+    pub kernel: [i64; 3],
+    pub padding: [i64; 3],
+}
+
+impl ConvUnit {
+    pub(super) fn new(
+        builder: &mut Builder<'_>,
+        channels: (i64, i64),
+        spec: &UnitSpec,
+    ) -> Result<Self, TchError> {
+        let mut steps = Vec::new();
+        for (index, &operation) in spec.order.0.iter().enumerate() {
+            let normed = if spec.order.before_conv(index) { channels.0 } else { channels.1 };
+            steps.push(match operation {
+                Operation::Conv => {
+                    // A norm has a bias of its own.
+                    let bias = !spec.order.has_norm();
+                    let mut conv = builder.child("conv");
+                    Step::Conv(Conv::new(&mut conv, channels, spec.kernel, spec.padding, bias)?)
+                }
+                Operation::GroupNorm => {
+                    let mut norm = builder.child("groupnorm");
+                    Step::GroupNorm(GroupNorm {
+                        groups: if normed < spec.num_groups { 1 } else { spec.num_groups },
+                        weight: norm.constant("weight", normed, 1.0)?,
+                        bias: norm.constant("bias", normed, 0.0)?,
+                    })
+                }
+                Operation::BatchNorm => {
+                    let mut norm = builder.child("batchnorm");
+                    Step::BatchNorm(BatchNorm {
+                        weight: norm.constant("weight", normed, 1.0)?,
+                        bias: norm.constant("bias", normed, 0.0)?,
+                        running_mean: norm.buffer("running_mean", normed, 0.0)?,
+                        running_var: norm.buffer("running_var", normed, 1.0)?,
+                        batches: norm.counter("num_batches_tracked")?,
+                    })
+                }
+                non_linearity => Step::NonLinearity(non_linearity),
+            });
+        }
+        Ok(ConvUnit { steps })
+    }
+
+    /// (N, C_in, D, H, W) to (N, C_out, D', H', W').
+    pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
+        let mut x = x.shallow_clone();
+        for step in &self.steps {
+            x = match step {
+                Step::Conv(conv) => conv.forward(&x)?,
+                Step::GroupNorm(norm) => {
+                    x.f_group_norm(norm.groups, Some(&norm.weight), Some(&norm.bias), 1e-5, true)?
+                }
+                Step::BatchNorm(norm) => norm.forward(&x, training)?,
+                Step::NonLinearity(operation) => activate(x, *operation)?,
+            };
+        }
+        Ok(x)
+    }
+}
+
+/// The non-linearity in place: `x` is the output of a layer that does not need
+/// it for its gradient.
+pub fn activate(mut x: Tensor, operation: Operation) -> Result<Tensor, TchError> {
+    match operation {
+        Operation::LeakyRelu => leaky_relu_(x, 0.1),
+        Operation::Elu => x.f_elu_(),
+        _ => x.f_relu_(),
+    }
+}

@@ -1,0 +1,215 @@
+//! The U-Net itself: encoders, decoders, final convolution.
+
+use anyhow::Result;
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::block::{Block, DoubleConv, ResidualBlock};
+use super::layer::{Conv, UnitSpec};
+use super::spec::{Architecture, NetworkSpec};
+use super::state::{Builder, Parameter, State};
+
+/// What turns logits into what is written or measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    Sigmoid,
+    /// Over the channels.
+    Softmax,
+    /// Regression: the output as it is.
+    None,
+}
+
+impl Activation {
+    /// (N, C, D, H, W) logits to probabilities of the same shape.
+    pub fn forward(self, logits: &Tensor) -> Result<Tensor, TchError> {
+        match self {
+            Activation::Sigmoid => logits.f_sigmoid(),
+            Activation::Softmax => logits.f_softmax(1, None::<Kind>),
+            Activation::None => Ok(logits.shallow_clone()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Encoder {
+    /// Max pooling before the block; none at the first level.
+    pool: Option<[i64; 3]>,
+    block: Block,
+}
+
+#[derive(Debug)]
+enum Upsampling {
+    /// Nearest neighbour to the encoder's size, then concatenation.
+    Nearest,
+    /// Transposed convolution to the encoder's size, then summation.
+    Transposed { weight: Tensor, bias: Tensor, kernel: [i64; 3] },
+}
+
+#[derive(Debug)]
+struct Decoder {
+    upsampling: Upsampling,
+    block: Block,
+}
+
+impl Decoder {
+    fn forward(&self, skip: Tensor, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
+        let size = &skip.size()[2..];
+        let joined = match &self.upsampling {
+            Upsampling::Nearest => {
+                let upsampled = x.f_upsample_nearest3d(size, None, None, None)?;
+                Tensor::f_cat(&[&skip, &upsampled], 1)?
+            }
+            Upsampling::Transposed { weight, bias, kernel } => {
+                let low = &x.size()[2..];
+                let extra: Vec<i64> =
+                    (0..3).map(|a| size[a] - ((low[a] - 1) * 2 - 2 + kernel[a])).collect();
+                let (two, one) = ([2, 2, 2], [1, 1, 1]);
+                let upsampled =
+                    x.f_conv_transpose3d(weight, Some(bias), two, one, &extra[..], 1, one)?;
+                skip.f_add(&upsampled)?
+            }
+        };
+        drop(skip);
+        self.block.forward(&joined, training)
+    }
+}
+
+/// A U-Net of any of the architectures, on one device.
+#[derive(Debug)]
+pub struct UNet {
+    encoders: Vec<Encoder>,
+    decoders: Vec<Decoder>,
+    final_conv: Conv,
+    state: State,
+    spec: NetworkSpec,
+}
+
+impl UNet {
+    /// A network with fresh weights, drawn from torch's default generator.
+    pub fn new(spec: &NetworkSpec, kind: Kind, device: Device) -> Result<Self> {
+        let unit = UnitSpec {
+            order: spec.order.clone(),
+            num_groups: spec.num_groups,
+            kernel: spec.conv_kernel,
+            padding: spec.conv_padding,
+        };
+        let residual = spec.architecture == Architecture::ResidualUNet3D;
+        let mut state = State::default();
+        let mut root = Builder::new(&mut state, kind, device);
+
+        let mut encoders = Vec::new();
+        let mut input = spec.in_channels;
+        for (level, &output) in spec.f_maps.iter().enumerate() {
+            let mut builder = root.child(&format!("encoders.{level}.basic_module"));
+            let block = if residual {
+                Block::Residual(ResidualBlock::new(&mut builder, input, output, &unit)?)
+            } else {
+                let middle = (output / 2).max(input);
+                Block::Double(DoubleConv::new(&mut builder, input, middle, output, &unit)?)
+            };
+            let pool = (level > 0).then_some(spec.pool_kernel);
+            encoders.push(Encoder { pool, block });
+            input = output;
+        }
+
+        let mut decoders = Vec::new();
+        for (index, pair) in spec.f_maps.windows(2).rev().enumerate() {
+            let (output, below) = (pair[0], pair[1]);
+            let mut builder = root.child(&format!("decoders.{index}"));
+            let (upsampling, block) = if residual {
+                let mut upsample = builder.child("upsampling.upsample");
+                let kernel = spec.conv_kernel;
+                let shape = [below, output, kernel[0], kernel[1], kernel[2]];
+                let fan_in = output * kernel.iter().product::<i64>();
+                let upsampling = Upsampling::Transposed {
+                    weight: upsample.fan_in_uniform("weight", &shape, fan_in)?,
+                    bias: upsample.fan_in_uniform("bias", &[output], fan_in)?,
+                    kernel,
+                };
+                let mut module = builder.child("basic_module");
+                let block = ResidualBlock::new(&mut module, output, output, &unit)?;
+                (upsampling, Block::Residual(block))
+            } else {
+                let mut module = builder.child("basic_module");
+                let block = DoubleConv::new(&mut module, output + below, output, output, &unit)?;
+                (Upsampling::Nearest, Block::Double(block))
+            };
+            decoders.push(Decoder { upsampling, block });
+        }
+
+        let mut builder = root.child("final_conv");
+        let channels = (spec.f_maps[0], spec.out_channels);
+        let final_conv = Conv::new(&mut builder, channels, [1, 1, 1], [0, 0, 0], true)?;
+        Ok(UNet { encoders, decoders, final_conv, state, spec: spec.clone() })
+    }
+
+    pub fn spec(&self) -> &NetworkSpec {
+        &self.spec
+    }
+
+    /// Logits (N, C_out, D, H, W) of a batch (N, C_in, D, H, W). `training`
+    /// decides whether batch norms use and update the statistics of the batch.
+    pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
+        let features = self.features(x, training)?;
+        self.final_conv.forward(&features)
+    }
+
+    /// The feature maps (N, f_maps[0], D, H, W) that the final convolution sees.
+    pub fn features(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
+        let mut skips = Vec::with_capacity(self.encoders.len());
+        let mut x = x.shallow_clone();
+        for encoder in &self.encoders {
+            if let Some(kernel) = encoder.pool {
+                x = x.f_max_pool3d(kernel, kernel, [0, 0, 0], [1, 1, 1], false)?;
+            }
+            x = encoder.block.forward(&x, training)?;
+            skips.push(x.shallow_clone());
+        }
+        skips.pop();
+        for decoder in &self.decoders {
+            let skip = skips.pop().ok_or_else(|| TchError::Shape("no skip connection".into()))?;
+            x = decoder.forward(skip, &x, training)?;
+        }
+        Ok(x)
+    }
+
+    /// The final convolution on feature maps of any size.
+    pub fn logits(&self, features: &Tensor) -> Result<Tensor, TchError> {
+        self.final_conv.forward(features)
+    }
+
+    /// What is applied to the logits when predicting and measuring.
+    pub fn activation(&self) -> Activation {
+        match (self.spec.is_segmentation, self.spec.final_sigmoid) {
+            (false, _) => Activation::None,
+            (true, true) => Activation::Sigmoid,
+            (true, false) => Activation::Softmax,
+        }
+    }
+
+    /// The trained tensors, in the order that numbers an optimizer's state.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        self.state
+            .parameters()
+            .map(|(name, tensor)| Parameter {
+                name: name.to_string(),
+                tensor: tensor.shallow_clone(),
+            })
+            .collect()
+    }
+
+    /// Number of trained values.
+    pub fn parameter_count(&self) -> usize {
+        self.state.parameters().map(|(_, tensor)| tensor.numel()).sum()
+    }
+
+    /// All tensors under their names, in the order of torch's `state_dict()`.
+    pub fn state_dict(&self) -> Vec<(String, Tensor)> {
+        self.state.entries().map(|(name, t)| (name.to_string(), t.shallow_clone())).collect()
+    }
+
+    /// Copies values into the network, after checking that every tensor has one
+    /// of its shape and none is left over.
+    pub fn load_state_dict(&self, values: &[(String, Tensor)]) -> Result<()> {
+        self.state.load(values)
+    }
+}
