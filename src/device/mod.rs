@@ -1,1 +1,9 @@
-//! Which device, samples to tensors, precision, kinds of failure.
+//! Which device, volumes to tensors, and kinds of failure.
+
+mod choose;
+mod failure;
+mod tensors;
+
+pub use choose::{choose, describe};
+pub use failure::{Failure, failure};
+pub use tensors::{Precision, stack, to_values};

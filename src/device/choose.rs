@@ -1,0 +1,88 @@
+//! Choosing the device that a configuration or `--device` asks for.
+
+use std::fs;
+
+use anyhow::{Result, bail};
+use log::warn;
+use tch::{Cuda, Device};
+
+use crate::ffi::tensor::memory_info;
+
+/// The device for `cpu`, `cuda`, `cuda:N`, or for no wish: CUDA when present.
+///
+/// # Errors
+/// A GPU that is there but cannot be used; a number that no GPU has; an unknown
+/// word. Asking for CUDA on a machine without an NVIDIA device is no error: the
+/// CPU does the same work, with a warning.
+pub fn choose(wish: Option<&str>) -> Result<Device> {
+    let index = match wish {
+        Some("cpu") => return Ok(Device::Cpu),
+        None | Some("cuda") => 0,
+        Some(word) => match word.strip_prefix("cuda:").map(str::parse::<usize>) {
+            Some(Ok(index)) => index,
+            _ => bail!("unknown device '{word}'; write cpu, cuda or cuda:N"),
+        },
+    };
+    if Cuda::is_available() {
+        let count = Cuda::device_count().max(0) as usize;
+        if index >= count {
+            bail!(
+                "cuda:{index} was asked for, but this machine shows {count} CUDA device(s), numbered from 0"
+            );
+        }
+        return Ok(Device::Cuda(index));
+    }
+    if std::env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|list| list.is_empty() || list == "-1") {
+        if wish.is_some() {
+            warn!("CUDA_VISIBLE_DEVICES hides all GPUs: running on the CPU");
+        }
+        return Ok(Device::Cpu);
+    }
+    if let Some(found) = nvidia_device() {
+        bail!(
+            "{found}, but CUDA cannot use it; needed are a driver for CUDA 13 (580 or newer) and a GPU \
+             of compute capability 7.5 or newer. Mend the driver, or say `--device cpu` to run on the \
+             CPU, which takes many times as long"
+        );
+    }
+    if let Some(wish) = wish {
+        warn!("`{wish}` was asked for, but this machine has no NVIDIA device: running on the CPU");
+    }
+    Ok(Device::Cpu)
+}
+
+/// What is known of an NVIDIA GPU from the system, without CUDA.
+fn nvidia_device() -> Option<String> {
+    let driver = fs::read_to_string("/proc/driver/nvidia/version").ok();
+    if let Some(driver) = driver {
+        let line = driver.lines().next().unwrap_or_default().trim().to_string();
+        return Some(format!("this machine has an NVIDIA driver ({line})"));
+    }
+    let devices = fs::read_dir("/sys/bus/pci/devices").ok()?;
+    for device in devices.flatten() {
+        let read = |name: &str| fs::read_to_string(device.path().join(name)).unwrap_or_default();
+        // Class 03: display controllers.
+        if read("vendor").trim() == "0x10de" && read("class").trim().starts_with("0x03") {
+            let address = device.file_name().to_string_lossy().into_owned();
+            return Some(format!(
+                "this machine has an NVIDIA GPU (PCI {address}) without a loaded driver"
+            ));
+        }
+    }
+    None
+}
+
+/// The device in words, with its free memory.
+pub fn describe(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => match memory_info(index) {
+            Ok((free, total)) => format!(
+                "cuda:{index} ({:.1} of {:.1} GiB free)",
+                free as f64 / (1u64 << 30) as f64,
+                total as f64 / (1u64 << 30) as f64
+            ),
+            Err(_) => format!("cuda:{index}"),
+        },
+        _ => format!("the CPU with {} threads", tch::get_num_threads()),
+    }
+}

@@ -1,0 +1,80 @@
+//! Volumes to tensors and back, without a copy where memory can be shared.
+
+use anyhow::{Result, ensure};
+use ndarray::Array4;
+use tch::{Device, Kind, Tensor};
+
+use crate::ffi::tensor::{TensorElement, from_vec};
+use crate::volume::{Values, Volume};
+
+/// In what the network computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    Fp32,
+    /// For checking numbers.
+    Fp64,
+}
+
+impl Precision {
+    pub fn kind(self) -> Kind {
+        match self {
+            Precision::Fp32 => Kind::Float,
+            Precision::Fp64 => Kind::Double,
+        }
+    }
+}
+
+fn share<T: TensorElement>(array: Array4<T>, shape: &[i64]) -> Result<Tensor> {
+    // Volumes are contiguous; an array that was sliced in place is made so.
+    let array =
+        if array.is_standard_layout() { array } else { array.as_standard_layout().into_owned() };
+    let (values, offset) = array.into_raw_vec_and_offset();
+    match offset {
+        None | Some(0) => Ok(from_vec(values, shape)?),
+        Some(offset) => Ok(from_vec(values[offset..].to_vec(), shape)?),
+    }
+}
+
+/// A volume as a CPU tensor of its own type and rank, over the same memory.
+pub fn to_tensor(volume: Volume) -> Result<Tensor> {
+    let shape: Vec<i64> = volume.shape().iter().map(|size| *size as i64).collect();
+    match volume.values {
+        Values::U8(a) => share(a, &shape),
+        // torch has hardly any operation on unsigned 16-bit integers.
+        Values::U16(a) => share(a.mapv(i32::from), &shape),
+        Values::I32(a) => share(a, &shape),
+        Values::I64(a) => share(a, &shape),
+        Values::F32(a) => share(a, &shape),
+        Values::F64(a) => share(a, &shape),
+    }
+}
+
+/// Volumes of one shape as one batch (N, ...) on the device; floats are cast to
+/// `float`, integers keep their type. A batch of one is not copied on the CPU.
+pub fn stack(volumes: Vec<Volume>, float: Kind, device: Device) -> Result<Tensor> {
+    ensure!(!volumes.is_empty(), "an empty batch");
+    let shape = volumes[0].shape();
+    for volume in &volumes {
+        ensure!(
+            volume.shape() == shape,
+            "the patches of a batch have different shapes, {shape:?} and {:?}",
+            volume.shape()
+        );
+    }
+    let mut tensors = volumes.into_iter().map(to_tensor).collect::<Result<Vec<_>>>()?;
+    let batch = match tensors.len() {
+        1 => tensors.remove(0).f_unsqueeze(0)?,
+        _ => Tensor::f_stack(&tensors, 0)?,
+    };
+    let batch = if batch.is_floating_point() { batch.f_to_kind(float)? } else { batch };
+    Ok(batch.f_to_device(device)?)
+}
+
+/// A float tensor (C, D, H, W) as a host array; copied.
+pub fn to_values(tensor: &Tensor) -> Result<Array4<f32>> {
+    let tensor = tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
+    let size: Vec<usize> = tensor.size().iter().map(|n| *n as usize).collect();
+    ensure!(size.len() == 4, "a tensor (C, D, H, W) is wanted, not {size:?}");
+    let values = crate::ffi::tensor::as_slice::<f32>(&tensor)?.to_vec();
+    Ok(Array4::from_shape_vec((size[0], size[1], size[2], size[3]), values)?)
+}

@@ -1,0 +1,183 @@
+//! Where each patch of an axis counts, and how much.
+
+use std::ops::Range;
+
+const AXES: [&str; 3] = ["z", "y", "x"];
+
+/// How patches that overlap are combined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blending {
+    /// Every patch counts the same where its halo is not cut.
+    Average,
+    /// Weights fall off from the patch centre, sigma 1/8 of the patch.
+    Gaussian,
+}
+
+/// A grid of patches that leaves voxels without any.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct PlanError(String);
+
+/// The part of a patch that counts along one axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// Start of the patch in the (mirror-padded) volume.
+    pub start: usize,
+    /// Which of the patch's voxels are kept.
+    pub keep: Range<usize>,
+    /// Weight of each kept voxel; over all patches they sum to 1 at a voxel.
+    pub weights: Vec<f32>,
+}
+
+impl Segment {
+    /// Voxels of the volume that the kept part covers.
+    pub fn covers(&self) -> Range<usize> {
+        self.start + self.keep.start..self.start + self.keep.end
+    }
+}
+
+/// The patches of one axis, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AxisPlan {
+    pub segments: Vec<Segment>,
+    /// Size of the padded volume.
+    pub size: usize,
+}
+
+impl AxisPlan {
+    fn new(
+        axis: usize,
+        size: usize,
+        patch: usize,
+        stride: usize,
+        halo: usize,
+        blending: Blending,
+    ) -> Result<Self, PlanError> {
+        let starts = starts(size, patch, stride);
+        let mut segments = Vec::new();
+        let mut totals = vec![0f64; size];
+        for &start in &starts {
+            let low = if start == 0 { 0 } else { halo };
+            let high = if start + patch == size { patch } else { patch.saturating_sub(halo) };
+            let keep = low..high.max(low);
+            let weights: Vec<f64> = keep
+                .clone()
+                .map(|voxel| match blending {
+                    Blending::Average => 1.0,
+                    Blending::Gaussian => {
+                        let sigma = patch as f64 / 8.0;
+                        let offset = (voxel as f64 - (patch as f64 - 1.0) / 2.0) / sigma;
+                        // The floor keeps voxels that only a corner of a patch
+                        // reaches from being divided by nothing.
+                        (-0.5 * offset * offset).exp().max(1e-6)
+                    }
+                })
+                .collect();
+            for (voxel, weight) in keep.clone().zip(&weights) {
+                totals[start + voxel] += weight;
+            }
+            segments.push((start, keep, weights));
+        }
+        if let Some(voxel) = totals.iter().position(|total| *total == 0.0) {
+            let (name, overlap) = (AXES[axis], patch as i64 - stride as i64);
+            return Err(PlanError(format!(
+                "no patch covers voxel {voxel} along {name} once a halo of {halo} is cut from patches \
+                 of {patch} that overlap by {overlap}: reduce `predictor.patch_halo` to at most {} or \
+                 `slice_builder.stride_shape` to at most {} along {name}",
+                (overlap.max(0)) / 2,
+                (patch as i64 - 2 * halo as i64).max(1),
+            )));
+        }
+        let segments = segments
+            .into_iter()
+            .map(|(start, keep, weights)| {
+                let weights = keep
+                    .clone()
+                    .zip(weights)
+                    .map(|(voxel, weight)| (weight / totals[start + voxel]) as f32)
+                    .collect();
+                Segment { start, keep, weights }
+            })
+            .collect();
+        Ok(AxisPlan { segments, size })
+    }
+}
+
+/// Starts of the patches of an axis: `0, s, 2s, …` while the patch fits, then
+/// one flush with the end. The patch must not be larger than the axis.
+pub fn starts(size: usize, patch: usize, stride: usize) -> Vec<usize> {
+    let last = size - patch;
+    let mut starts: Vec<usize> = (0..=last).step_by(stride).collect();
+    if starts.last() != Some(&last) {
+        starts.push(last);
+    }
+    starts
+}
+
+/// The patches of a volume and how they are put together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub axes: [AxisPlan; 3],
+    pub patch: [usize; 3],
+    /// Mirror padding on each side, cut from the result.
+    pub padding: [usize; 3],
+}
+
+impl Plan {
+    /// A plan for a padded volume of `size` (z, y, x).
+    ///
+    /// # Errors
+    /// If the patch is larger than the volume, or a voxel stays uncovered.
+    pub fn new(
+        size: [usize; 3],
+        patch: [usize; 3],
+        stride: [usize; 3],
+        halo: [usize; 3],
+        padding: [usize; 3],
+        blending: Blending,
+    ) -> Result<Self, PlanError> {
+        let mut axes = Vec::with_capacity(3);
+        for axis in 0..3 {
+            let (size, patch, stride) = (size[axis], patch[axis], stride[axis]);
+            if patch > size || patch == 0 || stride == 0 {
+                return Err(PlanError(format!(
+                    "a patch of {patch} with stride {stride} does not fit a volume of {size} along {}: \
+                     reduce `slice_builder.patch_shape`",
+                    AXES[axis]
+                )));
+            }
+            axes.push(AxisPlan::new(axis, size, patch, stride, halo[axis], blending)?);
+        }
+        let axes = axes.try_into().map_err(|_| PlanError("three axes".into()))?;
+        Ok(Plan { axes, patch, padding })
+    }
+
+    /// Size of the result (z, y, x), without padding.
+    pub fn result_size(&self) -> [usize; 3] {
+        std::array::from_fn(|axis| self.axes[axis].size - 2 * self.padding[axis])
+    }
+
+    pub fn patch_count(&self) -> usize {
+        self.axes.iter().map(|axis| axis.segments.len()).product()
+    }
+
+    /// Indices of all patches along z, y, x: x fastest, z slowest.
+    pub fn patches(&self) -> impl Iterator<Item = [usize; 3]> + use<> {
+        let counts = [0, 1, 2].map(|axis| self.axes[axis].segments.len());
+        (0..counts.iter().product()).map(move |index| {
+            let (zy, x) = (index / counts[2], index % counts[2]);
+            [zy / counts[1], zy % counts[1], x]
+        })
+    }
+
+    /// Corner of a patch in the padded volume.
+    pub fn corner(&self, patch: [usize; 3]) -> [usize; 3] {
+        std::array::from_fn(|axis| self.axes[axis].segments[patch[axis]].start)
+    }
+
+    /// Planes of the padded volume that no patch from layer `z` on reaches.
+    pub fn final_planes(&self, z: usize) -> usize {
+        let axis = &self.axes[0];
+        axis.segments[z..].iter().map(|s| s.covers().start).min().unwrap_or(axis.size)
+    }
+}
