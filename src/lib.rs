@@ -6,6 +6,7 @@
 
 pub mod augment;
 pub mod checkpoint;
+pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod device;
@@ -16,6 +17,7 @@ pub mod model;
 pub mod optim;
 pub mod patch;
 pub mod predict;
+pub mod report;
 pub mod stitch;
 pub mod train;
 pub mod volume;

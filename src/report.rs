@@ -1,0 +1,79 @@
+//! Messages: dated lines on stdout, progress bars only on a terminal.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use log::LevelFilter;
+
+/// Where messages and bars go; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    bars: MultiProgress,
+}
+
+/// Writes log lines to stdout without tearing the progress bars.
+struct Lines(MultiProgress);
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // A closed pipe or full disk behind stdout must not end a training run.
+        self.0.suspend(|| {
+            let mut out = io::stdout().lock();
+            let _ = out.write_all(line).and_then(|()| out.flush());
+        });
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Reporter {
+    /// Sets logging up for the whole program; call once.
+    pub fn start(level: LevelFilter) -> Self {
+        let bars = MultiProgress::new();
+        if !io::stdout().is_terminal() {
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let lines = Box::new(Lines(bars.clone()));
+        env_logger::Builder::new()
+            .filter_level(level)
+            .target(env_logger::Target::Pipe(lines))
+            .format(|out, record| {
+                writeln!(out, "{} {:5} {}", out.timestamp_seconds(), record.level(), record.args())
+            })
+            .init();
+        Reporter { bars }
+    }
+
+    /// True when a person watches: bars are drawn and lines may be fewer.
+    pub fn is_terminal(&self) -> bool {
+        !self.bars.is_hidden()
+    }
+
+    /// A bar over `length` steps with rate and time left; hidden off a terminal.
+    pub fn bar(&self, length: u64, what: &str) -> ProgressBar {
+        let style = ProgressStyle::with_template(
+            "{prefix} [{bar:30}] {pos}/{len} {per_sec} ETA {eta} {msg}",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ");
+        let bar = self.bars.add(ProgressBar::new(length)).with_style(style);
+        bar.set_prefix(what.to_string());
+        bar
+    }
+}
+
+/// The last word of a run that failed: on stderr, and in the log when stdout
+/// goes somewhere else.
+pub fn fail(message: &str) {
+    eprintln!("error: {message}");
+    let same = match (same_file::Handle::stdout(), same_file::Handle::stderr()) {
+        (Ok(out), Ok(err)) => out == err,
+        _ => false,
+    };
+    if !same && !io::stdout().is_terminal() {
+        log::error!("{message}");
+    }
+}
