@@ -1,7 +1,15 @@
 //! Volumes: arrays of voxels, the raw/label/weight sample, HDF5 in and out.
 
 mod array;
+pub mod h5;
+mod mirror;
 mod sample;
+mod statistics;
+mod window;
 
 pub use array::{Element, Values, Volume};
+pub use h5::{Dataset, InputFile};
+pub use mirror::Mirror;
 pub use sample::{Sample, Statistics};
+pub use statistics::StatisticsBuilder;
+pub use window::Window;

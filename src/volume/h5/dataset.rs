@@ -1,0 +1,275 @@
+//! One data set of a file, read whole or window by window.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use hdf5::{Hyperslab, Selection, SliceOrIndex};
+use ndarray::{Array4, ArrayD};
+
+use super::decode;
+use super::input::Inner;
+use super::storage::{Storage, with_channels};
+use super::stored::{Stored, StoredType, with_stored};
+use crate::volume::{Element, Mirror, Statistics, StatisticsBuilder, Volume, Window};
+
+/// A volume in a file, (D, H, W) or (C, D, H, W), that has not been read yet.
+///
+/// It can be shared by threads, and read by all of them at the same time.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    inner: Arc<Opened>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: Arc<Inner>,
+    name: String,
+    handle: hdf5::Dataset,
+    /// (C, D, H, W)
+    shape: [usize; 4],
+    has_channels: bool,
+    stored: StoredType,
+    storage: Storage,
+}
+
+impl Dataset {
+    pub(super) fn open(file: &Arc<Inner>, name: &str) -> Result<Dataset> {
+        let handle = file.hdf5.dataset(name).map_err(|error| missing(file, name, &error))?;
+        let dims = handle.shape();
+        let shape = match dims.as_slice() {
+            [_, _, _] | [_, _, _, _] => with_channels(&dims).expect("of rank 3 or 4"),
+            [h, w] => bail!(
+                "the data set `{name}` is 2D ({h}, {w}); a volume is (D, H, W) or (C, D, H, W): \
+                 store a single image as (1, {h}, {w})"
+            ),
+            _ => bail!(
+                "the data set `{name}` has {} axes {dims:?}; \
+                 a volume is (D, H, W) or (C, D, H, W)",
+                dims.len()
+            ),
+        };
+        ensure!(
+            dims.iter().all(|&n| n > 0),
+            "the data set `{name}` of shape {dims:?} has an empty axis: there is nothing to read"
+        );
+        let stored = handle
+            .dtype()
+            .and_then(|dtype| dtype.to_descriptor())
+            .ok()
+            .and_then(|descriptor| StoredType::of(&descriptor))
+            .ok_or_else(|| {
+                let found = handle.dtype().map(|dtype| dtype.to_string()).unwrap_or_default();
+                anyhow!(
+                    "the data set `{name}` holds {found}, which are no numbers \
+                     that a volume can have (integers, floats or booleans)"
+                )
+            })?;
+        // Nothing compresses better than this, so that a shape beyond it is a
+        // lie that would only cost memory.
+        let voxels = dims.iter().map(|&n| n as u128).product::<u128>();
+        ensure!(
+            voxels * (stored.size() as u128) < (u128::from(file.size) + 4096) * 2000,
+            "the data set `{name}` claims the shape {dims:?}, but its file has only {} bytes; \
+             the file is damaged or the data set was never written",
+            file.size
+        );
+        let storage = if handle.filename() == file.path.to_string_lossy() {
+            Storage::of(&handle, shape, stored, file.size)
+                .with_context(|| format!("the data set `{name}`"))?
+        } else {
+            Storage::Library
+        };
+        let inner = Opened {
+            file: file.clone(),
+            name: name.to_string(),
+            handle,
+            shape,
+            has_channels: dims.len() == 4,
+            stored,
+            storage,
+        };
+        Ok(Dataset { inner: Arc::new(inner) })
+    }
+
+    /// Its path within the file.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Of the file, absolute.
+    pub fn path(&self) -> &std::path::Path {
+        &self.inner.file.path
+    }
+
+    /// (D, H, W) or (C, D, H, W), as the file has it.
+    pub fn shape(&self) -> Vec<usize> {
+        self.inner.shape[usize::from(!self.inner.has_channels)..].to_vec()
+    }
+
+    pub fn channels(&self) -> usize {
+        self.inner.shape[0]
+    }
+
+    /// Depth, height, width.
+    pub fn size(&self) -> [usize; 3] {
+        let [_, d, h, w] = self.inner.shape;
+        [d, h, w]
+    }
+
+    pub fn has_channels(&self) -> bool {
+        self.inner.has_channels
+    }
+
+    /// The element type of volumes read from here.
+    pub fn element(&self) -> Element {
+        self.inner.stored.element()
+    }
+
+    /// Bytes that the whole volume takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.inner.shape.iter().product::<usize>() * self.element().size()
+    }
+
+    /// The voxels of a chunk (C, D, H, W), if the data set has chunks that are
+    /// read without the library.
+    pub fn chunk_shape(&self) -> Option<[usize; 4]> {
+        match &self.inner.storage {
+            Storage::Chunked(chunks) => Some(chunks.shape),
+            _ => None,
+        }
+    }
+
+    /// Reads the whole volume with all cores.
+    pub fn read(&self) -> Result<Volume> {
+        let threads = thread::available_parallelism().map_or(1, |n| n.get());
+        self.read_part(0..self.channels(), &Window::whole(self.size()), threads)
+    }
+
+    /// Reads a window, all channels, in the calling thread.
+    pub fn read_window(&self, window: &Window) -> Result<Volume> {
+        self.read_part(0..self.channels(), window, 1)
+    }
+
+    /// Reads a window of the mirror-padded volume, all channels.
+    pub fn read_mirrored(&self, window: &Window, mirror: &Mirror) -> Result<Volume> {
+        let (source, indices) = mirror.sources(window, self.size());
+        Ok(self.read_window(&source)?.gather(&indices))
+    }
+
+    /// Reads some channels of a window with that many threads.
+    ///
+    /// # Panics
+    /// If the part is empty or reaches out of the volume.
+    pub fn read_part(
+        &self,
+        channels: Range<usize>,
+        window: &Window,
+        threads: usize,
+    ) -> Result<Volume> {
+        let inner = &*self.inner;
+        assert!(
+            window.fits(self.size())
+                && window.voxels() > 0
+                && channels.start < channels.end
+                && channels.end <= self.channels(),
+            "window {window} leaves a volume {:?}",
+            self.size()
+        );
+        let context = || format!("{}: the data set `{}`", inner.file.path.display(), inner.name);
+        inner.file.unchanged()?;
+        let values = with_stored!(inner.stored, S => {
+            let array = inner.read::<S>(channels, window, threads).with_context(context)?;
+            S::values(array)
+        });
+        Ok(Volume { values, has_channels: inner.has_channels })
+    }
+
+    /// Statistics over all voxels and channels, in memory bounded by a layer of
+    /// chunks. An error names the first voxel that is NaN or infinite.
+    pub fn statistics(&self) -> Result<Statistics> {
+        let [channels, depth, h, w] = self.inner.shape;
+        let threads = thread::available_parallelism().map_or(1, |n| n.get());
+        let [c_step, z_step, ..] = self.chunk_shape().unwrap_or([1, 1, h, w]);
+        let mut builder = StatisticsBuilder::new(channels, depth);
+        for c in (0..channels).step_by(c_step) {
+            for z in (0..depth).step_by(z_step) {
+                let window = Window::new([z, 0, 0], [z_step.min(depth - z), h, w]);
+                let part = self.read_part(c..(c + c_step).min(channels), &window, threads)?;
+                builder.add(&part, c, z).with_context(|| {
+                    format!("{}: the data set `{}`", self.path().display(), self.name())
+                })?;
+            }
+        }
+        Ok(builder.finish())
+    }
+}
+
+impl Opened {
+    fn read<S: Stored>(
+        &self,
+        channels: Range<usize>,
+        window: &Window,
+        threads: usize,
+    ) -> Result<Array4<S::Memory>> {
+        let [d, h, w] = window.size;
+        let shape = (channels.len(), d, h, w);
+        if matches!(self.storage, Storage::Library) {
+            let array: ArrayD<S> = self
+                .handle
+                .as_reader()
+                .read_slice(self.selection(channels, window))
+                .map_err(|error| anyhow!("cannot be read: {error}"))?;
+            let values: Vec<_> = array.into_iter().map(Stored::widen).collect::<Result<_>>()?;
+            return Ok(Array4::from_shape_vec(shape, values)?);
+        }
+        let mut out = Array4::from_elem(shape, S::Memory::default());
+        let [z, y, x] = window.origin;
+        let origin = [channels.start, z, y, x];
+        let file = &self.file.plain;
+        decode::read::<S>(file, &self.storage, self.shape, origin, out.view_mut(), threads)?;
+        Ok(out)
+    }
+
+    fn selection(&self, channels: Range<usize>, window: &Window) -> Selection {
+        let mut axes: Vec<SliceOrIndex> = Vec::new();
+        if self.has_channels {
+            axes.push(channels.into());
+        }
+        axes.extend((0..3).map(|axis| SliceOrIndex::from(window.range(axis))));
+        Selection::Hyperslab(Hyperslab::new(axes))
+    }
+}
+
+fn missing(file: &Inner, name: &str, error: &hdf5::Error) -> anyhow::Error {
+    let names = file.dataset_names();
+    if names.iter().any(|found| found.trim_start_matches('/') == name.trim_start_matches('/')) {
+        return anyhow!("the data set `{name}` cannot be opened: {error}");
+    }
+    let likely = names
+        .iter()
+        .map(|found| (likeness(name, found), found))
+        .filter(|(likeness, _)| *likeness > 0.65)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let found = match names.len() {
+        0 => "the file has none at all".to_string(),
+        _ => format!("the file has {}", names.join(", ")),
+    };
+    match likely {
+        Some((_, likely)) => {
+            anyhow!("no data set `{name}`; is `{likely}` meant? {found}", found = capital(&found))
+        }
+        None => anyhow!("no data set `{name}`; {found}"),
+    }
+}
+
+/// From 0 to 1. Jaro-Winkler alone finds nothing in common in `rw` and `raw`.
+fn likeness(a: &str, b: &str) -> f64 {
+    strsim::jaro_winkler(a, b).max(strsim::normalized_damerau_levenshtein(a, b))
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}

@@ -1,0 +1,255 @@
+//! Reading chunks and rows straight from the file, without the HDF5 library.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, ensure};
+use libdeflater::Decompressor;
+use ndarray::{ArrayViewMut4, Axis};
+
+use super::storage::{Chunk, Chunks, Step, Storage};
+use super::stored::Stored;
+
+/// A part of the array that is being filled: where it begins in the data set,
+/// and its voxels. (C, D, H, W)
+type Tile<'a, T> = ([usize; 4], ArrayViewMut4<'a, T>);
+
+/// Fills `out`, which begins at `origin` of a data set of `shape`, with
+/// `threads` threads.
+pub(super) fn read<S: Stored>(
+    file: &File,
+    storage: &Storage,
+    shape: [usize; 4],
+    origin: [usize; 4],
+    out: ArrayViewMut4<'_, S::Memory>,
+    threads: usize,
+) -> Result<()> {
+    let step = match storage {
+        Storage::Chunked(chunks) => chunks.shape,
+        // Planes are a good handful for one thread at a time.
+        _ => [1, 1, usize::MAX, usize::MAX],
+    };
+    let tiles = split(origin, out, step);
+    let threads = threads.clamp(1, tiles.len().max(1));
+    let queue = Mutex::new(tiles.into_iter());
+    let work = || {
+        let mut scratch = Scratch::default();
+        loop {
+            let tile = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+            let Some((origin, tile)) = tile else { return Ok(()) };
+            match storage {
+                Storage::Chunked(chunks) => {
+                    let bytes = scratch.chunk(file, chunks, chunks.at(origin), size_of::<S>())?;
+                    let within = std::array::from_fn(|axis| origin[axis] % chunks.shape[axis]);
+                    copy::<S>(bytes, chunks.shape, within, tile)?;
+                }
+                Storage::Contiguous { offset } => {
+                    scratch.rows::<S>(file, *offset, shape, origin, tile)?;
+                }
+                Storage::Library => unreachable!("the library reads these itself"),
+            }
+        }
+    };
+    if threads == 1 {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })
+}
+
+/// Cuts an array along the lines of a grid that has one at 0 and every `step`.
+fn split<T>(origin: [usize; 4], array: ArrayViewMut4<'_, T>, step: [usize; 4]) -> Vec<Tile<'_, T>> {
+    let mut tiles = vec![(origin, array)];
+    for axis in 0..4 {
+        let mut cut = Vec::new();
+        for (mut origin, mut rest) in tiles {
+            loop {
+                let to_line = step[axis] - origin[axis] % step[axis];
+                if rest.len_of(Axis(axis)) <= to_line {
+                    cut.push((origin, rest));
+                    break;
+                }
+                let (tile, more) = rest.split_at(Axis(axis), to_line);
+                cut.push((origin, tile));
+                origin[axis] += to_line;
+                rest = more;
+            }
+        }
+        tiles = cut;
+    }
+    tiles
+}
+
+/// Decodes the part of a chunk that begins at `within` into `tile`.
+fn copy<S: Stored>(
+    bytes: &[u8],
+    shape: [usize; 4],
+    within: [usize; 4],
+    mut tile: ArrayViewMut4<'_, S::Memory>,
+) -> Result<()> {
+    let (_, d, h, w) = tile.dim();
+    for (row_number, mut row) in tile.rows_mut().into_iter().enumerate() {
+        let c = within[0] + row_number / (d * h);
+        let z = within[1] + row_number / h % d;
+        let y = within[2] + row_number % h;
+        let first = ((c * shape[1] + z) * shape[2] + y) * shape[3] + within[3];
+        let bytes = &bytes[first * size_of::<S>()..(first + w) * size_of::<S>()];
+        let row = row.as_slice_mut().context("a row in one piece")?;
+        S::decode(bytes, row)?;
+    }
+    Ok(())
+}
+
+/// Buffers that one thread uses again for every chunk.
+#[derive(Default)]
+struct Scratch {
+    stored: Vec<u8>,
+    plain: Vec<u8>,
+    decompressor: Decompressor,
+}
+
+/// What deflate reaches at best; more is a lie about the size of a chunk.
+const BEST_RATIO: u64 = 1032;
+
+impl Scratch {
+    /// The bytes of a chunk with all filters undone.
+    fn chunk(
+        &mut self,
+        file: &File,
+        chunks: &Chunks,
+        chunk: Chunk,
+        element: usize,
+    ) -> Result<&[u8]> {
+        let wanted = chunks.voxels() * element;
+        let deflated = chunks.filters.contains(&Step::Deflate);
+        let possible =
+            if deflated { (chunk.size + 1).saturating_mul(BEST_RATIO) } else { chunk.size };
+        ensure!(
+            wanted as u64 <= possible,
+            "a chunk of {wanted} bytes is stored in {} bytes; the file is damaged",
+            chunk.size
+        );
+        self.stored.resize(chunk.size as usize, 0);
+        file.read_exact_at(&mut self.stored, chunk.address).context("a chunk cannot be read")?;
+        for (i, step) in chunks.filters.iter().enumerate().rev() {
+            if chunk.filter_mask & (1 << i) != 0 {
+                continue;
+            }
+            self.plain.resize(wanted, 0);
+            match step {
+                Step::Deflate => {
+                    let found = self
+                        .decompressor
+                        .zlib_decompress(&self.stored, &mut self.plain)
+                        .map_err(|error| {
+                            anyhow::anyhow!(
+                                "a chunk cannot be decompressed ({error}); the file is damaged"
+                            )
+                        })?;
+                    ensure!(
+                        found == wanted,
+                        "a chunk holds {found} bytes, not {wanted}; the file is damaged"
+                    );
+                }
+                Step::Shuffle => {
+                    ensure!(
+                        self.stored.len() == wanted,
+                        "a chunk holds {} bytes, not {wanted}; the file is damaged",
+                        self.stored.len()
+                    );
+                    unshuffle(&self.stored, &mut self.plain, element);
+                }
+            }
+            std::mem::swap(&mut self.stored, &mut self.plain);
+        }
+        ensure!(
+            self.stored.len() == wanted,
+            "a chunk holds {} bytes, not {wanted}; the file is damaged",
+            self.stored.len()
+        );
+        Ok(&self.stored)
+    }
+
+    /// Reads a tile of a data set that lies in one piece, plane by plane.
+    fn rows<S: Stored>(
+        &mut self,
+        file: &File,
+        offset: u64,
+        shape: [usize; 4],
+        origin: [usize; 4],
+        mut tile: ArrayViewMut4<'_, S::Memory>,
+    ) -> Result<()> {
+        let (_, _, h, w) = tile.dim();
+        let size = size_of::<S>();
+        for (c, mut volume) in tile.outer_iter_mut().enumerate() {
+            for (d, mut plane) in volume.outer_iter_mut().enumerate() {
+                let row = ((origin[0] + c) * shape[1] + origin[1] + d) * shape[2] + origin[2];
+                // From the first voxel of the first row to the last of the last.
+                let first = (row * shape[3] + origin[3]) as u64;
+                self.stored.resize(((h - 1) * shape[3] + w) * size, 0);
+                file.read_exact_at(&mut self.stored, offset + first * size as u64)
+                    .context("voxels cannot be read")?;
+                for (y, mut row) in plane.outer_iter_mut().enumerate() {
+                    let first = y * shape[3] * size;
+                    let row = row.as_slice_mut().context("a row in one piece")?;
+                    S::decode(&self.stored[first..first + w * size], row)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Undoes HDF5's shuffle filter: first bytes of all numbers, then second bytes, …
+fn unshuffle(shuffled: &[u8], plain: &mut [u8], size: usize) {
+    fn by<const N: usize>(shuffled: &[u8], plain: &mut [u8]) {
+        let count = plain.len() / N;
+        let planes: [&[u8]; N] = std::array::from_fn(|i| &shuffled[i * count..(i + 1) * count]);
+        let (numbers, _) = plain.as_chunks_mut::<N>();
+        for (i, number) in numbers.iter_mut().enumerate() {
+            *number = std::array::from_fn(|k| planes[k][i]);
+        }
+    }
+    match size {
+        2 => by::<2>(shuffled, plain),
+        4 => by::<4>(shuffled, plain),
+        8 => by::<8>(shuffled, plain),
+        _ => plain.copy_from_slice(shuffled),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array4;
+
+    #[test]
+    fn tiles_meet_the_lines_of_the_grid() {
+        let mut array = Array4::<u8>::zeros((1, 5, 1, 7));
+        let tiles = split([0, 3, 0, 2], array.view_mut(), [1, 4, 9, 3]);
+        let places: Vec<_> = tiles.iter().map(|(at, tile)| (at[1], at[3], tile.dim())).collect();
+        assert_eq!(
+            places,
+            [
+                (3, 2, (1, 1, 1, 1)),
+                (3, 3, (1, 1, 1, 3)),
+                (3, 6, (1, 1, 1, 3)),
+                (4, 2, (1, 4, 1, 1)),
+                (4, 3, (1, 4, 1, 3)),
+                (4, 6, (1, 4, 1, 3)),
+            ]
+        );
+    }
+
+    #[test]
+    fn unshuffling_gathers_the_bytes_of_a_number() {
+        let mut plain = [0; 6];
+        unshuffle(&[1, 2, 3, 11, 12, 13], &mut plain, 2);
+        assert_eq!(plain, [1, 11, 2, 12, 3, 13]);
+    }
+}
