@@ -2,6 +2,8 @@
 
 mod array;
 mod sample;
+mod signature;
 
 pub use array::{Element, Values, Volume};
 pub use sample::{Sample, Statistics};
+pub use signature::Signature;
