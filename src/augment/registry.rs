@@ -1,17 +1,9 @@
 //! The list of all transforms: adding one adds one line here.
 
 use crate::config::{ConfigError, Parameter, Section};
-use crate::volume::Element;
+pub use crate::volume::Signature;
 
 use super::Transform;
-
-/// What a volume looks like before or after a transform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Signature {
-    /// `None` for (D, H, W).
-    pub channels: Option<usize>,
-    pub element: Element,
-}
 
 /// What a transform does to a volume, as far as other rooms need to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,1 +1,39 @@
-//! One criterion a file.
+//! Losses, one criterion a file.
+//!
+//! A [`Criterion`] compares the logits of the network, (N, C, D, H, W), with the
+//! labels of the batch and gives the scalar that training makes smaller.
+//! [`read`] makes the criterion of the configuration's `loss` section; [`check`]
+//! tells from shapes alone whether it fits the data and the network, so that a
+//! run that cannot work ends before it starts.
+
+mod bce_with_logits;
+mod class_weights;
+mod cross_entropy;
+mod dice;
+mod masked;
+mod pixel_wise_cross_entropy;
+mod registry;
+mod shapes;
+
+pub use class_weights::ClassWeights;
+pub use dice::dice_per_channel;
+pub use registry::{Entry, Loss, check, entry, names, read};
+pub use shapes::{LabelRange, Shapes, Target};
+pub(crate) use shapes::{check_target, check_weight};
+
+use anyhow::Result;
+use tch::Tensor;
+
+/// A loss.
+pub trait Criterion: Send {
+    /// The loss of a batch, a scalar on the device of `logits` through which the
+    /// gradient flows back.
+    ///
+    /// `logits` are (N, C, D, H, W) in float32 or float64, `target` is
+    /// (N, D, H, W) or (N, C, D, H, W) as the loss wants it, `weight` a map with
+    /// one number a voxel in either of these shapes. All are on one device.
+    fn forward(&self, logits: &Tensor, target: &Tensor, weight: Option<&Tensor>) -> Result<Tensor>;
+}
+
+/// Spatial axes and batch of (N, C, D, H, W): what a sum per channel runs over.
+pub(crate) const ALL_BUT_CHANNEL: &[i64] = &[0, 2, 3, 4];

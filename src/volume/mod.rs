@@ -4,6 +4,7 @@ mod array;
 pub mod h5;
 mod mirror;
 mod sample;
+mod signature;
 mod statistics;
 mod window;
 
@@ -11,5 +12,6 @@ pub use array::{Element, Values, Volume};
 pub use h5::{Dataset, InputFile};
 pub use mirror::Mirror;
 pub use sample::{Sample, Statistics};
+pub use signature::Signature;
 pub use statistics::StatisticsBuilder;
 pub use window::Window;

@@ -1,0 +1,41 @@
+//! Cross-entropy of class indices, or of class probabilities.
+
+use anyhow::Result;
+use tch::{Reduction, Tensor};
+
+use super::registry::{CLASS_WEIGHT, IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
+use super::{ClassWeights, Criterion, Entry, Target};
+
+/// The label that torch's `CrossEntropyLoss` ignores when none is named.
+pub(super) const TORCH_IGNORES: i64 = -100;
+
+pub(super) static ENTRY: Entry = Entry {
+    name: "CrossEntropyLoss",
+    meaning: "mean over voxels of -log softmax of the true class, weighted by class",
+    parameters: &[NAME, CLASS_WEIGHT, IGNORE_INDEX, SKIP_LAST_TARGET, SQUEEZE_CHANNEL],
+    uses_weight: false,
+    masks: false,
+    ignored_label: Some(TORCH_IGNORES),
+    target: Target::ClassesOrProbabilities,
+    build: |section| {
+        Ok(Box::new(CrossEntropy {
+            weight: section.maybe_numbers("weight").map(ClassWeights::new),
+            ignore: section.maybe_integer("ignore_index").unwrap_or(TORCH_IGNORES),
+        }))
+    },
+};
+
+/// torch's `CrossEntropyLoss`: for class indices (N, D, H, W) the mean weighted
+/// by the weight of each voxel's class, without voxels of the label `ignore`;
+/// for probabilities (N, C, D, H, W) the plain mean over voxels.
+struct CrossEntropy {
+    weight: Option<ClassWeights>,
+    ignore: i64,
+}
+
+impl Criterion for CrossEntropy {
+    fn forward(&self, logits: &Tensor, target: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        let weight = self.weight.as_ref().map(|weight| weight.like(logits)).transpose()?;
+        Ok(logits.f_cross_entropy_loss(target, weight, Reduction::Mean, self.ignore, 0.0)?)
+    }
+}

@@ -1,0 +1,69 @@
+//! Intersection over union with a weight for every voxel.
+
+use anyhow::{Result, anyhow};
+use tch::Tensor;
+
+use crate::config::Parameter;
+use crate::loss::Target;
+
+use super::overlap::{overlap, ratio};
+use super::registry::{IGNORE_INDEX, NAME, SKIP_CHANNELS};
+use super::{Entry, Metric, mean_of};
+
+pub(super) static ENTRY: Entry = Entry {
+    name: "PixelWiseMeanIoU",
+    meaning: "weighted intersection over union, mean over the classes of the ground truth",
+    parameters: &[
+        NAME,
+        SKIP_CHANNELS,
+        IGNORE_INDEX,
+        Parameter::flag(
+            "weight_equal",
+            false,
+            "counts every voxel of weight above 0 once, whatever its weight",
+        ),
+    ],
+    uses_weight: true,
+    target: Target::ClassesOrOneHot,
+    build: |section| {
+        Ok(Box::new(PixelWiseMeanIoU {
+            skip: section.integers("skip_channels"),
+            ignore: section.maybe_integer("ignore_index"),
+            equal: section.flag("weight_equal"),
+        }))
+    },
+};
+
+/// Classes without ground truth are left out of a sample's mean, a sample
+/// without any class out of the batch's.
+struct PixelWiseMeanIoU {
+    skip: Vec<i64>,
+    ignore: Option<i64>,
+    equal: bool,
+}
+
+impl Metric for PixelWiseMeanIoU {
+    fn score(
+        &self,
+        probabilities: &Tensor,
+        target: &Tensor,
+        weight: Option<&Tensor>,
+    ) -> Result<Option<f64>> {
+        let weight =
+            weight.ok_or_else(|| anyhow!("PixelWiseMeanIoU was called without a weight map"))?;
+        let scores = (0..probabilities.size()[0])
+            .map(|n| {
+                let mut weight = weight.f_get(n)?;
+                if self.equal {
+                    weight = weight.f_gt(0)?;
+                }
+                let (probabilities, target) = (probabilities.f_get(n)?, target.f_get(n)?);
+                let found = overlap(&probabilities, &target, Some(&weight), self.ignore)?;
+                let counted = (0..found.union.len())
+                    .filter(|&c| !self.skip.contains(&(c as i64)) && found.truth[c] != 0.0);
+                Ok(mean_of(counted.map(|c| Some(ratio(found.intersection[c], found.union[c])))))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(mean_of(scores))
+    }
+}

@@ -1,0 +1,129 @@
+//! The list of all metrics: adding one adds one line here.
+
+use crate::config::{ConfigError, Node, Parameter, Section, Value, nearest};
+use crate::loss::{Shapes, Target, check_target, check_weight};
+
+use super::Metric;
+
+pub(super) const NAME: Parameter =
+    Parameter::text("name", "", "which metric to judge by").required();
+pub(super) const SKIP_CHANNELS: Parameter =
+    Parameter::integers("skip_channels", &[], "classes to leave out of the mean").at_least(0.0);
+pub(super) const IGNORE_INDEX: Parameter =
+    Parameter::integer("ignore_index", 0, "label whose voxels do not count").optional();
+
+/// The metric of a configuration that names none.
+const DEFAULT: &str = "MeanIoU";
+
+/// One metric: its name, its keys and how to make it.
+pub struct Entry {
+    pub name: &'static str,
+    pub meaning: &'static str,
+    pub parameters: &'static [Parameter],
+    /// Works on a weight map, and needs one.
+    pub uses_weight: bool,
+    pub target: Target,
+    pub build: fn(&Section<'_>) -> Result<Box<dyn Metric>, ConfigError>,
+}
+
+static ENTRIES: &[&Entry] =
+    &[&super::dice_coefficient::ENTRY, &super::mean_iou::ENTRY, &super::pixel_wise_mean_iou::ENTRY];
+
+/// Metrics of the Python program that need several outputs, or embeddings.
+const SEVERAL_HEADS: &[&str] = &[
+    "WithinAngleThreshold",
+    "InverseAngularError",
+    "EmbeddingsAdaptedRandError",
+    "EmbeddingsMeanShiftAdaptedRandError",
+];
+
+/// The metric of that name.
+pub fn entry(name: &str) -> Option<&'static Entry> {
+    ENTRIES.iter().copied().find(|entry| entry.name == name)
+}
+
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ENTRIES.iter().map(|entry| entry.name)
+}
+
+/// The metric of a configuration.
+pub struct Chosen {
+    pub metric: Box<dyn Metric>,
+    pub entry: &'static Entry,
+}
+
+/// The `eval_metric` section of the whole configuration, or the one that stands
+/// for its absence.
+fn section_of(config: &Node) -> Node {
+    if let Some(node) = config.get("eval_metric") {
+        return node.clone();
+    }
+    let mut name = config.clone();
+    name.path = "eval_metric.name".into();
+    name.value = Value::Text(DEFAULT.into());
+    let mut node = name.clone();
+    node.path = "eval_metric".into();
+    node.value = Value::Map(vec![("name".into(), name)]);
+    node
+}
+
+fn open(node: &Node) -> Result<(&'static Entry, Section<'_>), ConfigError> {
+    let all = || names().collect::<Vec<_>>().join(", ");
+    let Some(name) = node.get("name") else {
+        return Err(node.error(format!("the key `name` is missing; it is one of {}", all())));
+    };
+    let text = name.text()?;
+    let entry = entry(text).ok_or_else(|| {
+        if SEVERAL_HEADS.contains(&text) {
+            return name.error(format!(
+                "{text} needs a network with several outputs or embeddings, and there is none \
+                 here; the metrics are {}",
+                all()
+            ));
+        }
+        name.error(match nearest(text, names()) {
+            Some(near) => format!("no metric is called {text}; is {near} meant?"),
+            None => format!("no metric is called {text}; there are {}", all()),
+        })
+    })?;
+    Ok((entry, node.section(entry.parameters)?))
+}
+
+/// Makes the metric of the `eval_metric` section of `config`, the whole
+/// configuration.
+pub fn read(config: &Node) -> Result<Chosen, ConfigError> {
+    let node = section_of(config);
+    let (entry, section) = open(&node)?;
+    Ok(Chosen { metric: (entry.build)(&section)?, entry })
+}
+
+/// Finds, before any data moves, a metric that cannot work on these labels,
+/// weights and output channels; the message says which key to change.
+pub fn check(config: &Node, shapes: &Shapes<'_>) -> Result<(), ConfigError> {
+    let node = section_of(config);
+    let (entry, section) = open(&node)?;
+    check_target(&section, entry.name, entry.target, shapes, shapes.target)?;
+    if entry.uses_weight {
+        check_weight(&section, entry.name, shapes)?;
+    }
+    if entry.parameters.iter().any(|parameter| parameter.name == SKIP_CHANNELS.name) {
+        let skip = section.integers(SKIP_CHANNELS.name);
+        let classes = shapes.out_channels as i64;
+        if let Some(beyond) = skip.iter().find(|&&channel| channel >= classes) {
+            section.node.warn(format!(
+                "`skip_channels` names {beyond}, and the last output channel is {}",
+                classes - 1
+            ));
+        }
+        if (0..classes).all(|channel| skip.contains(&channel)) {
+            return Err(section.error(
+                SKIP_CHANNELS.name,
+                format!(
+                    "all {classes} output channels are left out and nothing is scored: take one \
+                     out of the list"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}

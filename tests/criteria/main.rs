@@ -1,0 +1,6 @@
+//! Losses and metrics against the numbers of those who define them.
+
+mod cases;
+mod check;
+mod loss;
+mod metric;

@@ -1,0 +1,1 @@
+//! Scores of every metric (`tests/fixtures/make_metric.py`).
