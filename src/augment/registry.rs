@@ -4,13 +4,58 @@ use crate::config::{ConfigError, Parameter, Section};
 use crate::volume::Element;
 
 use super::Transform;
+use super::{contrast, flip, identity, noise, normalize, rotate90, standardize, to_tensor};
 
 /// What a volume looks like before or after a transform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// `None` for (D, H, W).
     pub channels: Option<usize>,
     pub element: Element,
+    /// Every (D, H, W) that the volume may have, each once; none if that is not
+    /// known. A turn by 90 degrees adds sizes, a crop leaves one.
+    pub sizes: Vec<[usize; 3]>,
+}
+
+impl Signature {
+    /// 3 or 4.
+    pub fn rank(&self) -> usize {
+        3 + usize::from(self.channels.is_some())
+    }
+
+    /// The same volume with other values.
+    pub fn with_element(mut self, element: Element) -> Self {
+        self.element = element;
+        self
+    }
+
+    /// "(D, H, W)" or "(C, D, H, W)", for messages.
+    pub fn axes(&self) -> &'static str {
+        match self.channels {
+            None => "(D, H, W)",
+            Some(_) => "(C, D, H, W)",
+        }
+    }
+
+    /// Refuses channels for a transform that is defined for (D, H, W) alone.
+    pub fn wants_3d(&self, section: &Section<'_>) -> Result<(), ConfigError> {
+        match self.channels {
+            None => Ok(()),
+            Some(channels) => Err(section.node.error(format!(
+                "works on volumes (D, H, W), but here it gets {channels} channels (C, D, H, W)"
+            ))),
+        }
+    }
+
+    /// The number of channels for a transform that is defined for (C, D, H, W) alone.
+    pub fn wants_4d(&self, section: &Section<'_>) -> Result<usize, ConfigError> {
+        self.channels.ok_or_else(|| {
+            section.node.error(
+                "works on volumes (C, D, H, W), but here it gets (D, H, W); \
+                 store the data set with a channel axis or leave this transform out",
+            )
+        })
+    }
 }
 
 /// What a transform does to a volume, as far as other rooms need to know.
@@ -28,13 +73,47 @@ pub enum Class {
 pub struct Entry {
     pub name: &'static str,
     pub class: Class,
+    /// What it does, for the documentation.
+    pub meaning: &'static str,
+    /// The keys that may stand beside `name`.
     pub parameters: &'static [Parameter],
     pub build: fn(&Section<'_>) -> Result<Box<dyn Transform>, ConfigError>,
     /// What comes out, or why this input cannot be taken.
     pub signature: fn(&Section<'_>, Signature) -> Result<Signature, ConfigError>,
 }
 
-static ENTRIES: &[&Entry] = &[];
+static ENTRIES: &[&Entry] = &[
+    &contrast::ENTRY,
+    &flip::ENTRY,
+    &identity::ENTRY,
+    &noise::GAUSSIAN,
+    &noise::POISSON,
+    &normalize::ENTRY,
+    &rotate90::ENTRY,
+    &standardize::ENTRY,
+    &to_tensor::ENTRY,
+];
+
+/// Transforms that configuration files may name and that are not built yet.
+pub(super) static PLANNED: &[&str] = &[
+    "BSplineDeformation",
+    "BlobsToMask",
+    "BlobsWithBoundary",
+    "CropToFixed",
+    "ElasticDeformation",
+    "FlyWingBoundary",
+    "GradualGaussianBlur",
+    "LabelToAffinities",
+    "LabelToBoundaryAndAffinities",
+    "LabelToMaskAndAffinities",
+    "LabelToZAffinities",
+    "RandomAffineTransform",
+    "RandomITKDeformation",
+    "RandomLabelToAffinities",
+    "RandomRotate",
+    "Relabel",
+    "StandardLabelToBoundary",
+];
 
 /// The transform of that name.
 pub fn entry(name: &str) -> Option<&'static Entry> {
