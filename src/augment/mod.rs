@@ -1,13 +1,30 @@
 //! Transforms of patches: one transform or one family a file.
 //!
-//! A [`Transform`] maps one volume to another. Where it draws at random it takes
-//! a stream from its [`Scope`]; the streams are keyed so that raw, label and
-//! weight of a sample see the same draws (see [`stream`]).
+//! A [`Recipe`] is the `transformer` section of a phase: a list of transforms
+//! for raw, label and weight. A [`Transform`] maps one volume to another. Where
+//! it draws at random it takes a stream from its [`Scope`]; the streams are keyed
+//! so that raw, label and weight of a sample see the same draws (see [`stream`]).
 
+mod agreement;
+mod contrast;
+mod flip;
+mod floats;
+mod identity;
+mod index_map;
 pub mod kernel;
+mod noise;
+mod normalize;
+mod planes;
+mod recipe;
 mod registry;
+mod rotate90;
+mod standardize;
 pub mod stream;
+mod to_tensor;
 
+pub use index_map::IndexMap;
+pub use planes::planes;
+pub use recipe::{Recipe, Signatures};
 pub use registry::{Class, Entry, Signature, entry, names};
 
 use anyhow::Result;
@@ -20,6 +37,17 @@ pub trait Transform: Send + Sync {
     /// Transforms one volume (D, H, W) or (C, D, H, W). The volume is given by
     /// value, so that what can be done in place is.
     fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume>;
+
+    /// The map of a step that only flips and turns the grid. Consecutive ones
+    /// are composed and applied at once.
+    fn index_map(&self, _scope: &Scope<'_>) -> Option<IndexMap> {
+        None
+    }
+
+    /// Why this transform cannot work on a file of these statistics.
+    fn check(&self, _statistics: &Statistics) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// What a transform knows of the sample it works on.
@@ -35,6 +63,7 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
+    /// The stream of this step, from its beginning each time.
     pub fn stream(&self) -> Stream {
         self.key.open()
     }

@@ -4,6 +4,29 @@ use crate::config::{ConfigError, Parameter, Section};
 pub use crate::volume::Signature;
 
 use super::Transform;
+use super::{contrast, flip, identity, noise, normalize, rotate90, standardize, to_tensor};
+
+impl Signature {
+    /// Refuses channels for a transform that is defined for (D, H, W) alone.
+    pub fn wants_3d(&self, section: &Section<'_>) -> Result<(), ConfigError> {
+        match self.channels {
+            None => Ok(()),
+            Some(channels) => Err(section.node.error(format!(
+                "works on volumes (D, H, W), but here it gets {channels} channels (C, D, H, W)"
+            ))),
+        }
+    }
+
+    /// The number of channels for a transform that is defined for (C, D, H, W) alone.
+    pub fn wants_4d(&self, section: &Section<'_>) -> Result<usize, ConfigError> {
+        self.channels.ok_or_else(|| {
+            section.node.error(
+                "works on volumes (C, D, H, W), but here it gets (D, H, W); \
+                 store the data set with a channel axis or leave this transform out",
+            )
+        })
+    }
+}
 
 /// What a transform does to a volume, as far as other rooms need to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +43,47 @@ pub enum Class {
 pub struct Entry {
     pub name: &'static str,
     pub class: Class,
+    /// What it does, for the documentation.
+    pub meaning: &'static str,
+    /// The keys that may stand beside `name`.
     pub parameters: &'static [Parameter],
     pub build: fn(&Section<'_>) -> Result<Box<dyn Transform>, ConfigError>,
     /// What comes out, or why this input cannot be taken.
     pub signature: fn(&Section<'_>, Signature) -> Result<Signature, ConfigError>,
 }
 
-static ENTRIES: &[&Entry] = &[];
+static ENTRIES: &[&Entry] = &[
+    &contrast::ENTRY,
+    &flip::ENTRY,
+    &identity::ENTRY,
+    &noise::GAUSSIAN,
+    &noise::POISSON,
+    &normalize::ENTRY,
+    &rotate90::ENTRY,
+    &standardize::ENTRY,
+    &to_tensor::ENTRY,
+];
+
+/// Transforms that configuration files may name and that are not built yet.
+pub(super) static PLANNED: &[&str] = &[
+    "BSplineDeformation",
+    "BlobsToMask",
+    "BlobsWithBoundary",
+    "CropToFixed",
+    "ElasticDeformation",
+    "FlyWingBoundary",
+    "GradualGaussianBlur",
+    "LabelToAffinities",
+    "LabelToBoundaryAndAffinities",
+    "LabelToMaskAndAffinities",
+    "LabelToZAffinities",
+    "RandomAffineTransform",
+    "RandomITKDeformation",
+    "RandomLabelToAffinities",
+    "RandomRotate",
+    "Relabel",
+    "StandardLabelToBoundary",
+];
 
 /// The transform of that name.
 pub fn entry(name: &str) -> Option<&'static Entry> {

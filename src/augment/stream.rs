@@ -6,16 +6,32 @@
 //! stream. Transforms that change intensities add the index of the data set.
 //! The digest of the key seeds xoshiro256++, whose output is documented to stay
 //! the same across releases.
+//!
+//! A transform opens its stream anew for every volume and draws first whether it
+//! acts at all, then its parameters in the order its documentation gives, then
+//! noise for each voxel in C order. So a transform of the raw list and its
+//! namesake of the label list agree as long as their parameters do.
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
+use rand_distr::StandardNormal;
 use sha2::{Digest, Sha256};
 
 /// The random number generator behind every draw.
 pub type Stream = rand_xoshiro::Xoshiro256PlusPlus;
+
+/// Names a sample of a run: with it, every random number of the sample is fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleKey {
+    pub seed: u64,
+    pub epoch: u64,
+    /// Index of the sample in the concatenated data sets.
+    pub sample: u64,
+}
 
 /// Names a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +44,8 @@ pub struct Key<'a> {
     pub name: &'a str,
     /// How many of that name came before in the same list.
     pub occurrence: u32,
-    /// Index of the data set, for transforms that change intensities.
+    /// Index of the data set (raw, label, weight), for transforms that change
+    /// intensities.
     pub data_set: Option<u64>,
 }
 
@@ -42,6 +59,49 @@ impl Key<'_> {
         digest.update(self.data_set.map_or(0, |index| index + 1).to_le_bytes());
         digest.update(self.name.as_bytes());
         Stream::from_seed(digest.finalize().into())
+    }
+}
+
+/// The draws that transforms are made of.
+pub trait Draw {
+    /// Uniform in [0, 1).
+    fn uniform(&mut self) -> f64;
+    /// True with probability `p`; uses up one number whatever `p` is.
+    fn chance(&mut self, p: f64) -> bool;
+    /// Uniform in [`low`, `high`).
+    fn between(&mut self, low: f64, high: f64) -> f64;
+    /// Uniform among 0, …, `count` − 1.
+    fn index(&mut self, count: usize) -> usize;
+    /// A uniform integer of the range, which is `range.start` if it is empty.
+    fn integer(&mut self, range: Range<i64>) -> i64;
+    /// Normal with that mean and standard deviation.
+    fn normal(&mut self, mean: f64, deviation: f64) -> f64;
+}
+
+impl Draw for Stream {
+    fn uniform(&mut self) -> f64 {
+        self.random()
+    }
+
+    fn chance(&mut self, p: f64) -> bool {
+        self.uniform() < p
+    }
+
+    fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.uniform()
+    }
+
+    fn index(&mut self, count: usize) -> usize {
+        self.random_range(0..count)
+    }
+
+    fn integer(&mut self, range: Range<i64>) -> i64 {
+        if range.is_empty() { range.start } else { self.random_range(range) }
+    }
+
+    fn normal(&mut self, mean: f64, deviation: f64) -> f64 {
+        let z: f64 = self.sample(StandardNormal);
+        mean + deviation * z
     }
 }
 
@@ -60,5 +120,78 @@ impl Shared {
         let value = Arc::new(compute());
         values.insert(key, value.clone());
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key<'static> =
+        Key { seed: 1, epoch: 2, sample: 3, name: "RandomFlip", occurrence: 0, data_set: None };
+
+    fn first(key: Key<'_>) -> u64 {
+        key.open().random()
+    }
+
+    #[test]
+    fn every_part_of_the_key_opens_another_stream() {
+        let others = [
+            Key { seed: 2, ..KEY },
+            Key { epoch: 3, ..KEY },
+            Key { sample: 2, ..KEY },
+            Key { name: "RandomRotate90", ..KEY },
+            Key { occurrence: 1, ..KEY },
+            Key { data_set: Some(0), ..KEY },
+            Key { data_set: Some(1), ..KEY },
+        ];
+        let mut draws: Vec<u64> = others.into_iter().map(first).collect();
+        draws.push(first(KEY));
+        draws.sort_unstable();
+        draws.dedup();
+        assert_eq!(draws.len(), others.len() + 1);
+        assert_eq!(first(KEY), first(KEY));
+    }
+
+    #[test]
+    fn a_stream_is_xoshiro_seeded_with_the_digest() {
+        // From an implementation of the definition in Python: SHA-256 of the key,
+        // xoshiro256++, the upper 53 bits. A change would alter every seeded run.
+        let wanted = [0.25417178308058486, 0.36328475010786576, 0.19117701206459625];
+        let mut stream = KEY.open();
+        assert_eq!([(); 3].map(|()| stream.uniform()), wanted);
+    }
+
+    #[test]
+    fn draws_have_the_moments_of_their_distributions() {
+        let mut stream = KEY.open();
+        let count = 200_000;
+        let mut mean_and_variance = |draw: &mut dyn FnMut(&mut Stream) -> f64| {
+            let values: Vec<f64> = (0..count).map(|_| draw(&mut stream)).collect();
+            let mean = values.iter().sum::<f64>() / count as f64;
+            let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count as f64;
+            (mean, variance)
+        };
+        let (mean, variance) = mean_and_variance(&mut |s| s.between(2.0, 5.0));
+        assert!((mean - 3.5).abs() < 0.01 && (variance - 0.75).abs() < 0.01);
+        let (mean, variance) = mean_and_variance(&mut |s| s.normal(1.0, 2.0));
+        assert!((mean - 1.0).abs() < 0.02 && (variance - 4.0).abs() < 0.06);
+        let (mean, variance) = mean_and_variance(&mut |s| s.integer(-3..3) as f64);
+        assert!((mean + 0.5).abs() < 0.02 && (variance - 35.0 / 12.0).abs() < 0.04);
+        let (mean, _) = mean_and_variance(&mut |s| f64::from(s.chance(0.2)));
+        assert!((mean - 0.2).abs() < 0.005);
+    }
+
+    #[test]
+    fn an_empty_range_is_its_start() {
+        assert_eq!(KEY.open().integer(0..0), 0);
+    }
+
+    #[test]
+    fn shared_values_are_computed_once() {
+        let shared = Shared::default();
+        let first = shared.get("a".into(), || 1u32);
+        let again = shared.get("a".into(), || 2u32);
+        assert_eq!((*first, *again, *shared.get("b".into(), || 3u32)), (1, 1, 3));
     }
 }

@@ -6,7 +6,7 @@ use crate::volume::Signature;
 use super::Entry;
 
 /// What network and data set give a loss or metric to work with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Shapes<'a> {
     /// `train` or `val`, so that messages can name the keys of that phase.
     pub phase: &'a str,
@@ -182,7 +182,7 @@ pub(crate) fn check_weight(
     name: &str,
     shapes: &Shapes<'_>,
 ) -> Result<(), ConfigError> {
-    let Some(weight) = shapes.weight else {
+    let Some(weight) = shapes.weight.clone() else {
         return Err(section.error(
             "name",
             format!(
@@ -223,7 +223,7 @@ pub(super) fn seen_target(
     entry: &Entry,
     shapes: &Shapes<'_>,
 ) -> Result<Signature, ConfigError> {
-    let mut target = shapes.target;
+    let mut target = shapes.target.clone();
     if !section.flag("skip_last_target") {
         return Ok(target);
     }

@@ -102,7 +102,7 @@ pub fn read(config: &Node) -> Result<Chosen, ConfigError> {
 pub fn check(config: &Node, shapes: &Shapes<'_>) -> Result<(), ConfigError> {
     let node = section_of(config);
     let (entry, section) = open(&node)?;
-    check_target(&section, entry.name, entry.target, shapes, shapes.target)?;
+    check_target(&section, entry.name, entry.target, shapes, shapes.target.clone())?;
     if entry.uses_weight {
         check_weight(&section, entry.name, shapes)?;
     }

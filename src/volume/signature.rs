@@ -2,10 +2,34 @@
 
 use super::Element;
 
-/// Channels and element type of a volume, as files and transforms declare them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a volume looks like, as files and transforms declare it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// `None` for (D, H, W).
     pub channels: Option<usize>,
     pub element: Element,
+    /// Every (D, H, W) that the volume may have, each once; none if that is not
+    /// known. A turn by 90 degrees adds sizes, a crop leaves one.
+    pub sizes: Vec<[usize; 3]>,
+}
+
+impl Signature {
+    /// 3 or 4.
+    pub fn rank(&self) -> usize {
+        3 + usize::from(self.channels.is_some())
+    }
+
+    /// The same volume with other values.
+    pub fn with_element(mut self, element: Element) -> Self {
+        self.element = element;
+        self
+    }
+
+    /// "(D, H, W)" or "(C, D, H, W)", for messages.
+    pub fn axes(&self) -> &'static str {
+        match self.channels {
+            None => "(D, H, W)",
+            Some(_) => "(C, D, H, W)",
+        }
+    }
 }

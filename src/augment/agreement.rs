@@ -1,0 +1,118 @@
+//! Do the lists of raw, label and weight move voxels in the same way?
+
+use super::recipe::Step;
+use super::{Class, Entry};
+use crate::config::{Fallback, Kind, Node, Parameter, Value};
+
+/// Keys that say how a volume is resampled, not where from: raw and label differ
+/// in them as a matter of course.
+static FREE: &[&str] = &["interpolator", "order", "spline_order", "cval", "mode"];
+
+/// Warns where the geometric transforms of the list `name` differ from those of
+/// the raw list in kind, order or parameters.
+pub(super) fn compare(raw: &[Step], name: &str, list: &Node, steps: &[Step]) {
+    fn geometric(steps: &[Step]) -> impl Iterator<Item = &Step> {
+        steps.iter().filter(|step| step.entry.class == Class::Geometric)
+    }
+    let (mut raw, mut steps) = (geometric(raw), geometric(steps));
+    loop {
+        match (raw.next(), steps.next()) {
+            (None, None) => return,
+            (Some(raw), Some(step)) if raw.entry.name == step.entry.name => {
+                let keys = differing(raw.entry, &raw.node, &step.node);
+                if !keys.is_empty() {
+                    step.node.warn(format!(
+                        "{} differs in {} from its counterpart in `raw` ({}, `{}`): raw and \
+                         {name} do not see the same geometry",
+                        step.entry.name,
+                        keys.join(", "),
+                        raw.node.place,
+                        raw.node.path,
+                    ));
+                }
+            }
+            // Beyond the first difference in kind, pairs mean nothing.
+            (Some(raw), Some(step)) => {
+                return step.node.warn(format!(
+                    "{} stands here, but {} in `raw` ({}, `{}`): raw and {name} do not see the \
+                     same geometry",
+                    step.entry.name, raw.entry.name, raw.node.place, raw.node.path,
+                ));
+            }
+            (Some(raw), None) => {
+                return list.warn(format!(
+                    "{} of `raw` ({}, `{}`) is missing here: raw and {name} do not see the same \
+                     geometry",
+                    raw.entry.name, raw.node.place, raw.node.path,
+                ));
+            }
+            (None, Some(step)) => {
+                return step.node.warn(format!(
+                    "{} has no counterpart in `raw`: raw and {name} do not see the same geometry",
+                    step.entry.name,
+                ));
+            }
+        }
+    }
+}
+
+fn differing(entry: &Entry, a: &Node, b: &Node) -> Vec<String> {
+    let parameters = entry.parameters.iter().filter(|parameter| !FREE.contains(&parameter.name));
+    parameters
+        .filter(|parameter| meant(parameter, a) != meant(parameter, b))
+        .map(|parameter| format!("`{}`", parameter.name))
+        .collect()
+}
+
+/// What the key amounts to, its default filled in, in one spelling.
+fn meant(parameter: &Parameter, node: &Node) -> String {
+    match node.get_even_null(parameter.name) {
+        // Null asks for the default, unless it is a value of its own: of a key
+        // that its transform reads itself and that has a default beside it.
+        Some(Node { value: Value::Null, .. })
+            if parameter.kind == Kind::Any && parameter.fallback != Fallback::Nothing =>
+        {
+            "null".into()
+        }
+        Some(node) if node.value != Value::Null => spelled(&node.value),
+        _ => match parameter.fallback {
+            Fallback::Required | Fallback::Nothing => String::new(),
+            Fallback::Flag(b) => b.to_string(),
+            Fallback::Integer(i) => number(i as f64),
+            Fallback::Number(x) => number(x),
+            Fallback::Text(text) => text.into(),
+            Fallback::Integers(list) => {
+                let list: Vec<String> = list.iter().map(|&i| number(i as f64)).collect();
+                format!("[{}]", list.join(", "))
+            }
+            Fallback::Numbers(list) => {
+                let list: Vec<String> = list.iter().map(|&x| number(x)).collect();
+                format!("[{}]", list.join(", "))
+            }
+        },
+    }
+}
+
+/// 5 and 5.0 are the same number.
+fn number(x: f64) -> String {
+    x.to_string()
+}
+
+fn spelled(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Flag(b) => b.to_string(),
+        Value::Integer(i) => number(*i as f64),
+        Value::Number(x) => number(*x),
+        Value::Text(text) => text.clone(),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(|item| spelled(&item.value)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Map(entries) => {
+            let entries =
+                entries.iter().map(|(key, node)| format!("{key}: {}", spelled(&node.value)));
+            format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What intensity transforms share: their results are floating-point numbers.
+
+use ndarray::Array4;
+
+use crate::volume::{Element, Values, Volume};
+
+/// The type in which the result of an intensity transform is kept: float64 stays,
+/// everything else becomes float32.
+pub fn element_of(element: Element) -> Element {
+    if element == Element::F64 { Element::F64 } else { Element::F32 }
+}
+
+/// The volume in the type [`element_of`] names.
+pub fn convert(volume: Volume) -> Volume {
+    let element = element_of(volume.element());
+    volume.cast(element)
+}
+
+/// Applies `f`, computed in double precision, to each voxel; in place where the
+/// volume holds floating-point numbers already.
+pub fn map(volume: Volume, f: impl Fn(f64) -> f64) -> Volume {
+    fn widen<T: Copy>(array: &Array4<T>, f: impl Fn(T) -> f64) -> Values {
+        array.mapv(|x| f(x) as f32).into()
+    }
+    let values = match volume.values {
+        Values::F32(mut array) => {
+            array.mapv_inplace(|x| f(f64::from(x)) as f32);
+            Values::F32(array)
+        }
+        Values::F64(mut array) => {
+            array.mapv_inplace(f);
+            Values::F64(array)
+        }
+        Values::U8(array) => widen(&array, |x| f(f64::from(x))),
+        Values::U16(array) => widen(&array, |x| f(f64::from(x))),
+        Values::I32(array) => widen(&array, |x| f(f64::from(x))),
+        Values::I64(array) => widen(&array, |x| f(x as f64)),
+    };
+    Volume { values, has_channels: volume.has_channels }
+}

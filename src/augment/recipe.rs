@@ -1,0 +1,281 @@
+//! The `transformer` section of a phase: what happens to a sample between the
+//! file and the network.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+
+use super::stream::{Key, SampleKey, Shared};
+use super::{Class, Entry, IndexMap, Scope, Signature, Transform, agreement, registry};
+use crate::config::{ConfigError, Node, Parameter, Section, Value, nearest};
+use crate::volume::{Sample, Statistics, Volume};
+
+static PARAMETERS: &[Parameter] = &[
+    Parameter::any("raw", "transforms of the raw data, in order"),
+    Parameter::any("label", "transforms of the label, in order"),
+    Parameter::any("weight", "transforms of the weight map, in order"),
+];
+
+/// The lists of transforms of a phase.
+pub struct Recipe {
+    node: Node,
+    raw: List,
+    label: Option<List>,
+    weight: Option<List>,
+}
+
+/// What the volumes of a sample look like, before or after a [`Recipe`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signatures {
+    pub raw: Signature,
+    pub label: Option<Signature>,
+    pub weight: Option<Signature>,
+}
+
+/// Index of each data set in the keys of intensity transforms.
+const RAW: u64 = 0;
+const LABEL: u64 = 1;
+const WEIGHT: u64 = 2;
+
+impl Recipe {
+    /// Reads a `transformer` section: `raw` must be there, `label` and `weight`
+    /// may. Unknown keys, and lists whose geometry differs, become warnings of
+    /// the tree.
+    ///
+    /// # Errors
+    /// A transform that does not exist, is not supported yet, or whose keys have
+    /// wrong types or impossible values.
+    pub fn read(node: &Node) -> Result<Recipe, ConfigError> {
+        let mut recipe = Recipe::read_raw(node)?;
+        let section = node.section(PARAMETERS)?;
+        recipe.label = section.child("label").map(List::read).transpose()?;
+        recipe.weight = section.child("weight").map(List::read).transpose()?;
+        for (name, list) in [("label", &recipe.label), ("weight", &recipe.weight)] {
+            if let Some(list) = list {
+                agreement::compare(&recipe.raw.steps, name, &list.node, &list.steps);
+            }
+        }
+        Ok(recipe)
+    }
+
+    /// As [`Recipe::read`], but only the `raw` list: what prediction needs.
+    pub fn read_raw(node: &Node) -> Result<Recipe, ConfigError> {
+        let section = node.section(PARAMETERS)?;
+        let raw = section.child("raw").ok_or_else(|| {
+            node.error("the list `raw` is missing: the transforms of the raw data, in order")
+        })?;
+        Ok(Recipe { node: node.clone(), raw: List::read(raw)?, label: None, weight: None })
+    }
+
+    /// Transforms a sample. The result depends on nothing but the arguments.
+    pub fn apply(&self, sample: Sample, key: SampleKey, statistics: &Statistics) -> Result<Sample> {
+        let shared = Shared::default();
+        let job = Job { key, statistics, shared: &shared };
+        let target = |list: &Option<List>, volume: Option<Volume>, data_set: u64| match volume {
+            None => Ok(None),
+            Some(volume) => match list {
+                Some(list) => list.apply(volume, data_set, &job).map(Some),
+                None => Err(self.missing(data_set).into()),
+            },
+        };
+        Ok(Sample {
+            raw: self.raw.apply(sample.raw, RAW, &job)?,
+            label: target(&self.label, sample.label, LABEL)?,
+            weight: target(&self.weight, sample.weight, WEIGHT)?,
+        })
+    }
+
+    /// Transforms raw data alone.
+    pub fn apply_raw(
+        &self,
+        raw: Volume,
+        key: SampleKey,
+        statistics: &Statistics,
+    ) -> Result<Volume> {
+        self.raw.apply(raw, RAW, &Job { key, statistics, shared: &Shared::default() })
+    }
+
+    /// What comes out for samples that look like `input`.
+    ///
+    /// # Errors
+    /// A transform that cannot work on what it would be given, or a data set
+    /// without a list.
+    pub fn signature(&self, input: Signatures) -> Result<Signatures, ConfigError> {
+        let target = |list: &Option<List>, input: Option<Signature>, data_set: u64| match input {
+            None => Ok(None),
+            Some(input) => match list {
+                Some(list) => list.signature(input).map(Some),
+                None => Err(self.missing(data_set)),
+            },
+        };
+        Ok(Signatures {
+            raw: self.raw.signature(input.raw)?,
+            label: target(&self.label, input.label, LABEL)?,
+            weight: target(&self.weight, input.weight, WEIGHT)?,
+        })
+    }
+
+    /// Refuses batches of several samples when a transform gives patches of one
+    /// size different sizes.
+    pub fn check_batch(&self, batch_size: usize, input: &Signatures) -> Result<(), ConfigError> {
+        if batch_size <= 1 {
+            return Ok(());
+        }
+        self.raw.check_batch(batch_size, &input.raw)?;
+        for (list, input) in [(&self.label, &input.label), (&self.weight, &input.weight)] {
+            if let (Some(list), Some(input)) = (list, input) {
+                list.check_batch(batch_size, input)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a file whose statistics some transform cannot work with, such as
+    /// constant raw data under `Normalize`.
+    pub fn check_statistics(&self, statistics: &Statistics) -> Result<(), ConfigError> {
+        let lists = [Some(&self.raw), self.label.as_ref(), self.weight.as_ref()];
+        for step in lists.into_iter().flatten().flat_map(|list| &list.steps) {
+            step.transform.check(statistics).map_err(|message| step.node.error(message))?;
+        }
+        Ok(())
+    }
+
+    fn missing(&self, data_set: u64) -> ConfigError {
+        let name = if data_set == LABEL { "label" } else { "weight" };
+        self.node.error(format!(
+            "the list `{name}` is missing; `{name}: []` hands the {name} on as it is"
+        ))
+    }
+}
+
+/// What all lists of one sample have in common.
+struct Job<'a> {
+    key: SampleKey,
+    statistics: &'a Statistics,
+    shared: &'a Shared,
+}
+
+/// The transforms of one data set.
+struct List {
+    node: Node,
+    steps: Vec<Step>,
+}
+
+/// One transform in its list.
+pub(super) struct Step {
+    pub entry: &'static Entry,
+    /// Its keys without `name`.
+    pub node: Node,
+    transform: Box<dyn Transform>,
+    /// How many of that name came before in the list.
+    occurrence: u32,
+}
+
+impl Step {
+    fn read(item: &Node, seen: &mut HashMap<&'static str, u32>) -> Result<Step, ConfigError> {
+        let name = item.get("name").ok_or_else(|| {
+            item.error(
+                "a transform is wanted: a section with the key `name`, such as `name: RandomFlip`",
+            )
+        })?;
+        let entry = find(name)?;
+        let mut node = item.clone();
+        if let Value::Map(entries) = &mut node.value {
+            entries.retain(|(key, _)| key != "name");
+        }
+        let transform = (entry.build)(&node.section(entry.parameters)?)?;
+        let count = seen.entry(entry.name).or_insert(0);
+        let occurrence = *count;
+        *count += 1;
+        Ok(Step { entry, node, transform, occurrence })
+    }
+
+    pub fn section(&self) -> Result<Section<'_>, ConfigError> {
+        self.node.section(self.entry.parameters)
+    }
+}
+
+fn find(name: &Node) -> Result<&'static Entry, ConfigError> {
+    let word = name.text()?;
+    if let Some(entry) = registry::entry(word) {
+        return Ok(entry);
+    }
+    if registry::PLANNED.contains(&word) {
+        return Err(name.error(format!("the transform `{word}` is not supported yet")));
+    }
+    let known = registry::names().chain(registry::PLANNED.iter().copied());
+    Err(name.error(match nearest(word, known) {
+        Some(known) => format!("there is no transform `{word}`; is `{known}` meant?"),
+        None => format!(
+            "there is no transform `{word}`; there are {}",
+            registry::names().collect::<Vec<_>>().join(", ")
+        ),
+    }))
+}
+
+impl List {
+    fn read(node: &Node) -> Result<List, ConfigError> {
+        let mut seen = HashMap::new();
+        let steps = node.items()?.iter().map(|item| Step::read(item, &mut seen));
+        Ok(List { node: node.clone(), steps: steps.collect::<Result<_, _>>()? })
+    }
+
+    fn apply(&self, mut volume: Volume, data_set: u64, job: &Job<'_>) -> Result<Volume> {
+        // Flips and quarter turns wait here until a voxel is looked at.
+        let mut pending = IndexMap::IDENTITY;
+        for step in &self.steps {
+            let scope = Scope {
+                statistics: job.statistics,
+                key: Key {
+                    seed: job.key.seed,
+                    epoch: job.key.epoch,
+                    sample: job.key.sample,
+                    name: step.entry.name,
+                    occurrence: step.occurrence,
+                    data_set: (step.entry.class == Class::Intensity).then_some(data_set),
+                },
+                shared: job.shared,
+            };
+            if let Some(map) = step.transform.index_map(&scope) {
+                pending = pending.then(map);
+                continue;
+            }
+            volume = std::mem::replace(&mut pending, IndexMap::IDENTITY).apply(volume);
+            volume = step
+                .transform
+                .apply(volume, &scope)
+                .with_context(|| format!("`{}`, {}", step.node.path, step.entry.name))?;
+        }
+        Ok(pending.apply(volume))
+    }
+
+    fn signature(&self, input: Signature) -> Result<Signature, ConfigError> {
+        self.steps.iter().try_fold(input, |input, step| {
+            let mut output = (step.entry.signature)(&step.section()?, input)?;
+            output.sizes.sort_unstable();
+            output.sizes.dedup();
+            Ok(output)
+        })
+    }
+
+    fn check_batch(&self, batch_size: usize, input: &Signature) -> Result<(), ConfigError> {
+        let mixed = self.signature(input.clone())?.sizes;
+        if mixed.len() < 2 || input.sizes.len() != 1 {
+            return Ok(());
+        }
+        let mut signature = input.clone();
+        for step in &self.steps {
+            signature = (step.entry.signature)(&step.section()?, signature)?;
+            if signature.sizes.len() > 1 {
+                let sizes: Vec<String> = mixed.iter().map(|size| format!("{size:?}")).collect();
+                return Err(step.node.error(format!(
+                    "patches come out in several sizes, {}, which cannot share a batch of \
+                     {batch_size}: set `force_180: true`, restrict `axes` to planes in which the \
+                     patch is square, or set `loaders.batch_size: 1`",
+                    sizes.join(", ")
+                )));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! `RandomRotate90`: quarter turns in a random plane.
+
+use anyhow::Result;
+
+use super::stream::Draw;
+use super::{Class, Entry, IndexMap, Scope, Signature, Transform, planes};
+use crate::config::{ConfigError, Fallback, Parameter, Section};
+use crate::volume::Volume;
+
+pub(super) static ENTRY: Entry = Entry {
+    name: "RandomRotate90",
+    class: Class::Geometric,
+    meaning: "Turns the volume by 0 to 3 quarter turns in a random plane. An odd number of them \
+              swaps the sizes of two axes.",
+    parameters: &[
+        Parameter {
+            fallback: Fallback::Text("[[1, 2]]"),
+            ..Parameter::any("axes", "planes to choose from, pairs of axes; null: all three")
+        },
+        Parameter::flag("force_180", false, "only half turns, which keep the shape"),
+    ],
+    build: |section| {
+        Ok(Box::new(RandomRotate90 {
+            planes: planes_of(section)?,
+            force_180: section.flag("force_180"),
+        }))
+    },
+    signature,
+};
+
+/// Draws the plane (an index into `axes`), then the number of quarter turns
+/// 0…3, or 0 or 1 half turns.
+struct RandomRotate90 {
+    planes: Vec<[usize; 2]>,
+    force_180: bool,
+}
+
+fn planes_of(section: &Section<'_>) -> Result<Vec<[usize; 2]>, ConfigError> {
+    if section.is_null("axes") {
+        return Ok(planes::ALL.to_vec());
+    }
+    Ok(planes::planes(section, "axes")?.unwrap_or_else(|| vec![[1, 2]]))
+}
+
+fn signature(section: &Section<'_>, mut input: Signature) -> Result<Signature, ConfigError> {
+    if section.flag("force_180") {
+        return Ok(input);
+    }
+    for size in input.sizes.clone() {
+        for [a, b] in planes_of(section)? {
+            let mut turned = size;
+            turned.swap(a, b);
+            if !input.sizes.contains(&turned) {
+                input.sizes.push(turned);
+            }
+        }
+    }
+    Ok(input)
+}
+
+impl Transform for RandomRotate90 {
+    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
+        Ok(self.map(scope).apply(volume))
+    }
+
+    fn index_map(&self, scope: &Scope<'_>) -> Option<IndexMap> {
+        Some(self.map(scope))
+    }
+}
+
+impl RandomRotate90 {
+    fn map(&self, scope: &Scope<'_>) -> IndexMap {
+        let mut stream = scope.stream();
+        let plane = self.planes[stream.index(self.planes.len())];
+        let turns = if self.force_180 { 2 * stream.index(2) } else { stream.index(4) };
+        (0..turns).fold(IndexMap::IDENTITY, |map, _| map.turned(plane))
+    }
+}
