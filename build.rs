@@ -8,6 +8,8 @@ fn main() {
     // torch-sys hands on where it found libtorch's shared libraries. They are
     // baked into the program as its search path: no LD_LIBRARY_PATH is needed.
     let lib = env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch is");
+    // The first entry is where `make install` puts copies of them.
+    println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib/unet3d/torch/lib");
     println!("cargo:rustc-link-arg=-Wl,-rpath={lib}");
     // Nothing in Rust refers to libtorch_cuda: without these two the linker
     // drops it, and the program finds no GPU without saying why.

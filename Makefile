@@ -1,0 +1,120 @@
+# Everything around `cargo`: libtorch, the Python environment of the tests, the
+# demo, the examples and the installation. Each target does all it needs by
+# itself; nothing is installed outside this folder except by `make install`.
+#
+#   LIBTORCH=/path   use this libtorch 2.11 instead of fetching one
+#   CMAKE=/path      use this cmake instead of fetching one (HDF5 is built with it)
+#   PYTHON3=python3  the Python (3.10 or newer) that .venv is made with
+#   PREFIX=/usr/local  where `make install` puts bin/unet3d and lib/unet3d
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := build
+
+PYTHON3 ?= python3
+PREFIX ?= /usr/local
+PYTHON := $(CURDIR)/.venv/bin/python
+PIP := $(PYTHON) -m pip --disable-pip-version-check
+
+# tch 0.24 is written for exactly this libtorch. The wheel is the same library,
+# for CPU and CUDA, and comes with the Python that the tests compare with.
+WHEELS :=
+ifdef LIBTORCH
+export LIBTORCH
+else
+WHEELS += torch==2.11.0
+endif
+ifdef CMAKE
+export CMAKE
+else
+WHEELS += cmake==4.4.4
+endif
+
+.PHONY: help build test demo examples install fmt lint clean distclean libtorch python tools
+
+help:
+	@echo "make demo                train on a real brain volume, predict, score, draw"
+	@echo "make test                run all tests"
+	@echo "make build               build target/release/unet3d"
+	@echo "make examples            train and predict with every file of resources/"
+	@echo "make install PREFIX=DIR  install the program and its libraries"
+	@echo "make fmt | lint          format | check format and lints"
+	@echo "make clean | distclean   remove what was built | and what was fetched"
+
+build: libtorch
+	cargo build --release
+
+test: libtorch python
+	UNET3D_PYTHON=$(PYTHON) cargo test --release
+
+demo: build python
+	$(PIP) install --quiet --no-deps --require-hashes -r scripts/demo-data.txt
+	$(PYTHON) scripts/demo.py
+
+examples: build python
+	$(PYTHON) scripts/examples.py
+
+install: build
+	scripts/install.sh "$(DESTDIR)$(PREFIX)"
+
+fmt:
+	cargo fmt
+
+# Clippy needs libtorch too: it runs the build scripts.
+lint: libtorch
+	cargo fmt --check
+	cargo clippy --release --all-targets -- -D warnings
+
+clean:
+	cargo clean
+	rm -rf demo
+
+distclean: clean
+	rm -rf .libtorch .libtorch.partial .venv
+
+# What a fresh machine may lack, said before anything is downloaded.
+tools:
+	@command -v cargo > /dev/null || \
+	  { echo "unet3d is written in Rust: install it from https://rustup.rs" >&2; exit 1; }
+	@command -v c++ > /dev/null || \
+	  { echo "a C++ compiler is needed: for example 'apt install g++'" >&2; exit 1; }
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or newer is needed: set PYTHON3=/path/to/python3" >&2; exit 1; }
+
+# The list of what is whole stands in .complete and is written last, so that a
+# download that was cut short starts again.
+libtorch: tools .venv/.created
+	@for wheel in $(WHEELS); do \
+	  grep -qsx "$$wheel" .libtorch/.complete && continue; \
+	  echo "fetching $(WHEELS) into .libtorch (once)"; \
+	  rm -rf .libtorch.partial; \
+	  $(PIP) install --no-compile --target .libtorch.partial $(WHEELS); \
+	  printf '%s\n' $(WHEELS) > .libtorch.partial/.complete; \
+	  rm -rf .libtorch; \
+	  mv .libtorch.partial .libtorch; \
+	  break; \
+	done
+
+.venv/.created: | tools
+	rm -rf .venv
+	$(PYTHON3) -m venv .venv || \
+	  { echo "Python lacks venv: for example 'apt install python3-venv'" >&2; exit 1; }
+	touch $@
+
+.venv/.complete: requirements.txt .venv/.created
+	$(PIP) install --quiet -r requirements.txt
+	touch $@
+
+# The tests' torch is the one of libtorch's wheel, found through a .pth file that
+# is written anew each time because the folder may have been moved. A LIBTORCH
+# that is not part of a Python package gets the wheel installed beside it.
+python: libtorch .venv/.complete
+	@torch="$${LIBTORCH:-$(CURDIR)/.libtorch/torch}"; \
+	site="$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"; \
+	if [ -e "$$torch/__init__.py" ]; then \
+	  dirname "$$torch" > "$$site/libtorch.pth"; \
+	else \
+	  rm -f "$$site/libtorch.pth"; \
+	  $(PIP) install --quiet torch==2.11.0; \
+	fi

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# install.sh PREFIX: copies the program to PREFIX/bin and the libraries that it
+# loads to PREFIX/lib/unet3d, where its run path ($ORIGIN/../lib/unet3d/torch/lib,
+# see build.rs) finds them. The folder can be moved as a whole afterwards.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+prefix=$1
+torch=${LIBTORCH:-.libtorch/torch}
+libraries=$prefix/lib/unet3d
+
+mkdir -p "$prefix/bin"
+rm -rf "$libraries.partial"
+mkdir -p "$libraries.partial/torch/lib"
+
+# libtorch_python is for Python alone.
+find "$torch/lib/" -maxdepth 1 -name '*.so*' ! -name 'libtorch_python*' \
+    -exec cp -L --reflink=auto -t "$libraries.partial/torch/lib" {} +
+
+# The CUDA libraries lie beside torch in a wheel, and libtorch's own run path is
+# ../../nvidia/..., so the layout has to stay.
+nvidia=$(dirname "$torch")/nvidia
+if [ -d "$nvidia" ]; then
+    (cd "$nvidia" && find . -name '*.so*' -path '*/lib/*') | while read -r library; do
+        mkdir -p "$libraries.partial/nvidia/$(dirname "$library")"
+        cp -P --reflink=auto "$nvidia/$library" "$libraries.partial/nvidia/$library"
+    done
+fi
+
+# The old ones go only when the new ones are whole.
+rm -rf "$libraries"
+mv "$libraries.partial" "$libraries"
+install -m 755 target/release/unet3d "$prefix/bin/unet3d"
+
+env -i "$prefix/bin/unet3d" --version > /dev/null
+echo "installed $prefix/bin/unet3d ($(du -shc "$libraries" | tail -1 | cut -f1) of libraries)"
