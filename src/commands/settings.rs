@@ -1,0 +1,67 @@
+//! The top level of a configuration.
+
+use anyhow::Result;
+
+use crate::cli::Common;
+use crate::config::{ConfigError, Node, Parameter, Section, Tree};
+use crate::device::{self, Precision};
+
+/// The keys at the top of a configuration.
+pub const TOP: &[Parameter] = &[
+    Parameter::integer("manual_seed", 0, "fixes every random number of a run")
+        .at_least(0.0)
+        .optional(),
+    Parameter::text("device", "", "cpu, cuda or cuda:N; CUDA when present if absent").optional(),
+    Parameter::choice("precision", "fp32", &["fp32", "fp64"], "of the network's computations"),
+    Parameter::any("model", "the network"),
+    Parameter::any("trainer", "the training loop"),
+    Parameter::any("optimizer", "the optimizer"),
+    Parameter::any("loss", "the loss"),
+    Parameter::any("eval_metric", "the metric that validation is judged by"),
+    Parameter::any("lr_scheduler", "the learning-rate scheduler"),
+    Parameter::any("loaders", "the data"),
+    Parameter::any("predictor", "how predictions are made"),
+    Parameter::text("model_path", "", "the checkpoint to predict with").optional(),
+    Parameter::integer("prediction_channel", 0, "keep this output channel only")
+        .at_least(0.0)
+        .optional(),
+];
+
+/// An opened configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    pub top: Section<'a>,
+}
+
+impl<'a> Settings<'a> {
+    pub fn open(tree: &'a Tree) -> Result<Self, ConfigError> {
+        Ok(Settings { top: tree.root.section(TOP)? })
+    }
+
+    /// A section that the command cannot do without.
+    pub fn required(&self, name: &str) -> Result<&'a Node, ConfigError> {
+        self.top.child(name).ok_or_else(|| {
+            self.top.node.error(format!("the section `{name}` is missing from the configuration"))
+        })
+    }
+
+    /// The device of `--device`, of the configuration, or the best there is.
+    pub fn device(&self, common: &Common) -> Result<tch::Device> {
+        match &common.device {
+            Some(word) => device::choose(Some(word)),
+            None => device::choose(self.top.maybe_text("device"))
+                .map_err(|error| anyhow::anyhow!(self.top.error("device", error.to_string()))),
+        }
+    }
+
+    pub fn precision(&self) -> Precision {
+        match self.top.text("precision") {
+            "fp64" => Precision::Fp64,
+            _ => Precision::Fp32,
+        }
+    }
+
+    pub fn seed(&self) -> Option<u64> {
+        self.top.maybe_size("manual_seed").map(|seed| seed as u64)
+    }
+}

@@ -1,0 +1,108 @@
+//! The `loaders` section: what all phases have in common.
+
+use std::path::PathBuf;
+
+use crate::config::{ConfigError, Node, Parameter, Section};
+
+/// The keys of the `loaders` section.
+pub const LOADERS: &[Parameter] = &[
+    Parameter::choice(
+        "dataset",
+        "StandardHDF5Dataset",
+        &["StandardHDF5Dataset", "LazyHDF5Dataset", "DSB2018Dataset"],
+        "files in memory, read on demand, or 2D images",
+    ),
+    Parameter::integer("batch_size", 1, "samples of a batch").at_least(1.0),
+    Parameter::integer("num_workers", 1, "threads that prepare samples").at_least(0.0),
+    Parameter::texts("raw_internal_path", "raw", "data set of the raw data"),
+    Parameter::texts("label_internal_path", "label", "data set of the labels"),
+    Parameter::texts("weight_internal_path", "", "data set of the weight map, none if absent")
+        .optional(),
+    Parameter::per_axis("mirror_padding", &[0, 0, 0], "prediction: voxels mirrored at each side"),
+    Parameter::text("output_dir", "", "where predictions go; beside their input if absent")
+        .optional(),
+    Parameter::any("train", "files, patches and transforms of training"),
+    Parameter::any("val", "files, patches and transforms of validation"),
+    Parameter::any("test", "files, patches and transforms of prediction"),
+];
+
+/// The keys of a phase: `loaders.train`, `loaders.val`, `loaders.test`.
+pub const PHASE: &[Parameter] = &[
+    Parameter::any("file_paths", "files, or directories of HDF5 files"),
+    Parameter::any("slice_builder", "how patches are cut"),
+    Parameter::any("transformer", "what is done to each patch"),
+];
+
+/// Which data set class is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatasetKind {
+    /// `StandardHDF5Dataset`: files are held in memory.
+    Standard,
+    /// `LazyHDF5Dataset`: patches are read on demand.
+    Lazy,
+    /// `DSB2018Dataset`: 2D images and masks.
+    Dsb2018,
+}
+
+/// The typed `loaders` section.
+#[derive(Clone, Debug)]
+pub struct Loaders<'a> {
+    pub section: Section<'a>,
+    pub dataset: DatasetKind,
+    pub batch_size: usize,
+    pub num_workers: usize,
+    pub raw: &'a str,
+    pub label: &'a str,
+    /// `None`: no weight map.
+    pub weight: Option<&'a str>,
+    /// Voxels mirrored at each side of z, y, x; prediction only.
+    pub mirror_padding: [usize; 3],
+    pub output_dir: Option<PathBuf>,
+}
+
+impl<'a> Loaders<'a> {
+    pub fn read(node: &'a Node) -> Result<Self, ConfigError> {
+        let section = node.section(LOADERS)?;
+        let single = |key: &str| -> Result<Option<&'a str>, ConfigError> {
+            let names = section.texts(key);
+            if names.len() > 1 {
+                return Err(section.error(
+                    key,
+                    "no network here takes several data sets; name one, and stack channels in it",
+                ));
+            }
+            Ok(names.first().copied())
+        };
+        Ok(Loaders {
+            dataset: match section.text("dataset") {
+                "LazyHDF5Dataset" => DatasetKind::Lazy,
+                "DSB2018Dataset" => DatasetKind::Dsb2018,
+                _ => DatasetKind::Standard,
+            },
+            batch_size: section.size("batch_size"),
+            num_workers: section.size("num_workers"),
+            raw: single("raw_internal_path")?.unwrap_or("raw"),
+            label: single("label_internal_path")?.unwrap_or("label"),
+            weight: single("weight_internal_path")?,
+            mirror_padding: section.per_axis("mirror_padding").map(|voxels| voxels as usize),
+            output_dir: section.maybe_text("output_dir").map(PathBuf::from),
+            section,
+        })
+    }
+
+    /// The section of a phase (`train`, `val` or `test`), which must be there.
+    pub fn phase(&self, name: &str) -> Result<Section<'a>, ConfigError> {
+        match self.section.child(name) {
+            Some(node) => node.section(PHASE),
+            None => Err(self.section.error(
+                name,
+                format!("the section `{name}` is missing: which files, which patches?"),
+            )),
+        }
+    }
+}
+
+/// A child of a section that must be there.
+pub fn required<'a>(section: &Section<'a>, name: &str) -> Result<&'a Node, ConfigError> {
+    section.child(name).ok_or_else(|| section.node.error(format!("the key `{name}` is missing")))
+}
