@@ -36,7 +36,7 @@ impl CheckpointError {
 
 /// The same before the file's name is known to the code that finds it.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub enum Fault {
     Io(io::Error),
     Damaged(String),
     UnknownGlobal(String),

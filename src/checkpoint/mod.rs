@@ -12,9 +12,7 @@
 mod atomic;
 mod error;
 mod file;
-mod globals;
 mod legacy;
-mod numpy;
 mod optimizer;
 mod pickle;
 mod source;

@@ -2,12 +2,12 @@
 //!
 //! This is the whole list. Anything else is an error that names it.
 
-use super::error::Fault;
-use super::tensor::DType;
+use super::super::error::Fault;
+use super::super::tensor::DType;
 
 /// What a known name stands for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Global {
+pub enum Global {
     Dict,
     OrderedDict,
     DefaultDict,

@@ -1,11 +1,11 @@
 //! numpy scalars as they stand in pickles: a type and a few bytes.
 
-use super::error::{Fault, damaged};
-use super::unpickle::Node;
+use super::super::error::{Fault, damaged};
+use super::Node;
 
 /// `numpy.dtype` of a scalar.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct NumpyType {
+pub struct NumpyType {
     kind: u8,
     size: usize,
     pub big_endian: bool,
