@@ -1,0 +1,249 @@
+//! A `.pytorch` file, opened: its pickle as a [`Value`], its tensors on demand.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use zip::ZipArchive;
+
+use super::error::{CheckpointError, Fault, damaged};
+use super::legacy;
+use super::source::{Location, ReadSeek, Reader, Source, Storage, read_entry, zip_fault};
+use super::unpickle::{self, Heap, Id, Input, Node};
+use super::{Value, tensor::Tensor, tensor::View};
+
+/// An open checkpoint.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// What was given to `torch.save`; its tensors are still in the file.
+    pub root: Value,
+}
+
+impl File {
+    /// Reads the pickle of a checkpoint. Tensors are read when asked for; the
+    /// file stays open as long as one of them lives.
+    pub fn open(path: &Path) -> Result<File, CheckpointError> {
+        let file = std::fs::File::open(path)
+            .map_err(|source| CheckpointError::Read { path: path.to_path_buf(), source })?;
+        Self::from_reader(path, BufReader::new(file))
+    }
+
+    /// The same from anything that can be read and sought in; `name` stands in
+    /// messages.
+    pub fn from_reader(
+        name: &Path,
+        reader: impl Read + Seek + Send + 'static,
+    ) -> Result<File, CheckpointError> {
+        let root = read(name, Box::new(reader)).map_err(|fault| fault.at(name))?;
+        Ok(File { root })
+    }
+}
+
+fn read(name: &Path, mut reader: Box<dyn ReadSeek>) -> Result<Value, Fault> {
+    let length = reader.seek(SeekFrom::End(0))?;
+    reader.seek(SeekFrom::Start(0))?;
+    let mut magic = Vec::new();
+    (&mut reader).take(4).read_to_end(&mut magic)?;
+    reader.seek(SeekFrom::Start(0))?;
+    match magic.as_slice() {
+        [] => damaged("is empty"),
+        b"PK\x03\x04" => read_zip(name, reader, length),
+        [0x80, ..] => legacy::read(name, reader, length),
+        _ => damaged("is no checkpoint: it begins neither as a zip archive nor as a pickle"),
+    }
+}
+
+/// An archive may unpack to this many times its size; weights hardly shrink, and
+/// an archive made to fill the memory shrinks a thousandfold.
+const UNPACKING: u64 = 64;
+
+fn read_zip(name: &Path, reader: Box<dyn ReadSeek>, length: u64) -> Result<Value, Fault> {
+    let mut archive = ZipArchive::new(reader).map_err(zip_fault)?;
+    let mut entries = HashMap::with_capacity(archive.len());
+    let (mut packed, mut unpacked) = (0u64, 0u64);
+    for index in 0..archive.len() {
+        let entry = archive.by_index_data(index).map_err(zip_fault)?;
+        packed = packed.saturating_add(entry.compressed_size());
+        unpacked = unpacked.saturating_add(entry.size());
+        let entry_name = String::from_utf8_lossy(entry.name_raw()).into_owned();
+        entries.insert(entry_name, (index, entry.size()));
+    }
+    if packed > length {
+        return damaged("the entries of its archive overlap or reach beyond the end");
+    }
+    if unpacked > length.saturating_mul(UNPACKING).saturating_add(1 << 20) {
+        return damaged(format!("its archive would unpack to {unpacked} bytes"));
+    }
+
+    let pickles = entries.keys().filter(|name| *name == "data.pkl" || name.ends_with("/data.pkl"));
+    let Some(pickle_name) = pickles.min_by_key(|name| (name.len(), name.as_str())) else {
+        return damaged("its archive holds no `data.pkl`");
+    };
+    let prefix = pickle_name.trim_end_matches("data.pkl").to_string();
+    let (pickle, pickle_size) = entries[pickle_name];
+    let bytes = read_entry(&mut archive, pickle, pickle_size as usize)?;
+    let size = bytes.len() as u64;
+    let heap = unpickle::run(&mut Input::new(Cursor::new(bytes), size))?;
+
+    let swapped = match entries.get(&format!("{prefix}byteorder")) {
+        None => false,
+        Some(&(index, size)) => {
+            let order = read_entry(&mut archive, index, size as usize)?;
+            match order.trim_ascii() {
+                b"little" => false,
+                b"big" => true,
+                _ => return damaged("its byte order is neither little nor big"),
+            }
+        }
+    };
+    let mut storages = Vec::with_capacity(heap.storages.len());
+    for declared in &heap.storages {
+        match entries.get(&format!("{prefix}data/{}", declared.key)) {
+            Some(&(index, size)) if size == declared.bytes() as u64 => {
+                storages
+                    .push(Storage { location: Location::Entry(index), bytes: declared.bytes() });
+            }
+            Some(&(_, size)) => {
+                return damaged(format!(
+                    "its storage `{}` has {size} bytes where {} are wanted",
+                    declared.key,
+                    declared.bytes()
+                ));
+            }
+            None => return damaged(format!("its storage `{}` is missing", declared.key)),
+        }
+    }
+    let swapped = element_sizes(&heap, swapped)?;
+    let source = Source::new(name, storages, swapped, Reader::Zip(archive));
+    to_value(&heap, &Arc::new(source))
+}
+
+/// Bytes of an element of each storage if they need swapping.
+pub(super) fn element_sizes(heap: &Heap, swapped: bool) -> Result<Option<Vec<usize>>, Fault> {
+    if !swapped {
+        return Ok(None);
+    }
+    let sizes = heap.storages.iter().map(|declared| declared.dtype.map(|dtype| dtype.size()));
+    match sizes.collect() {
+        Some(sizes) => Ok(Some(sizes)),
+        None => Err(Fault::Unsupported("holds untyped numbers of a big-endian machine".into())),
+    }
+}
+
+/// A checkpoint nests five deep; its configuration may go a little deeper.
+const MAX_DEPTH: usize = 64;
+
+/// The objects of a pickle as a tree.
+pub(super) fn to_value(heap: &Heap, source: &Arc<Source>) -> Result<Value, Fault> {
+    // A list may stand in many places: the tree may be larger than the heap, but
+    // not without end.
+    let budget = heap.nodes.len().saturating_mul(4).saturating_add(10_000);
+    Tree { heap, source, budget }.value(heap.root, 0)
+}
+
+struct Tree<'a> {
+    heap: &'a Heap,
+    source: &'a Arc<Source>,
+    budget: usize,
+}
+
+impl Tree<'_> {
+    fn value(&mut self, id: Id, depth: usize) -> Result<Value, Fault> {
+        if depth > MAX_DEPTH {
+            return damaged("its pickle nests too deep, or within itself");
+        }
+        self.budget = match self.budget.checked_sub(1) {
+            Some(left) => left,
+            None => return damaged("its pickle repeats its parts without end"),
+        };
+        Ok(match &self.heap.nodes[id as usize] {
+            Node::None => Value::None,
+            Node::Bool(flag) => Value::Bool(*flag),
+            Node::Int(integer) => Value::Int(*integer),
+            Node::Float(number) => Value::Float(*number),
+            Node::Str(text) => Value::Str(text.clone()),
+            Node::Bytes(bytes) => Value::Bytes(bytes.clone()),
+            Node::List(items) => Value::List(self.values(items, depth)?),
+            Node::Tuple(items) => Value::Tuple(self.values(items, depth)?),
+            Node::Dict { ordered, entries } => {
+                let entries = self.entries(entries, depth)?;
+                if *ordered { Value::OrderedDict(entries) } else { Value::Dict(entries) }
+            }
+            Node::Tensor(window) => {
+                let bytes = self.heap.storages[window.storage].bytes();
+                Value::Tensor(Tensor::File(View::new(
+                    self.source.clone(),
+                    window.storage,
+                    bytes,
+                    window.dtype,
+                    window.shape.clone(),
+                    window.layout.clone(),
+                )?))
+            }
+            Node::Global(global) => match global.type_name() {
+                Some(name) => Value::Type(name.into()),
+                None => return damaged("its pickle stores a function"),
+            },
+            Node::NumpyType(_) => Value::Type("numpy.dtype".into()),
+            Node::Storage { .. } => {
+                return Err(Fault::Unsupported("holds a storage without a tensor".into()));
+            }
+        })
+    }
+
+    fn values(&mut self, items: &[Id], depth: usize) -> Result<Vec<Value>, Fault> {
+        items.iter().map(|&item| self.value(item, depth + 1)).collect()
+    }
+
+    /// As in Python, the last value of a key wins and stands where the key was
+    /// first set. Only texts and integers are compared; other keys do not occur
+    /// twice.
+    fn entries(
+        &mut self,
+        entries: &[(Id, Id)],
+        depth: usize,
+    ) -> Result<Vec<(Value, Value)>, Fault> {
+        #[derive(PartialEq, Eq, Hash)]
+        enum Key {
+            Str(Arc<str>),
+            Int(i64),
+        }
+        let mut places: HashMap<Key, usize> = HashMap::new();
+        let mut out: Vec<(Value, Value)> = Vec::new();
+        for &(key, value) in entries {
+            let key = self.value(key, depth + 1)?;
+            let value = self.value(value, depth + 1)?;
+            let place = match &key {
+                Value::Str(text) => Some(Key::Str(text.clone())),
+                Value::Int(integer) => Some(Key::Int(*integer)),
+                _ => None,
+            };
+            match place.map(|place| *places.entry(place).or_insert(out.len())) {
+                Some(at) if at < out.len() => out[at].1 = value,
+                _ => out.push((key, value)),
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// The SHA-256 of a file, as 64 hexadecimal digits.
+pub fn sha256(path: &Path) -> Result<String, CheckpointError> {
+    let hash = || -> std::io::Result<String> {
+        let mut reader = BufReader::with_capacity(1 << 20, std::fs::File::open(path)?);
+        let mut hasher = Sha256::new();
+        loop {
+            let chunk = reader.fill_buf()?;
+            if chunk.is_empty() {
+                break;
+            }
+            hasher.update(chunk);
+            let read = chunk.len();
+            reader.consume(read);
+        }
+        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    };
+    hash().map_err(|source| CheckpointError::Read { path: path.to_path_buf(), source })
+}

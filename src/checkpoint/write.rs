@@ -1,0 +1,78 @@
+//! Writes the zip archive that `torch.load` reads.
+
+use std::io::{BufWriter, Seek, Write};
+use std::path::Path;
+
+use zip::result::ZipError;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipWriter};
+
+use super::atomic::write_file;
+use super::error::{CheckpointError, Fault};
+use super::pickle::pickle;
+use super::value::Value;
+
+/// Storages begin at multiples of this, so that torch can map the file.
+const ALIGNMENT: u16 = 64;
+
+/// Writes what `torch.save(value, path)` would. The file takes its place only
+/// when it is whole and on the disk; until then a file that stood there stays.
+pub fn write(path: &Path, value: &Value) -> Result<(), CheckpointError> {
+    // torch names the folder within the archive after the file.
+    let stem = path.file_stem().map_or("archive".into(), |stem| stem.to_string_lossy());
+    let mut failed = None;
+    let written = write_file(path, |file| {
+        let mut buffer = BufWriter::with_capacity(1 << 20, file);
+        match write_archive(&mut buffer, &stem, value) {
+            Ok(()) => buffer.flush(),
+            Err(Fault::Io(error)) => Err(error),
+            Err(fault) => {
+                failed = Some(fault);
+                Err(std::io::ErrorKind::Other.into())
+            }
+        }
+    });
+    match failed {
+        Some(fault) => Err(fault.at(path)),
+        None => written,
+    }
+}
+
+fn write_archive(out: impl Write + Seek, prefix: &str, value: &Value) -> Result<(), Fault> {
+    let pickle = pickle(value)?;
+    let mut archive = ZipWriter::new(out);
+    let mut entry = |name: &str, bytes: &[u8]| -> Result<(), Fault> {
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .last_modified_time(DateTime::default())
+            .large_file(bytes.len() as u64 >= u64::from(u32::MAX))
+            .with_alignment(ALIGNMENT);
+        archive.start_file(format!("{prefix}/{name}"), options).map_err(write_fault)?;
+        archive.write_all(bytes)?;
+        Ok(())
+    };
+    entry("data.pkl", &pickle.bytes)?;
+    entry(".format_version", b"1")?;
+    entry(".storage_alignment", ALIGNMENT.to_string().as_bytes())?;
+    entry("byteorder", b"little")?;
+    for (index, tensor) in pickle.tensors.iter().enumerate() {
+        let name = format!("data/{index}");
+        match tensor {
+            super::Tensor::Memory(data) => entry(&name, &data.bytes)?,
+            super::Tensor::File(_) => {
+                let data = tensor.data().map_err(|error| Fault::Contents(error.to_string()))?;
+                entry(&name, &data.bytes)?;
+            }
+        }
+    }
+    entry("version", b"3\n")?;
+    archive.finish().map_err(write_fault)?;
+    Ok(())
+}
+
+fn write_fault(error: ZipError) -> Fault {
+    match error {
+        ZipError::Io(error) => Fault::Io(error),
+        error => Fault::Io(std::io::Error::other(error)),
+    }
+}
