@@ -1,1 +1,42 @@
-fn main() {}
+//! Flags, logging, exit codes; calls one command.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use log::LevelFilter;
+
+use unet3d::cli::{Cli, Command};
+use unet3d::commands;
+use unet3d::config::ConfigError;
+use unet3d::report::{Reporter, fail};
+
+/// Exit code of a run that failed.
+const FAILED: u8 = 1;
+/// Exit code of wrong usage or configuration; clap uses it too.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let common = cli.command.common();
+    let level = match (common.verbose, common.quiet) {
+        (true, _) => LevelFilter::Debug,
+        (_, true) => LevelFilter::Warn,
+        _ => LevelFilter::Info,
+    };
+    let reporter = Reporter::start(level);
+    if let Some(threads) = common.threads {
+        tch::set_num_threads(i32::from(threads));
+    }
+    let result = match &cli.command {
+        Command::Predict(args) => commands::predict(args, &reporter),
+        Command::Check(args) => commands::check(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            fail(&format!("{error:#}"));
+            let usage = error.chain().any(|cause| cause.is::<ConfigError>());
+            ExitCode::from(if usage { USAGE } else { FAILED })
+        }
+    }
+}

@@ -11,8 +11,10 @@ mod layer;
 mod spec;
 mod state;
 mod unet;
+mod weights;
 
 pub use geometry::PatchError;
 pub use spec::{Architecture, NetworkSpec, PARAMETERS};
 pub use state::{Parameter, StateError};
 pub use unet::{Activation, UNet};
+pub use weights::{from_tensor, to_tensor};

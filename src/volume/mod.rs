@@ -5,6 +5,7 @@ pub mod h5;
 mod mirror;
 mod sample;
 mod signature;
+mod source;
 mod statistics;
 mod window;
 
@@ -13,5 +14,6 @@ pub use h5::{Dataset, InputFile};
 pub use mirror::Mirror;
 pub use sample::{Sample, Statistics};
 pub use signature::Signature;
+pub use source::Source;
 pub use statistics::StatisticsBuilder;
 pub use window::Window;
