@@ -1,0 +1,89 @@
+//! Where the patches of a volume are cut from: memory or a file.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use super::{Dataset, Element, Mirror, Volume, Window};
+
+/// A volume that patches are cut from. Cloning it copies no voxel.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Held in memory, in the element type of the file.
+    Memory(Arc<Volume>),
+    /// Read piece by piece.
+    File(Dataset),
+}
+
+impl From<Volume> for Source {
+    fn from(volume: Volume) -> Self {
+        Source::Memory(Arc::new(volume))
+    }
+}
+
+impl Source {
+    pub fn channels(&self) -> usize {
+        match self {
+            Source::Memory(volume) => volume.channels(),
+            Source::File(dataset) => dataset.channels(),
+        }
+    }
+
+    /// Depth, height, width.
+    pub fn size(&self) -> [usize; 3] {
+        match self {
+            Source::Memory(volume) => volume.size(),
+            Source::File(dataset) => dataset.size(),
+        }
+    }
+
+    pub fn has_channels(&self) -> bool {
+        match self {
+            Source::Memory(volume) => volume.has_channels,
+            Source::File(dataset) => dataset.has_channels(),
+        }
+    }
+
+    /// (D, H, W) or (C, D, H, W).
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Source::Memory(volume) => volume.shape(),
+            Source::File(dataset) => dataset.shape(),
+        }
+    }
+
+    pub fn element(&self) -> Element {
+        match self {
+            Source::Memory(volume) => volume.element(),
+            Source::File(dataset) => dataset.element(),
+        }
+    }
+
+    /// Bytes that the source keeps in memory.
+    pub fn bytes_held(&self) -> usize {
+        match self {
+            Source::Memory(volume) => volume.bytes(),
+            Source::File(_) => 0,
+        }
+    }
+
+    /// The voxels of a window, all channels.
+    ///
+    /// # Panics
+    /// If the window reaches out of the volume.
+    pub fn window(&self, window: &Window) -> Result<Volume> {
+        match self {
+            Source::Memory(volume) => Ok(volume.window(window)),
+            Source::File(dataset) => dataset.read_window(window),
+        }
+    }
+
+    /// The voxels of a window of the mirror-padded volume, all channels.
+    pub fn mirrored(&self, window: &Window, mirror: &Mirror) -> Result<Volume> {
+        if mirror.is_none() {
+            return self.window(window);
+        }
+        let (source, indices) = mirror.sources(window, self.size());
+        Ok(self.window(&source)?.gather(&indices))
+    }
+}
