@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::Array4;
-use unet3d::volume::{Dataset, Element, InputFile, Mirror, Statistics, Values, Volume, Window};
+use unet3d::volume::{
+    Dataset, Element, InputFile, Mirror, Source, Statistics, Values, Volume, Window,
+};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hdf5").join(name)
@@ -169,16 +171,18 @@ fn statistics_are_numpys() {
 #[test]
 fn padding_is_numpys_reflect() {
     let file = open("mirror.h5");
-    let volume = file.dataset("raw").unwrap();
+    let on_file = Source::File(file.dataset("raw").unwrap());
+    let in_memory = Source::from(file.dataset("raw").unwrap().read().unwrap());
     for name in ["small", "none", "wide"] {
         let mirror = Mirror { pad: numbers("mirror.h5", name, "pad").map(|pad| pad as usize) };
         let expected = file.dataset(name).unwrap().read().unwrap();
-        let size = mirror.padded(volume.size());
-        assert_eq!(size, expected.size());
-        assert_eq!(volume.read_mirrored(&Window::whole(size), &mirror).unwrap(), expected);
-        let corner = Window::new([size[0] - 2, 0, size[2] - 5], [2, 3, 5]);
-        let found = volume.read_mirrored(&corner, &mirror).unwrap();
-        assert_eq!(found, expected.window(&corner), "{name}");
+        for volume in [&on_file, &in_memory] {
+            let size = mirror.padded(volume.size());
+            assert_eq!(size, expected.size());
+            assert_eq!(volume.mirrored(&Window::whole(size), &mirror).unwrap(), expected);
+            let corner = Window::new([size[0] - 2, 0, size[2] - 5], [2, 3, 5]);
+            assert_eq!(volume.mirrored(&corner, &mirror).unwrap(), expected.window(&corner));
+        }
     }
 }
 

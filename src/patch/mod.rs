@@ -1,7 +1,10 @@
-//! Slice builders, data sets and the loader that prefetches samples.
+//! Patches of volumes: where they lie, which files they come from, and the
+//! loader that has them ready in time.
 
 mod files;
 mod loaders;
+pub mod slices;
 
-pub use files::{file_paths, prediction_inputs, refuse_overlap};
+pub use crate::volume::Window;
+pub use files::{entries, file_paths, prediction_inputs, refuse_overlap};
 pub use loaders::{DatasetKind, LOADERS, Loaders, PHASE, required};

@@ -12,7 +12,7 @@ use super::decode;
 use super::input::Inner;
 use super::storage::{Storage, with_channels};
 use super::stored::{Stored, StoredType, with_stored};
-use crate::volume::{Element, Mirror, Statistics, StatisticsBuilder, Volume, Window};
+use crate::volume::{Element, Statistics, StatisticsBuilder, Volume, Window};
 
 /// A volume in a file, (D, H, W) or (C, D, H, W), that has not been read yet.
 ///
@@ -150,12 +150,6 @@ impl Dataset {
     /// Reads a window, all channels, in the calling thread.
     pub fn read_window(&self, window: &Window) -> Result<Volume> {
         self.read_part(0..self.channels(), window, 1)
-    }
-
-    /// Reads a window of the mirror-padded volume, all channels.
-    pub fn read_mirrored(&self, window: &Window, mirror: &Mirror) -> Result<Volume> {
-        let (source, indices) = mirror.sources(window, self.size());
-        Ok(self.read_window(&source)?.gather(&indices))
     }
 
     /// Reads some channels of a window with that many threads.

@@ -1,0 +1,272 @@
+//! `PixelWiseWeightedSliceBuilder`: patches around voxels drawn by their weight.
+
+use anyhow::{Result, bail};
+
+use super::{Draw, Entry, SliceBuilder, Targets, check_fit, check_patch};
+use super::{NAME, PATCH_SHAPE, SKIP_SHAPE_CHECK};
+use crate::augment::stream::Draw as _;
+use crate::config::{ConfigError, Node, Parameter, Section};
+use crate::volume::{Source, Window};
+use crate::with_values;
+
+const BUILDER: &str = "PixelWiseWeightedSliceBuilder";
+
+pub(super) static ENTRY: Entry = Entry {
+    name: BUILDER,
+    parameters: &[
+        NAME,
+        PATCH_SHAPE,
+        Parameter::any("stride_shape", "not used by this slice builder"),
+        SKIP_SHAPE_CHECK,
+        Parameter::integer("num_patches", 0, "patches of each file").at_least(1.0).required(),
+        Parameter::flag(
+            "redraw_each_epoch",
+            false,
+            "draw new patches in every epoch instead of keeping those of the first",
+        ),
+    ],
+    build: |section| Ok(Box::new(Weighted::read(section)?)),
+};
+
+struct Weighted {
+    patch: [usize; 3],
+    /// The channels that a `patch_shape` of four asks for.
+    channels: Option<usize>,
+    count: usize,
+    redraws: bool,
+    patch_node: Node,
+}
+
+impl Weighted {
+    fn read(section: &Section<'_>) -> Result<Weighted, ConfigError> {
+        let shape = section.integers("patch_shape");
+        let wrong = |message: &str| Err(section.error("patch_shape", message));
+        let (channels, patch) = match *shape.as_slice() {
+            [d, h, w] => (None, [d, h, w]),
+            [c, d, h, w] => (Some(c as usize), [d, h, w]),
+            _ => {
+                return wrong(
+                    "three integers (depth, height, width) are wanted, \
+                     or four with the channels before them",
+                );
+            }
+        };
+        if channels.is_some() && !section.flag("skip_shape_check") {
+            return wrong(
+                "a patch of four numbers (channels, depth, height, width) \
+                 needs `skip_shape_check: true`",
+            );
+        }
+        let patch = patch.map(|n| n as usize);
+        check_patch(section, patch)?;
+        Ok(Weighted {
+            patch,
+            channels,
+            count: section.size("num_patches"),
+            redraws: section.flag("redraw_each_epoch"),
+            patch_node: section.child("patch_shape").unwrap_or(section.node).clone(),
+        })
+    }
+
+    /// The patch around a voxel, moved inside the volume.
+    fn around(&self, centre: [usize; 3], size: [usize; 3]) -> Window {
+        let origin = std::array::from_fn(|axis| {
+            let corner = centre[axis].saturating_sub(self.patch[axis] / 2);
+            corner.min(size[axis] - self.patch[axis])
+        });
+        Window::new(origin, self.patch)
+    }
+}
+
+impl SliceBuilder for Weighted {
+    fn windows(&self, file: &Targets<'_>, draw: &Draw) -> Result<Vec<Window>> {
+        check_fit(self.patch, file, &self.patch_node)?;
+        let Some(weight) = file.weight else {
+            bail!(self.patch_node.error(format!(
+                "{BUILDER} draws patches by the weight map of training data, and there is none; \
+                 set `loaders.weight_internal_path`, or use SliceBuilder"
+            )));
+        };
+        if let Some(channels) = self.channels {
+            if !weight.has_channels() {
+                bail!(self.patch_node.error(format!(
+                    "a patch of four numbers wants a weight map (C, D, H, W); that of {} is {:?}",
+                    file.path.display(),
+                    weight.shape()
+                )));
+            }
+            if channels != weight.channels() {
+                self.patch_node.warn(format!(
+                    "{channels} channels are asked for, but the weight map of {} has {}; \
+                     channels are always taken whole",
+                    file.path.display(),
+                    weight.channels()
+                ));
+            }
+        }
+        let planes = planes(weight, file)?;
+        let total: f64 = planes.iter().sum();
+        if total <= 0.0 {
+            bail!(
+                "{}: all weights are 0: there is nothing to draw patches by",
+                file.path.display()
+            );
+        }
+        let mut stream = draw.open(BUILDER);
+        (0..self.count)
+            .map(|_| {
+                let centre = centre(stream.uniform() * total, &planes, weight, file)?;
+                Ok(self.around(centre, file.size))
+            })
+            .collect()
+    }
+
+    fn patch(&self) -> [usize; 3] {
+        self.patch
+    }
+
+    fn redraws(&self) -> bool {
+        self.redraws
+    }
+
+    fn needs_weight(&self) -> bool {
+        true
+    }
+}
+
+/// The sum of all weights of each z.
+fn planes(weight: &Source, file: &Targets<'_>) -> Result<Vec<f64>> {
+    (0..weight.size()[0]).map(|z| Ok(plane(weight, z, file)?.iter().sum())).collect()
+}
+
+/// The weights of the voxels of one z, summed over the channels.
+fn plane(weight: &Source, z: usize, file: &Targets<'_>) -> Result<Vec<f64>> {
+    let [_, h, w] = weight.size();
+    let volume = weight.window(&Window::new([z, 0, 0], [1, h, w]))?;
+    let mut sums = vec![0.0; h * w];
+    with_values!(&volume.values, a => {
+        for channel in a.outer_iter() {
+            for (sum, &value) in sums.iter_mut().zip(channel) {
+                let value = value as f64;
+                if !(value >= 0.0 && value.is_finite()) {
+                    bail!(
+                        "{}: the weight map holds {value} at z {z}; \
+                         patches are drawn by weights, which are 0 or larger",
+                        file.path.display()
+                    );
+                }
+                *sum += value;
+            }
+        }
+    });
+    Ok(sums)
+}
+
+/// The voxel at which the running sum of the weights passes `target`.
+fn centre(target: f64, planes: &[f64], weight: &Source, file: &Targets<'_>) -> Result<[usize; 3]> {
+    let (z, rest) = pass(target, planes.iter().copied());
+    let (voxel, _) = pass(rest, plane(weight, z, file)?.into_iter());
+    let width = weight.size()[2];
+    Ok([z, voxel / width, voxel % width])
+}
+
+/// The first index at which the running sum passes `target`, and what remains
+/// of the target there. Rounding may leave a little at the end: the last weight
+/// above 0 takes it.
+fn pass(target: f64, weights: impl Iterator<Item = f64>) -> (usize, f64) {
+    let mut rest = target;
+    let mut last = (0, 0.0);
+    for (i, weight) in weights.enumerate() {
+        if weight > 0.0 {
+            last = (i, rest.min(weight));
+            if rest < weight {
+                return last;
+            }
+        }
+        rest -= weight;
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{build, targets};
+    use super::*;
+    use crate::volume::Volume;
+    use ndarray::Array4;
+
+    const CONFIG: &str = "{name: PixelWiseWeightedSliceBuilder, patch_shape: [2, 4, 4], \
+                          stride_shape: null, num_patches: 4000, skip_shape_check: true}";
+
+    #[test]
+    fn centres_follow_the_weights() {
+        let mut array = Array4::<f32>::zeros((2, 4, 8, 10));
+        array[[0, 1, 3, 4]] = 1.0;
+        array[[1, 1, 3, 4]] = 2.0;
+        array[[1, 2, 5, 6]] = 6.0;
+        array[[0, 3, 7, 9]] = 1.0;
+        let weight = Source::from(Volume::channelled(array));
+        let windows = build(CONFIG)
+            .unwrap()
+            .windows(&targets([4, 8, 10], None, Some(&weight)), &Draw::default())
+            .unwrap();
+        assert_eq!(windows.len(), 4000);
+        // Corner = centre − patch // 2, moved inside: (3, 7, 9) has (2, 4, 6).
+        let share = |origin: [usize; 3]| {
+            windows.iter().filter(|window| window.origin == origin).count() as f64 / 4000.0
+        };
+        let shares = [share([0, 1, 2]), share([1, 3, 4]), share([2, 4, 6])];
+        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{shares:?}");
+        // Standard deviations are 0.007, 0.008 and 0.005.
+        for (found, wanted) in shares.into_iter().zip([0.3, 0.6, 0.1]) {
+            assert!((found - wanted).abs() < 0.04, "{shares:?}");
+        }
+    }
+
+    #[test]
+    fn draws_depend_on_seed_file_and_epoch_only() {
+        let weight = Source::from(Volume::plain(Array4::<u8>::ones((1, 40, 40, 40))));
+        let builder = build(&CONFIG.replace("4000", "5")).unwrap();
+        let file = targets([40, 40, 40], None, Some(&weight));
+        let draw = |seed, epoch, file_index| {
+            builder.windows(&file, &Draw { seed, epoch, file: file_index }).unwrap()
+        };
+        assert_eq!(draw(1, 0, 0), draw(1, 0, 0));
+        assert_ne!(draw(1, 0, 0), draw(2, 0, 0));
+        assert_ne!(draw(1, 0, 0), draw(1, 1, 0));
+        assert_ne!(draw(1, 0, 0), draw(1, 0, 1));
+        assert!(!builder.redraws());
+    }
+
+    #[test]
+    fn weights_that_cannot_be_drawn_by() {
+        let builder = build(CONFIG).unwrap();
+        let error = |weight: Option<&Source>| {
+            builder.windows(&targets([4, 8, 10], None, weight), &Draw::default()).unwrap_err()
+        };
+        let zeros = Source::from(Volume::plain(Array4::<u8>::zeros((1, 4, 8, 10))));
+        assert!(error(Some(&zeros)).to_string().contains("volume.h5: all weights are 0"));
+        let negative = Source::from(Volume::plain(Array4::from_elem((1, 4, 8, 10), -1i64)));
+        assert!(error(Some(&negative)).to_string().contains("holds -1 at z 0"));
+        assert!(error(None).to_string().contains("weight_internal_path"));
+    }
+
+    #[test]
+    fn a_patch_of_four_takes_all_channels() {
+        let four = CONFIG.replace("[2, 4, 4]", "[3, 2, 4, 4]");
+        let weight = Source::from(Volume::channelled(Array4::<u8>::ones((3, 4, 8, 10))));
+        let windows = build(&four)
+            .unwrap()
+            .windows(&targets([4, 8, 10], None, Some(&weight)), &Draw::default())
+            .unwrap();
+        assert_eq!(windows[0].size, [2, 4, 4]);
+        let plain = Source::from(Volume::plain(Array4::<u8>::ones((1, 4, 8, 10))));
+        let error = build(&four)
+            .unwrap()
+            .windows(&targets([4, 8, 10], None, Some(&plain)), &Draw::default())
+            .unwrap_err();
+        assert!(error.to_string().contains("wants a weight map (C, D, H, W)"), "{error}");
+        let error = build(&four.replace("skip_shape_check: true", "skip_shape_check: false"));
+        assert!(error.err().unwrap().to_string().contains("needs `skip_shape_check: true`"));
+    }
+}
