@@ -5,18 +5,26 @@
 //! it draws at random it takes a stream from its [`Scope`]; the streams are keyed
 //! so that raw, label and weight of a sample see the same draws (see [`stream`]).
 
+mod affinities;
 mod agreement;
+mod blobs;
+mod boundary;
 mod contrast;
+mod crop;
 mod flip;
 mod floats;
+mod fly_wing;
 mod identity;
 mod index_map;
 pub mod kernel;
+mod label_to_boundary;
+mod labels;
 mod noise;
 mod normalize;
 mod planes;
 mod recipe;
 mod registry;
+mod relabel;
 mod rotate90;
 mod standardize;
 pub mod stream;

@@ -4,7 +4,10 @@ use crate::config::{ConfigError, Parameter, Section};
 pub use crate::volume::Signature;
 
 use super::Transform;
-use super::{contrast, flip, identity, noise, normalize, rotate90, standardize, to_tensor};
+use super::{
+    affinities, blobs, contrast, crop, flip, fly_wing, identity, label_to_boundary, noise,
+    normalize, relabel, rotate90, standardize, to_tensor,
+};
 
 impl Signature {
     /// Refuses channels for a transform that is defined for (D, H, W) alone.
@@ -53,12 +56,23 @@ pub struct Entry {
 }
 
 static ENTRIES: &[&Entry] = &[
+    &affinities::LABEL_TO_AFFINITIES,
+    &affinities::LABEL_TO_BOUNDARY_AND_AFFINITIES,
+    &affinities::LABEL_TO_MASK_AND_AFFINITIES,
+    &affinities::LABEL_TO_Z_AFFINITIES,
+    &affinities::RANDOM_LABEL_TO_AFFINITIES,
+    &blobs::TO_MASK,
+    &blobs::WITH_BOUNDARY,
     &contrast::ENTRY,
+    &crop::ENTRY,
     &flip::ENTRY,
+    &fly_wing::ENTRY,
     &identity::ENTRY,
+    &label_to_boundary::ENTRY,
     &noise::GAUSSIAN,
     &noise::POISSON,
     &normalize::ENTRY,
+    &relabel::ENTRY,
     &rotate90::ENTRY,
     &standardize::ENTRY,
     &to_tensor::ENTRY,
@@ -67,22 +81,11 @@ static ENTRIES: &[&Entry] = &[
 /// Transforms that configuration files may name and that are not built yet.
 pub(super) static PLANNED: &[&str] = &[
     "BSplineDeformation",
-    "BlobsToMask",
-    "BlobsWithBoundary",
-    "CropToFixed",
     "ElasticDeformation",
-    "FlyWingBoundary",
     "GradualGaussianBlur",
-    "LabelToAffinities",
-    "LabelToBoundaryAndAffinities",
-    "LabelToMaskAndAffinities",
-    "LabelToZAffinities",
     "RandomAffineTransform",
     "RandomITKDeformation",
-    "RandomLabelToAffinities",
     "RandomRotate",
-    "Relabel",
-    "StandardLabelToBoundary",
 ];
 
 /// The transform of that name.

@@ -1,1 +1,51 @@
-//! Resampling and filtering kernels, one boundary rule a definition.
+//! Resampling and filtering of volumes, single-threaded.
+//!
+//! Two libraries define what the transforms mean, and their rules at the border
+//! differ: `scipy.ndimage` and ITK. The kernels below follow either, by name.
+//!
+//! - [`map`]: where each voxel of the output is taken from, a row at a time.
+//!   A map never stores a field of coordinates: rows are cheap to compute anew,
+//!   and a field would take three times the memory of the patch.
+//! - [`sample`]: nearest, linear and spline interpolation at such rows.
+//! - [`spline`]: B-spline weights and the filter that turns voxels into
+//!   spline coefficients.
+//! - [`bspline`]: ITK's B-spline transform behind an affine one.
+//! - [`modes`]: smooth random fields as sums of cosines.
+//! - [`gaussian`]: separable gaussian filter.
+//! - [`median`]: the value that fills what lies outside.
+//! - [`volume`]: the same for whole [`crate::volume::Volume`]s of any type.
+//!
+//! Hot loops are compiled for several instruction sets and chosen at run time.
+//! They use no fused multiply-add and no reordered sums, so that every machine
+//! computes the same bits.
+
+pub mod bspline;
+pub mod gaussian;
+pub mod map;
+pub mod median;
+pub mod modes;
+pub mod sample;
+pub mod spline;
+pub mod volume;
+
+/// Depth, height, width.
+pub type Size = [usize; 3];
+
+/// The voxel that `scipy.ndimage`'s `reflect` shows at index `i`: the edge is
+/// repeated (`d c b a | a b c d | d c b a`).
+pub fn reflect_index(i: isize, n: usize) -> usize {
+    let period = 2 * n as isize;
+    let i = i.rem_euclid(period);
+    (if i < n as isize { i } else { period - 1 - i }) as usize
+}
+
+/// The voxel that `scipy.ndimage`'s `mirror` (numpy's `reflect`) shows at index
+/// `i`: the edge is not repeated (`d c b | a b c d | c b a`).
+pub fn mirror_index(i: isize, n: usize) -> usize {
+    if n == 1 {
+        return 0;
+    }
+    let period = 2 * n as isize - 2;
+    let i = i.rem_euclid(period);
+    (if i < n as isize { i } else { period - i }) as usize
+}

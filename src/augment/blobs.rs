@@ -1,0 +1,129 @@
+//! `BlobsWithBoundary` and `BlobsToMask`: instances to foreground and boundary.
+
+use anyhow::Result;
+
+use super::boundary::{Side, blur, find_boundaries};
+use super::label_to_boundary::{BLUR, SIGMA, above};
+use super::labels::{APPEND_LABEL, Channels, Extras};
+use super::{Class, Entry, Scope, Transform};
+use crate::config::{ConfigError, Fallback, Parameter, Section};
+use crate::volume::Volume;
+
+pub(super) static WITH_BOUNDARY: Entry = Entry {
+    name: "BlobsWithBoundary",
+    class: Class::Conversion,
+    meaning: "Channels: mask of what is above 0, a boundary for each of `mode`, label if \
+              `append_label`.",
+    parameters: &[
+        Parameter {
+            fallback: Fallback::Text("[thick, inner, outer]"),
+            ..Parameter::any("mode", "sides of the boundaries, out of thick, inner, outer")
+        },
+        APPEND_LABEL,
+        BLUR,
+        SIGMA,
+    ],
+    build: |section| {
+        Ok(Box::new(BlobsWithBoundary {
+            sides: sides(section)?,
+            sigma: section.flag(BLUR.name).then(|| section.number(SIGMA.name)),
+            extras: Extras::read(section, false),
+        }))
+    },
+    signature: |section, mut input| {
+        input.wants_3d(section)?;
+        let extras = Extras::read(section, false);
+        input.channels = Some(1 + sides(section)?.len() + extras.count());
+        let element = extras.element(input.element);
+        Ok(input.with_element(element))
+    },
+};
+
+struct BlobsWithBoundary {
+    sides: Vec<Side>,
+    sigma: Option<f64>,
+    extras: Extras,
+}
+
+fn sides(section: &Section<'_>) -> Result<Vec<Side>, ConfigError> {
+    let given = Side::list(section, "mode")?;
+    Ok(given.unwrap_or_else(|| vec![Side::Thick, Side::Inner, Side::Outer]))
+}
+
+impl Transform for BlobsWithBoundary {
+    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+        let mut channels = Channels::new(&volume, 1 + self.sides.len(), self.extras);
+        channels.push(|mask| above(&volume, 0, mask));
+        for &side in &self.sides {
+            channels.push(|mask| {
+                find_boundaries(&volume, 2, side, mask);
+                if let Some(sigma) = self.sigma {
+                    blur(mask, volume.size(), sigma);
+                }
+            });
+        }
+        Ok(channels.finish())
+    }
+}
+
+pub(super) static TO_MASK: Entry = Entry {
+    name: "BlobsToMask",
+    class: Class::Conversion,
+    meaning: "Channels: mask of what is above 0, outer boundary if `boundary`, label if \
+              `append_label`.",
+    parameters: &[
+        APPEND_LABEL,
+        Parameter::flag("boundary", false, "mark the outer boundary too"),
+        Parameter::flag("cross_entropy", false, "as class 2 of the mask, not as a channel"),
+    ],
+    build: |section| Ok(Box::new(BlobsToMask::read(section))),
+    signature: |section, mut input| {
+        input.wants_3d(section)?;
+        let transform = BlobsToMask::read(section);
+        input.channels = Some(transform.masks() + transform.extras.count());
+        let element = transform.extras.element(input.element);
+        Ok(input.with_element(element))
+    },
+};
+
+struct BlobsToMask {
+    boundary: bool,
+    cross_entropy: bool,
+    extras: Extras,
+}
+
+impl BlobsToMask {
+    fn read(section: &Section<'_>) -> Self {
+        BlobsToMask {
+            boundary: section.flag("boundary"),
+            cross_entropy: section.flag("cross_entropy"),
+            extras: Extras::read(section, false),
+        }
+    }
+
+    fn masks(&self) -> usize {
+        1 + usize::from(self.boundary && !self.cross_entropy)
+    }
+}
+
+impl Transform for BlobsToMask {
+    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+        let mut channels = Channels::new(&volume, self.masks(), self.extras);
+        if self.boundary && self.cross_entropy {
+            let mut foreground = vec![0; volume.size().iter().product()];
+            above(&volume, 0, &mut foreground);
+            channels.push(|mask| {
+                find_boundaries(&volume, 2, Side::Outer, mask);
+                for (class, &foreground) in mask.iter_mut().zip(&foreground) {
+                    *class = if *class > 0 { 2 } else { foreground };
+                }
+            });
+        } else {
+            channels.push(|mask| above(&volume, 0, mask));
+            if self.boundary {
+                channels.push(|mask| find_boundaries(&volume, 2, Side::Outer, mask));
+            }
+        }
+        Ok(channels.finish())
+    }
+}

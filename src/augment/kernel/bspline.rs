@@ -1,0 +1,298 @@
+//! ITK's B-spline transform behind an affine one.
+//!
+//! Displacements are tensor products of B-splines on a uniform mesh over a box
+//! (`itk::BSplineTransform`). Along a row of the output the affine part moves in
+//! a straight line, so inside one cell of the mesh each displacement is a
+//! polynomial of degree 3·order in the position on the row. A row is cut where
+//! it crosses from cell to cell; each piece costs one small polynomial and then
+//! a few multiplications a voxel.
+
+use multiversion::multiversion;
+
+use super::Size;
+use super::map::{Affine, Map, Row};
+
+/// Largest spline order.
+pub const MAX_ORDER: usize = 3;
+const TAPS: usize = MAX_ORDER + 1;
+/// Coefficients of a polynomial of degree 3·[`MAX_ORDER`].
+const TERMS: usize = 3 * MAX_ORDER + 1;
+
+/// ITK grows the box of the image on every side, as a share of a voxel.
+const MARGIN: f64 = 1.0 / 8.0;
+
+/// Displacements by B-splines; axes are z, y, x.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BSpline {
+    order: usize,
+    /// Cells of the mesh per axis; 0 for an axis along which nothing changes.
+    mesh: [usize; 3],
+    /// Lower corner of the domain and size of a cell, in voxels.
+    origin: [f64; 3],
+    cell: [f64; 3],
+    /// Displacement in z, y and x; each [z][y][x], x fastest, `mesh + order`
+    /// along an axis with a mesh and one along an axis without.
+    coefficients: [Vec<f64>; 3],
+}
+
+impl BSpline {
+    /// A transform over the box of an image of `size`, as
+    /// `BSplineTransformInitializer` makes it. `mesh` counts the cells in
+    /// (z, y, x); an axis with 0 cells is one along which the displacement does
+    /// not change. `coefficients` are the displacements in z, y and x.
+    pub fn over(size: Size, mesh: [usize; 3], order: usize, coefficients: [Vec<f64>; 3]) -> Self {
+        assert!(order <= MAX_ORDER);
+        let count: usize = counts(mesh, order).iter().product();
+        assert!(coefficients.iter().all(|component| component.len() == count));
+        let origin = [-0.5 - MARGIN; 3];
+        let cell = std::array::from_fn(|axis| {
+            (size[axis] as f64 + 2.0 * MARGIN) / mesh[axis].max(1) as f64
+        });
+        BSpline { order, mesh, origin, cell, coefficients }
+    }
+
+    /// Position of a point in cells from the lower corner; 0 on an axis without
+    /// a mesh.
+    fn scaled(&self, axis: usize, point: f64, offset: bool) -> f64 {
+        if self.mesh[axis] == 0 {
+            return 0.0;
+        }
+        (point - if offset { self.origin[axis] } else { 0.0 }) / self.cell[axis]
+    }
+
+    /// The displacement at a point (z, y, x), by the definition; zero outside
+    /// the domain.
+    pub fn displacement(&self, point: [f64; 3]) -> [f64; 3] {
+        let mut cell = [0usize; 3];
+        let mut weights = [[0.0; TAPS]; 3];
+        for axis in 0..3 {
+            let position = self.scaled(axis, point[axis], true);
+            let Some(inside) = self.cell_of(axis, position) else { return [0.0; 3] };
+            cell[axis] = inside;
+            let polynomials = self.basis(axis);
+            let t = position - inside as f64;
+            for (weight, polynomial) in weights[axis].iter_mut().zip(&polynomials) {
+                *weight = polynomial.iter().rev().fold(0.0, |sum, &c| sum * t + c);
+            }
+        }
+        let count = counts(self.mesh, self.order);
+        let taps = self.taps();
+        std::array::from_fn(|component| {
+            let mut sum = 0.0;
+            for z in 0..taps[0] {
+                for y in 0..taps[1] {
+                    for x in 0..taps[2] {
+                        let at = ((cell[0] + z) * count[1] + cell[1] + y) * count[2] + cell[2] + x;
+                        sum += weights[0][z]
+                            * weights[1][y]
+                            * weights[2][x]
+                            * self.coefficients[component][at];
+                    }
+                }
+            }
+            sum
+        })
+    }
+
+    /// The cell of a position, the upper face included; `None` outside.
+    fn cell_of(&self, axis: usize, position: f64) -> Option<usize> {
+        let mesh = self.mesh[axis].max(1);
+        (position >= 0.0 && position <= mesh as f64)
+            .then(|| (position.floor() as usize).min(mesh - 1))
+    }
+
+    /// Coefficients that take part, per axis.
+    fn taps(&self) -> [usize; 3] {
+        self.mesh.map(|cells| if cells == 0 { 1 } else { self.order + 1 })
+    }
+
+    /// The B-splines over one cell as polynomials in the position in the cell,
+    /// lowest power first.
+    fn basis(&self, axis: usize) -> [[f64; TAPS]; TAPS] {
+        let order = if self.mesh[axis] == 0 { 0 } else { self.order };
+        match order {
+            0 => [[1.0, 0.0, 0.0, 0.0], [0.0; 4], [0.0; 4], [0.0; 4]],
+            1 => [[1.0, -1.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0; 4], [0.0; 4]],
+            2 => [[0.5, -1.0, 0.5, 0.0], [0.5, 1.0, -1.0, 0.0], [0.0, 0.0, 0.5, 0.0], [0.0; 4]],
+            _ => [
+                [1.0 / 6.0, -0.5, 0.5, -1.0 / 6.0],
+                [4.0 / 6.0, 0.0, -1.0, 0.5],
+                [1.0 / 6.0, 0.5, 0.5, -0.5],
+                [0.0, 0.0, 0.0, 1.0 / 6.0],
+            ],
+        }
+    }
+}
+
+/// Coefficients along each axis.
+pub fn counts(mesh: [usize; 3], order: usize) -> [usize; 3] {
+    mesh.map(|cells| if cells == 0 { 1 } else { cells + order })
+}
+
+/// An affine map, then a bend: q = spline(M p + t).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deformation {
+    pub affine: Affine,
+    pub bend: Option<BSpline>,
+}
+
+impl Map for &Deformation {
+    fn row(&mut self, z: usize, y: usize, row: &mut Row) {
+        self.affine.clone().row(z, y, row);
+        if let Some(bend) = &self.bend {
+            let (first, step) = self.affine.line(z, y);
+            bend.displace(first, step, row);
+        }
+    }
+}
+
+/// A polynomial in the share of a piece of a row, for each component.
+type Polynomials = [[f64; TERMS]; 3];
+
+impl BSpline {
+    /// Adds the displacements to a row of points first + i·step.
+    fn displace(&self, first: [f64; 3], step: [f64; 3], row: &mut Row) {
+        let width = row.len();
+        let start: [f64; 3] = std::array::from_fn(|axis| self.scaled(axis, first[axis], true));
+        let slope: [f64; 3] = std::array::from_fn(|axis| self.scaled(axis, step[axis], false));
+        // Where the row passes from one cell to the next.
+        let mut cuts = vec![0, width];
+        for axis in 0..3 {
+            if slope[axis] == 0.0 {
+                continue;
+            }
+            for face in 0..=self.mesh[axis].max(1) {
+                let at = ((face as f64 - start[axis]) / slope[axis]).ceil();
+                if at > 0.0 && at < width as f64 {
+                    cuts.push(at as usize);
+                }
+            }
+        }
+        cuts.sort_unstable();
+        for piece in cuts.windows(2) {
+            let (begin, end) = (piece[0], piece[1]);
+            if begin == end {
+                continue;
+            }
+            // The middle of the piece is in the cell, whatever rounding does to
+            // its ends.
+            let middle = 0.5 * (begin + end - 1) as f64;
+            let mut cell = [0; 3];
+            let inside =
+                (0..3).all(|axis| match self.cell_of(axis, start[axis] + slope[axis] * middle) {
+                    Some(found) => {
+                        cell[axis] = found;
+                        true
+                    }
+                    None => false,
+                });
+            if inside {
+                let length = (end - begin) as f64;
+                let from = std::array::from_fn(|axis| {
+                    start[axis] + slope[axis] * begin as f64 - cell[axis] as f64
+                });
+                let over = slope.map(|slope| slope * length);
+                let (polynomials, degree) = self.along(cell, from, over);
+                add(&polynomials, degree, 1.0 / length, begin..end, row);
+            }
+        }
+    }
+
+    /// The displacements along a line inside a cell, from the position `from` in
+    /// the cell to `from + over`, as polynomials of the share of the way.
+    fn along(&self, cell: [usize; 3], from: [f64; 3], over: [f64; 3]) -> (Polynomials, usize) {
+        // The B-splines as polynomials of the share of the way.
+        let lines: [[[f64; TAPS]; TAPS]; 3] = std::array::from_fn(|axis| {
+            self.basis(axis).map(|polynomial| substitute(polynomial, from[axis], over[axis]))
+        });
+        let taps = self.taps();
+        let degrees: [usize; 3] =
+            std::array::from_fn(|axis| if over[axis] == 0.0 { 0 } else { taps[axis] - 1 });
+        let count = counts(self.mesh, self.order);
+        let mut result = [[0.0; TERMS]; 3];
+        for (component, result) in result.iter_mut().enumerate() {
+            for z in 0..taps[0] {
+                let mut plane = [0.0; 2 * MAX_ORDER + 1];
+                for y in 0..taps[1] {
+                    let at = ((cell[0] + z) * count[1] + cell[1] + y) * count[2] + cell[2];
+                    let coefficients = &self.coefficients[component][at..at + taps[2]];
+                    let mut line = [0.0; TAPS];
+                    for (&coefficient, weights) in coefficients.iter().zip(&lines[2]) {
+                        for (line, &weight) in line.iter_mut().zip(weights) {
+                            *line += coefficient * weight;
+                        }
+                    }
+                    multiply_add(&lines[1][y][..=degrees[1]], &line[..=degrees[2]], &mut plane);
+                }
+                multiply_add(
+                    &lines[0][z][..=degrees[0]],
+                    &plane[..=degrees[1] + degrees[2]],
+                    result,
+                );
+            }
+        }
+        (result, degrees.iter().sum())
+    }
+}
+
+/// The polynomial p(from + over·s) in s.
+fn substitute(p: [f64; TAPS], from: f64, over: f64) -> [f64; TAPS] {
+    let [a, b, c, d] = p;
+    [
+        a + from * (b + from * (c + from * d)),
+        over * (b + from * (2.0 * c + from * 3.0 * d)),
+        over * over * (c + 3.0 * from * d),
+        over * over * over * d,
+    ]
+}
+
+/// Adds the product of two polynomials to a third.
+fn multiply_add(a: &[f64], b: &[f64], sum: &mut [f64]) {
+    for (i, &a) in a.iter().enumerate() {
+        for (sum, &b) in sum[i..].iter_mut().zip(b) {
+            *sum += a * b;
+        }
+    }
+}
+
+/// Adds the polynomials to a piece of a row, at the shares 0, `step`, 2·`step`…
+fn add(
+    polynomials: &Polynomials,
+    degree: usize,
+    step: f64,
+    piece: std::ops::Range<usize>,
+    row: &mut Row,
+) {
+    // The degrees that occur: affine along one, two or three axes of the mesh.
+    let lines = [&mut row.z[piece.clone()], &mut row.y[piece.clone()], &mut row.x[piece]];
+    for (line, polynomial) in lines.into_iter().zip(polynomials) {
+        match degree {
+            0 => line.iter_mut().for_each(|value| *value += polynomial[0]),
+            1..=2 => horner(polynomial, step, line, 2),
+            3..=4 => horner(polynomial, step, line, 4),
+            5..=6 => horner(polynomial, step, line, 6),
+            _ => horner(polynomial, step, line, 9),
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
+fn horner(polynomial: &[f64; TERMS], step: f64, line: &mut [f64], degree: usize) {
+    #[inline(always)]
+    fn run<const DEGREE: usize>(polynomial: &[f64; TERMS], step: f64, line: &mut [f64]) {
+        for (i, value) in line.iter_mut().enumerate() {
+            let s = i as f64 * step;
+            let mut sum = polynomial[DEGREE];
+            for power in (0..DEGREE).rev() {
+                sum = sum * s + polynomial[power];
+            }
+            *value += sum;
+        }
+    }
+    match degree {
+        2 => run::<2>(polynomial, step, line),
+        4 => run::<4>(polynomial, step, line),
+        6 => run::<6>(polynomial, step, line),
+        _ => run::<9>(polynomial, step, line),
+    }
+}

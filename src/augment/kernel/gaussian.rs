@@ -1,0 +1,185 @@
+//! Separable gaussian filter, as `scipy.ndimage.gaussian_filter`.
+
+use multiversion::multiversion;
+
+use super::{Size, reflect_index};
+
+/// f32 or f64.
+pub trait Real:
+    Copy + Default + Send + Sync + std::ops::Add<Output = Self> + std::ops::Mul<Output = Self>
+{
+    fn of(value: f64) -> Self;
+}
+
+impl Real for f32 {
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+}
+
+impl Real for f64 {
+    fn of(value: f64) -> Self {
+        value
+    }
+}
+
+/// What a filter sees beyond the border.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// The volume mirrored, edge voxels repeated: scipy's `reflect`.
+    Reflect,
+    /// The edge voxel: scipy's `nearest`.
+    Nearest,
+}
+
+impl Edge {
+    fn index(self, i: isize, n: usize) -> usize {
+        match self {
+            Edge::Reflect => reflect_index(i, n),
+            Edge::Nearest => i.clamp(0, n as isize - 1) as usize,
+        }
+    }
+}
+
+/// The weights of a gaussian from the centre outwards, cut off at four standard
+/// deviations; they sum to one over both sides. A sigma of 0 filters nothing.
+pub fn weights(sigma: f64) -> Vec<f64> {
+    // scipy leaves an axis alone below this sigma.
+    if sigma <= 1e-15 {
+        return vec![1.0];
+    }
+    let radius = (4.0 * sigma + 0.5) as usize;
+    let half: Vec<f64> =
+        (0..=radius).map(|i| (-0.5 / (sigma * sigma) * (i * i) as f64).exp()).collect();
+    let sum = half[0] + 2.0 * half[1..].iter().sum::<f64>();
+    half.into_iter().map(|weight| weight / sum).collect()
+}
+
+/// One axis' filter: the weights, and for each position the voxels it reads.
+#[derive(Clone, Debug)]
+pub struct Axis<T> {
+    weights: Vec<T>,
+    /// Voxel shown at `i - radius`, for i in `0..n + 2 * radius`.
+    shown: Vec<usize>,
+}
+
+impl<T: Real> Axis<T> {
+    pub fn new(sigma: f64, n: usize, edge: Edge) -> Self {
+        let weights: Vec<T> = weights(sigma).into_iter().map(T::of).collect();
+        let radius = weights.len() as isize - 1;
+        let shown = (-radius..n as isize + radius).map(|i| edge.index(i, n)).collect();
+        Axis { weights, shown }
+    }
+
+    fn radius(&self) -> usize {
+        self.weights.len() - 1
+    }
+
+    /// True if the filter changes nothing.
+    pub fn is_identity(&self) -> bool {
+        self.weights.len() == 1
+    }
+}
+
+/// Filters `values` of `size` in place, with a standard deviation in voxels for
+/// each of z, y, x. Extra memory: one slice.
+pub fn gaussian_filter<T: Real>(values: &mut [T], size: Size, sigma: [f64; 3], edge: Edge) {
+    assert_eq!(values.len(), size.iter().product::<usize>());
+    let [depth, height, width] = size;
+    let mut scratch = Vec::new();
+    let along_z = Axis::new(sigma[0], depth, edge);
+    if !along_z.is_identity() {
+        // One y at a time, so that what a step reads and writes stays in cache.
+        for y in 0..height {
+            scratch.clear();
+            for z in 0..depth {
+                let start = (z * height + y) * width;
+                scratch.extend_from_slice(&values[start..start + width]);
+            }
+            for z in 0..depth {
+                let start = (z * height + y) * width;
+                across(&scratch, &along_z, z, &mut values[start..start + width]);
+            }
+        }
+    }
+    let along_y = Axis::new(sigma[1], height, edge);
+    if !along_y.is_identity() {
+        for slice in values.chunks_exact_mut((height * width).max(1)) {
+            scratch.clear();
+            scratch.extend_from_slice(slice);
+            for (y, row) in slice.chunks_exact_mut(width).enumerate() {
+                across(&scratch, &along_y, y, row);
+            }
+        }
+    }
+    let along_x = Axis::new(sigma[2], width, edge);
+    if !along_x.is_identity() {
+        for row in values.chunks_exact_mut(width.max(1)) {
+            scratch.clear();
+            scratch.extend_from_slice(row);
+            along(&scratch, &along_x, &mut Vec::new(), row);
+        }
+    }
+}
+
+/// Writes position `at` of a filter that runs across rows: `rows` holds all
+/// rows of the axis one after the other, each as long as `out`.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
+pub fn across<T: Real>(rows: &[T], axis: &Axis<T>, at: usize, out: &mut [T]) {
+    let width = out.len();
+    let centre = at + axis.radius();
+    const LANES: usize = 32;
+    let mut start = 0;
+    while start < width {
+        let lanes = LANES.min(width - start);
+        let mut sum = [T::default(); LANES];
+        let line = |i: usize| &rows[axis.shown[i] * width + start..][..lanes];
+        if lanes == LANES {
+            // The fixed length keeps the sums in registers.
+            let line = |i: usize| line(i).first_chunk::<LANES>();
+            for (j, &weight) in axis.weights.iter().enumerate() {
+                let (Some(a), Some(b)) = (line(centre - j), line(centre + j)) else { return };
+                for l in 0..LANES {
+                    let pair = if j == 0 { a[l] } else { a[l] + b[l] };
+                    sum[l] = sum[l] + weight * pair;
+                }
+            }
+        } else {
+            for (j, &weight) in axis.weights.iter().enumerate() {
+                let (a, b) = (line(centre - j), line(centre + j));
+                for l in 0..lanes {
+                    let pair = if j == 0 { a[l] } else { a[l] + b[l] };
+                    sum[l] = sum[l] + weight * pair;
+                }
+            }
+        }
+        out[start..start + lanes].copy_from_slice(&sum[..lanes]);
+        start += lanes;
+    }
+}
+
+/// Filters one contiguous row. `extended` is a buffer to be used again.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
+pub fn along<T: Real>(row: &[T], axis: &Axis<T>, extended: &mut Vec<T>, out: &mut [T]) {
+    const LANES: usize = 32;
+    let (width, radius) = (row.len(), axis.radius());
+    extended.clear();
+    extended.extend(axis.shown[..radius].iter().map(|&i| row[i]));
+    extended.extend_from_slice(row);
+    extended.extend(axis.shown[width + radius..].iter().map(|&i| row[i]));
+    // Room for the last block to read beyond the end.
+    extended.resize(width.div_ceil(LANES) * LANES + 2 * radius, T::default());
+    for (block, out) in out.chunks_mut(LANES).enumerate() {
+        let centre = block * LANES + radius;
+        let mut sum = [T::default(); LANES];
+        let line = |i: usize| extended[i..].first_chunk::<LANES>();
+        for (j, &weight) in axis.weights.iter().enumerate() {
+            let (Some(a), Some(b)) = (line(centre - j), line(centre + j)) else { return };
+            for l in 0..LANES {
+                let pair = if j == 0 { a[l] } else { a[l] + b[l] };
+                sum[l] = sum[l] + weight * pair;
+            }
+        }
+        out.copy_from_slice(&sum[..out.len()]);
+    }
+}

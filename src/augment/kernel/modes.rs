@@ -1,0 +1,184 @@
+//! Smooth random fields as sums of cosines.
+//!
+//! A gaussian filter whose border repeats the edge is diagonal in the cosine
+//! basis cos(πk(i+½)/n) (the discrete cosine transform of type II): mode k is
+//! scaled by λ_k = w_0 + 2 Σ_j w_j cos(πkj/n), with the filter's weights w. White
+//! noise is white in every orthonormal basis. So filtered normal noise has the
+//! same distribution as a sum of modes with amplitudes λ·N(0,1), and a wide
+//! filter leaves only a handful of modes: they are drawn in place of one number
+//! a voxel, and the field is never stored.
+
+use std::f64::consts::PI;
+
+use multiversion::multiversion;
+
+use super::Size;
+use super::gaussian::weights;
+use super::map::{Map, Row};
+
+/// Modes are left out while all of them together move a voxel by less than this
+/// (root mean square, in voxels).
+const NEGLIGIBLE: f64 = 1e-4;
+
+/// The spectrum of scale · gaussian_filter(noise, sigma) over a volume.
+#[derive(Clone, Debug)]
+pub struct Spectrum {
+    size: Size,
+    /// λ of the modes that are kept, per axis.
+    factors: [Vec<f64>; 3],
+    scale: f64,
+}
+
+impl Spectrum {
+    pub fn of_gaussian(size: Size, sigma: f64, scale: f64) -> Self {
+        let all = size.map(|n| eigenvalues(&weights(sigma), n));
+        let power = |factors: &[f64]| factors.iter().map(|f| f * f).sum::<f64>();
+        let voxels: f64 = size.iter().map(|&n| n as f64).product();
+        let total: f64 = all.iter().map(|factors| power(factors)).product();
+        // A third of the allowance for each axis.
+        let allowed = NEGLIGIBLE * NEGLIGIBLE / 3.0 * voxels / (scale * scale);
+        let factors = all.map(|mut factors| {
+            let others = total / power(&factors);
+            let mut dropped = 0.0;
+            while let Some(&last) = factors.last() {
+                dropped += last * last * others;
+                if factors.len() == 1 || dropped > allowed {
+                    break;
+                }
+                factors.pop();
+            }
+            factors
+        });
+        Spectrum { size, factors, scale }
+    }
+
+    /// Modes kept along z, y and x.
+    pub fn counts(&self) -> Size {
+        self.factors.each_ref().map(Vec::len)
+    }
+
+    /// The amplitudes of a field, from one normal draw for each mode kept, in the
+    /// order [z][y][x].
+    pub fn amplitudes(&self, mut normal: impl FnMut() -> f64) -> Vec<f32> {
+        let [z, y, x] = &self.factors;
+        let mut amplitudes = Vec::with_capacity(z.len() * y.len() * x.len());
+        for z in z {
+            for y in y {
+                for x in x {
+                    amplitudes.push((self.scale * z * y * x * normal()) as f32);
+                }
+            }
+        }
+        amplitudes
+    }
+
+    /// A displacement with the given amplitudes in z, y and x; `None` stands
+    /// still.
+    pub fn field(&self, amplitudes: [Option<Vec<f32>>; 3]) -> Field {
+        let count = self.counts().iter().product::<usize>();
+        assert!(amplitudes.iter().flatten().all(|component| component.len() == count));
+        let tables = std::array::from_fn(|axis| {
+            let (n, modes) = (self.size[axis], self.factors[axis].len());
+            (0..modes).flat_map(|k| (0..n).map(move |i| basis(k, i, n) as f32)).collect()
+        });
+        Field { size: self.size, modes: self.counts(), tables, amplitudes }
+    }
+}
+
+/// The factor by which a symmetric filter scales each mode of `n` voxels.
+fn eigenvalues(half: &[f64], n: usize) -> Vec<f64> {
+    (0..n)
+        .map(|k| {
+            let frequency = PI * k as f64 / n as f64;
+            let sides: f64 = (1..half.len()).map(|j| half[j] * (frequency * j as f64).cos()).sum();
+            half[0] + 2.0 * sides
+        })
+        .collect()
+}
+
+/// Value of mode `k` at voxel `i` of `n`; the modes are orthonormal.
+fn basis(k: usize, i: usize, n: usize) -> f64 {
+    let norm = if k == 0 { 1.0 } else { 2.0 };
+    (norm / n as f64).sqrt() * (PI * k as f64 * (i as f64 + 0.5) / n as f64).cos()
+}
+
+/// A displacement field as sums of cosines; see [`Field::map`].
+#[derive(Clone, Debug)]
+pub struct Field {
+    size: Size,
+    modes: Size,
+    /// Per axis: [k][i].
+    tables: [Vec<f32>; 3],
+    /// Per component, z, y and x: [kz][ky][kx].
+    amplitudes: [Option<Vec<f32>>; 3],
+}
+
+impl Field {
+    /// The map p → p + displacement(p).
+    pub fn map(&self) -> FieldMap<'_> {
+        let [_, y, x] = self.modes;
+        let slice = || vec![0.0; y * x];
+        FieldMap {
+            field: self,
+            z: None,
+            slices: [slice(), slice(), slice()],
+            line: vec![0.0; x],
+            sum: vec![0.0; self.size[2]],
+        }
+    }
+}
+
+/// [`Field`] as a [`Map`], with what the rows of one slice share.
+#[derive(Clone, Debug)]
+pub struct FieldMap<'a> {
+    field: &'a Field,
+    /// The slice that `slices` belong to.
+    z: Option<usize>,
+    /// Amplitudes in the slice: [ky][kx].
+    slices: [Vec<f32>; 3],
+    line: Vec<f32>,
+    sum: Vec<f32>,
+}
+
+impl Map for FieldMap<'_> {
+    fn row(&mut self, z: usize, y: usize, row: &mut Row) {
+        let field = self.field;
+        let [depth, height, width] = field.size;
+        let [_, _, modes] = field.modes;
+        let own = [z as f64, y as f64, 0.0];
+        let [table_z, table_y, table_x] = &field.tables;
+        for (axis, out) in [&mut row.z, &mut row.y, &mut row.x].into_iter().enumerate() {
+            for (i, value) in out.iter_mut().enumerate() {
+                *value = if axis == 2 { i as f64 } else { own[axis] };
+            }
+            let Some(amplitudes) = &field.amplitudes[axis] else { continue };
+            let slice = &mut self.slices[axis];
+            if self.z != Some(z) {
+                let at_z = table_z.iter().skip(z).step_by(depth);
+                combine(amplitudes, at_z.copied(), slice);
+            }
+            let at_y = table_y.iter().skip(y).step_by(height);
+            combine(slice, at_y.copied(), &mut self.line[..modes]);
+            combine(table_x, self.line.iter().copied(), &mut self.sum[..width]);
+            for (value, &sum) in out.iter_mut().zip(&self.sum) {
+                *value += f64::from(sum);
+            }
+        }
+        self.z = Some(z);
+    }
+}
+
+/// Sum of rows as long as `out`, each times its weight.
+fn combine(rows: &[f32], weights: impl Iterator<Item = f32>, out: &mut [f32]) {
+    out.fill(0.0);
+    for (row, weight) in rows.chunks_exact(out.len().max(1)).zip(weights) {
+        add_scaled(row, weight, out);
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
+fn add_scaled(row: &[f32], weight: f32, out: &mut [f32]) {
+    for (out, &value) in out.iter_mut().zip(row) {
+        *out += weight * value;
+    }
+}
