@@ -1,1 +1,3 @@
 //! The training loop and its policies.
+
+pub mod tensorboard;

@@ -1,0 +1,231 @@
+//! Event files for TensorBoard: scalars, histograms and images under tags.
+//!
+//! [`EventWriter`] takes values and returns at once; a thread of its own bins,
+//! encodes and writes them. Logging must never stop a training run: when the
+//! disk is full or the directory lost, the writer says so once and goes quiet.
+
+mod event;
+mod histogram;
+mod record;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use event::Content;
+
+/// Values that may wait for the thread; beyond that, logging waits for it.
+const QUEUE: usize = 64;
+
+/// A slice of a volume to be shown, row by row.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub height: usize,
+    pub width: usize,
+    /// `height * width` values, shown from the smallest in black to the largest
+    /// in white.
+    pub pixels: Vec<f32>,
+}
+
+/// Writes one event file; dropping it finishes the file.
+#[derive(Debug)]
+pub struct EventWriter {
+    queue: Option<SyncSender<Message>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Message {
+    Value(Record),
+    /// Answered when everything before it is in the file.
+    Flush(Sender<()>),
+}
+
+struct Record {
+    tag: String,
+    step: u64,
+    time: f64,
+    value: Value,
+}
+
+enum Value {
+    Scalar(f64),
+    Histogram(Vec<f32>),
+    Image(Image),
+}
+
+impl EventWriter {
+    /// Opens `directory/events.out.tfevents.<seconds>.<host>`, making the
+    /// directory where needed. Trouble is a warning, here and later.
+    pub fn open(directory: &Path) -> EventWriter {
+        let (queue, messages) = sync_channel(QUEUE);
+        let mut log = Log::open(directory);
+        let thread = std::thread::Builder::new().name("tensorboard".into());
+        match thread.spawn(move || log.serve(&messages)) {
+            Ok(thread) => EventWriter { queue: Some(queue), thread: Some(thread) },
+            Err(error) => {
+                log::warn!("TensorBoard logs are not written: no thread for them ({error})");
+                EventWriter { queue: None, thread: None }
+            }
+        }
+    }
+
+    pub fn scalar(&self, tag: &str, value: f64, step: u64) {
+        self.send(tag, step, Value::Scalar(value));
+    }
+
+    /// The distribution of the values; nothing is logged if none is finite.
+    pub fn histogram(&self, tag: &str, values: Vec<f32>, step: u64) {
+        self.send(tag, step, Value::Histogram(values));
+    }
+
+    pub fn image(&self, tag: &str, image: Image, step: u64) {
+        self.send(tag, step, Value::Image(image));
+    }
+
+    /// Waits until everything logged so far is in the file.
+    pub fn flush(&self) {
+        let (done, wait) = channel();
+        if let Some(queue) = &self.queue
+            && queue.send(Message::Flush(done)).is_ok()
+        {
+            // An error means that the thread is gone, and nothing is pending.
+            let _ = wait.recv();
+        }
+    }
+
+    fn send(&self, tag: &str, step: u64, value: Value) {
+        if let Some(queue) = &self.queue {
+            let record = Record { tag: tag.to_string(), step, time: now(), value };
+            let _ = queue.send(Message::Value(record));
+        }
+    }
+}
+
+impl Drop for EventWriter {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The file, until something goes wrong with it.
+struct Log {
+    path: PathBuf,
+    file: Option<BufWriter<File>>,
+}
+
+impl Log {
+    fn open(directory: &Path) -> Log {
+        let seconds = now() as u64;
+        let name = format!("events.out.tfevents.{seconds:010}.{}", host());
+        let mut log = Log { path: directory.join(&name), file: None };
+        let opened = fs::create_dir_all(directory).and_then(|()| create(directory, &name));
+        match opened {
+            Ok((path, file)) => {
+                log.path = path;
+                log.file = Some(BufWriter::with_capacity(1 << 16, file));
+                let version = event::version(now());
+                log.attempt(|file| record::write(file, &version));
+                log.attempt(BufWriter::flush);
+            }
+            Err(error) => log.give_up(&error),
+        }
+        log
+    }
+
+    fn serve(&mut self, messages: &Receiver<Message>) {
+        let mut next = messages.recv().ok();
+        while let Some(message) = next {
+            match message {
+                Message::Value(record) => self.value(record),
+                Message::Flush(done) => {
+                    self.attempt(BufWriter::flush);
+                    let _ = done.send(());
+                }
+            }
+            next = messages.try_recv().ok();
+            if next.is_none() {
+                // Nothing to do: let whoever watches see what there is.
+                self.attempt(BufWriter::flush);
+                next = messages.recv().ok();
+            }
+        }
+        self.attempt(BufWriter::flush);
+    }
+
+    fn value(&mut self, record: Record) {
+        if self.file.is_none() {
+            return;
+        }
+        let Record { tag, step, time, value } = record;
+        let content = match value {
+            Value::Scalar(value) => Some(Content::Scalar(value as f32)),
+            Value::Histogram(values) => histogram::histogram(&values).map(Content::Histogram),
+            Value::Image(image) => match event::image(&image) {
+                Ok(image) => Some(Content::Image(image)),
+                Err(error) => {
+                    log::warn!("the image `{tag}` is not logged: {error}");
+                    None
+                }
+            },
+        };
+        if let Some(content) = content {
+            let bytes = event::value(tag, step, time, content);
+            self.attempt(|file| record::write(file, &bytes));
+        }
+    }
+
+    fn attempt(&mut self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) {
+        if let Some(file) = &mut self.file
+            && let Err(error) = write(file)
+        {
+            self.give_up(&error);
+        }
+    }
+
+    fn give_up(&mut self, error: &io::Error) {
+        log::warn!(
+            "{}: TensorBoard logs are not written from here on ({error}); training goes on",
+            self.path.display()
+        );
+        if let Some(file) = self.file.take() {
+            // Without trying once more to write what is still in the buffer.
+            let _ = file.into_parts();
+        }
+    }
+}
+
+/// A new file; a run that starts within the same second gets a name of its own.
+fn create(directory: &Path, name: &str) -> io::Result<(PathBuf, File)> {
+    let mut path = directory.join(name);
+    for suffix in 1.. {
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                path = directory.join(format!("{name}.{suffix}"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// The machine's name as far as a file name can hold it.
+fn host() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name
+        .trim()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
+        .collect();
+    if name.is_empty() { "localhost".into() } else { name }
+}
