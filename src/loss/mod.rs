@@ -6,14 +6,22 @@
 //! tells from shapes alone whether it fits the data and the network, so that a
 //! run that cannot work ends before it starts.
 
+mod bce_dice;
 mod bce_with_logits;
 mod class_weights;
+mod contrastive;
 mod cross_entropy;
 mod dice;
+mod generalized_dice;
+mod l1;
 mod masked;
+mod mse;
 mod pixel_wise_cross_entropy;
 mod registry;
 mod shapes;
+mod smooth_l1;
+mod weighted_cross_entropy;
+mod weighted_smooth_l1;
 
 pub use class_weights::ClassWeights;
 pub use dice::dice_per_channel;

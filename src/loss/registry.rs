@@ -48,9 +48,17 @@ pub struct Entry {
 
 static ENTRIES: &[&Entry] = &[
     &super::bce_with_logits::ENTRY,
-    &super::cross_entropy::ENTRY,
     &super::dice::ENTRY,
+    &super::bce_dice::ENTRY,
+    &super::generalized_dice::ENTRY,
+    &super::cross_entropy::ENTRY,
+    &super::weighted_cross_entropy::ENTRY,
     &super::pixel_wise_cross_entropy::ENTRY,
+    &super::mse::ENTRY,
+    &super::l1::ENTRY,
+    &super::smooth_l1::ENTRY,
+    &super::weighted_smooth_l1::ENTRY,
+    &super::contrastive::ENTRY,
 ];
 
 /// Losses of the Python program that need a network with several outputs.

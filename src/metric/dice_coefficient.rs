@@ -18,6 +18,7 @@ pub(super) static ENTRY: Entry = Entry {
     ],
     uses_weight: false,
     target: Target::LikeLogits { float: false },
+    check: |_, _| Ok(()),
     build: |section| Ok(Box::new(DiceCoefficient { epsilon: section.number("epsilon") })),
 };
 

@@ -6,7 +6,7 @@ use tch::Tensor;
 use crate::loss::Target;
 
 use super::overlap::{overlap, ratio};
-use super::registry::{IGNORE_INDEX, NAME, SKIP_CHANNELS};
+use super::registry::{IGNORE_INDEX, NAME, SKIP_CHANNELS, check_skip};
 use super::{Entry, Metric, mean_of};
 
 pub(super) static ENTRY: Entry = Entry {
@@ -15,6 +15,7 @@ pub(super) static ENTRY: Entry = Entry {
     parameters: &[NAME, SKIP_CHANNELS, IGNORE_INDEX],
     uses_weight: false,
     target: Target::ClassesOrOneHot,
+    check: check_skip,
     build: |section| {
         Ok(Box::new(MeanIoU {
             skip: section.integers("skip_channels"),

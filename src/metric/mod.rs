@@ -6,12 +6,24 @@
 //!
 //! [`MeanIoU`]: https://en.wikipedia.org/wiki/Jaccard_index
 
+mod adapted_rand;
+mod average_precision;
+mod components;
+mod contingency;
 mod dice_coefficient;
+mod instances;
 mod mean_iou;
+mod mse;
 mod overlap;
 mod pixel_wise_mean_iou;
+mod psnr;
+mod rand_error;
 mod registry;
 
+pub use average_precision::Matching;
+pub use components::{Components, components};
+pub use contingency::{Contingency, Labels};
+pub use rand_error::adapted_rand_error;
 pub use registry::{Chosen, Entry, check, entry, names, read};
 
 use anyhow::Result;

@@ -7,7 +7,7 @@ use crate::config::Parameter;
 use crate::loss::Target;
 
 use super::overlap::{overlap, ratio};
-use super::registry::{IGNORE_INDEX, NAME, SKIP_CHANNELS};
+use super::registry::{IGNORE_INDEX, NAME, SKIP_CHANNELS, check_skip};
 use super::{Entry, Metric, mean_of};
 
 pub(super) static ENTRY: Entry = Entry {
@@ -25,6 +25,7 @@ pub(super) static ENTRY: Entry = Entry {
     ],
     uses_weight: true,
     target: Target::ClassesOrOneHot,
+    check: check_skip,
     build: |section| {
         Ok(Box::new(PixelWiseMeanIoU {
             skip: section.integers("skip_channels"),

@@ -23,11 +23,24 @@ pub struct Entry {
     /// Works on a weight map, and needs one.
     pub uses_weight: bool,
     pub target: Target,
+    /// Finds what is wrong with this section beyond target and weight.
+    pub check: fn(&Section<'_>, &Shapes<'_>) -> Result<(), ConfigError>,
     pub build: fn(&Section<'_>) -> Result<Box<dyn Metric>, ConfigError>,
 }
 
-static ENTRIES: &[&Entry] =
-    &[&super::dice_coefficient::ENTRY, &super::mean_iou::ENTRY, &super::pixel_wise_mean_iou::ENTRY];
+static ENTRIES: &[&Entry] = &[
+    &super::adapted_rand::PLAIN,
+    &super::adapted_rand::BOUNDARY,
+    &super::adapted_rand::GENERIC,
+    &super::average_precision::BOUNDARY,
+    &super::average_precision::BLOBS,
+    &super::average_precision::BLOBS_BOUNDARY,
+    &super::dice_coefficient::ENTRY,
+    &super::mean_iou::ENTRY,
+    &super::pixel_wise_mean_iou::ENTRY,
+    &super::mse::ENTRY,
+    &super::psnr::ENTRY,
+];
 
 /// Metrics of the Python program that need several outputs, or embeddings.
 const SEVERAL_HEADS: &[&str] = &[
@@ -106,24 +119,35 @@ pub fn check(config: &Node, shapes: &Shapes<'_>) -> Result<(), ConfigError> {
     if entry.uses_weight {
         check_weight(&section, entry.name, shapes)?;
     }
-    if entry.parameters.iter().any(|parameter| parameter.name == SKIP_CHANNELS.name) {
-        let skip = section.integers(SKIP_CHANNELS.name);
-        let classes = shapes.out_channels as i64;
-        if let Some(beyond) = skip.iter().find(|&&channel| channel >= classes) {
-            section.node.warn(format!(
-                "`skip_channels` names {beyond}, and the last output channel is {}",
-                classes - 1
-            ));
-        }
-        if (0..classes).all(|channel| skip.contains(&channel)) {
-            return Err(section.error(
-                SKIP_CHANNELS.name,
-                format!(
-                    "all {classes} output channels are left out and nothing is scored: take one \
-                     out of the list"
-                ),
-            ));
-        }
+    (entry.check)(&section, shapes)
+}
+
+/// Checks `skip_channels` against the channels there are.
+pub(super) fn check_skip(section: &Section<'_>, shapes: &Shapes<'_>) -> Result<(), ConfigError> {
+    let skip = section.integers(SKIP_CHANNELS.name);
+    let classes = shapes.out_channels as i64;
+    if let (Some(beyond), Some(key)) =
+        (skip.iter().find(|&&channel| channel >= classes), section.child(SKIP_CHANNELS.name))
+    {
+        key.warn(format!("there is no channel {beyond}; the last one is {}", classes - 1));
+    }
+    if (0..classes).all(|channel| skip.contains(&channel)) {
+        return Err(section.error(
+            SKIP_CHANNELS.name,
+            format!(
+                "all {classes} output channels are left out and nothing is scored: take one out \
+                 of the list"
+            ),
+        ));
     }
     Ok(())
+}
+
+/// The levels of a metric that cuts its maps, at least one.
+pub(super) fn thresholds(section: &Section<'_>) -> Result<Vec<f64>, ConfigError> {
+    let levels = section.numbers("thresholds");
+    if levels.is_empty() {
+        return Err(section.error("thresholds", "give at least one threshold"));
+    }
+    Ok(levels)
 }

@@ -1,0 +1,62 @@
+//! A sum of binary cross-entropy and Dice.
+
+use anyhow::Result;
+use tch::Tensor;
+
+use crate::config::Parameter;
+
+use super::bce_with_logits::BceWithLogits;
+use super::dice::{Dice, Normalization};
+use super::registry::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
+use super::{Criterion, Entry, Target};
+
+pub(super) static ENTRY: Entry = Entry {
+    name: "BCEDiceLoss",
+    meaning: "alpha * BCEWithLogitsLoss + beta * DiceLoss",
+    parameters: &[
+        NAME,
+        Parameter::number("alpha", 1.0, "factor of the cross-entropy"),
+        Parameter::number("alphs", 1.0, "misspelling of `alpha` that older files carry").optional(),
+        Parameter::number("beta", 1.0, "factor of Dice"),
+        IGNORE_INDEX,
+        SKIP_LAST_TARGET,
+        SQUEEZE_CHANNEL,
+    ],
+    uses_weight: false,
+    masks: true,
+    ignored_label: None,
+    target: Target::LikeLogits { float: true },
+    build: |section| {
+        let mut alpha = section.number("alpha");
+        if let Some(key) = section.child("alphs") {
+            match section.child("alpha") {
+                Some(_) => key.warn("is a misspelling of `alpha`; ignored, since `alpha` is given"),
+                None => {
+                    key.warn("is a misspelling; taken as `alpha`");
+                    alpha = section.maybe_number("alphs").unwrap_or(alpha);
+                }
+            }
+        }
+        Ok(Box::new(BceDice {
+            alpha,
+            beta: section.number("beta"),
+            bce: BceWithLogits { pos_weight: None },
+            dice: Dice { weight: None, normalization: Normalization::Sigmoid },
+        }))
+    },
+};
+
+struct BceDice {
+    alpha: f64,
+    beta: f64,
+    bce: BceWithLogits,
+    dice: Dice,
+}
+
+impl Criterion for BceDice {
+    fn forward(&self, logits: &Tensor, target: &Tensor, weight: Option<&Tensor>) -> Result<Tensor> {
+        let bce = self.bce.forward(logits, target, weight)?.f_mul_scalar(self.alpha)?;
+        let dice = self.dice.forward(logits, target, weight)?.f_mul_scalar(self.beta)?;
+        Ok(bce.f_add(&dice)?)
+    }
+}

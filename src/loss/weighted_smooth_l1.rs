@@ -1,0 +1,59 @@
+//! SmoothL1 with a factor on targets below, or above, a threshold.
+
+use anyhow::Result;
+use tch::{Reduction, Tensor};
+
+use crate::config::Parameter;
+
+use super::registry::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
+use super::{Criterion, Entry, Target};
+
+pub(super) static ENTRY: Entry = Entry {
+    name: "WeightedSmoothL1Loss",
+    meaning: "SmoothL1Loss, multiplied by a weight where the target is below a threshold",
+    parameters: &[
+        NAME,
+        Parameter::number("threshold", 0.0, "targets below it are weighted").required(),
+        Parameter::number("initial_weight", 1.0, "the weight").required(),
+        Parameter::flag(
+            "apply_below_threshold",
+            true,
+            "false: targets at or above the threshold are weighted instead",
+        ),
+        IGNORE_INDEX,
+        SKIP_LAST_TARGET,
+        SQUEEZE_CHANNEL,
+    ],
+    uses_weight: false,
+    masks: true,
+    ignored_label: None,
+    target: Target::LikeLogits { float: false },
+    build: |section| {
+        Ok(Box::new(WeightedSmoothL1 {
+            threshold: section.number("threshold"),
+            weight: section.number("initial_weight"),
+            below: section.flag("apply_below_threshold"),
+        }))
+    },
+};
+
+struct WeightedSmoothL1 {
+    threshold: f64,
+    weight: f64,
+    below: bool,
+}
+
+impl Criterion for WeightedSmoothL1 {
+    fn forward(&self, logits: &Tensor, target: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        let kind = logits.f_kind()?;
+        let target = target.f_to_kind(kind)?;
+        let weighted = match self.below {
+            true => target.f_lt(self.threshold)?,
+            false => target.f_ge(self.threshold)?,
+        };
+        let factor =
+            weighted.f_to_kind(kind)?.f_mul_scalar(self.weight - 1.0)?.f_add_scalar(1.0)?;
+        let error = logits.f_smooth_l1_loss(&target, Reduction::None, 1.0)?;
+        Ok(error.f_mul(&factor)?.f_mean(kind)?)
+    }
+}
