@@ -1,1 +1,3 @@
 //! One recipe a command.
+
+pub mod make_training_data;
