@@ -20,4 +20,5 @@ pub mod predict;
 pub mod report;
 pub mod stitch;
 pub mod train;
+pub mod training_data;
 pub mod volume;

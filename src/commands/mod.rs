@@ -1,6 +1,7 @@
 //! One recipe a command.
 
 mod check;
+pub mod make_training_data;
 mod predict;
 mod settings;
 

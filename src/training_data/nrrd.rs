@@ -29,6 +29,7 @@ pub fn read(path: &Path) -> Result<Volume> {
         .context("`sizes` is larger than any volume")?;
     let kind = header.kind()?;
     let bytes = voxels.checked_mul(kind.size()).context("`sizes` is larger than any volume")?;
+    let big_endian = header.big_endian(kind)?;
     let data = match header.field(&["data file", "datafile"]) {
         None => header.data(file, bytes)?,
         Some(name) => {
@@ -39,7 +40,7 @@ pub fn read(path: &Path) -> Result<Volume> {
             header.data(BufReader::new(file), bytes)?
         }
     };
-    let values = kind.values((1, depth, height, width), &data, header.big_endian(kind)?)?;
+    let values = kind.values((1, depth, height, width), &data, big_endian)?;
     Ok(Volume::plain(values))
 }
 
@@ -181,8 +182,13 @@ impl Kind {
             "ushort" | "unsigned short" | "unsigned short int" | "uint16" | "uint16_t" => Kind::U16,
             "int" | "signed int" | "int32" | "int32_t" => Kind::I32,
             "uint" | "unsigned int" | "uint32" | "uint32_t" => Kind::U32,
-            "longlong" | "long long" | "long long int" | "signed long long"
-            | "signed long long int" | "int64" | "int64_t" => Kind::I64,
+            "longlong"
+            | "long long"
+            | "long long int"
+            | "signed long long"
+            | "signed long long int"
+            | "int64"
+            | "int64_t" => Kind::I64,
             "float" => Kind::F32,
             "double" => Kind::F64,
             _ => return None,
@@ -251,8 +257,7 @@ mod tests {
 
     #[test]
     fn big_endian_signed_numbers_keep_their_value() {
-        let header =
-            "NRRD0004\r\n# a comment\r\ntype: short\r\nsizes: 2 1 1\r\nendian: big\r\nencoding: raw\r\nmine:=1\r\n\r\n";
+        let header = "NRRD0004\r\n# a comment\r\ntype: short\r\nsizes: 2 1 1\r\nendian: big\r\nencoding: raw\r\nmine:=1\r\n\r\n";
         let (_folder, path) = file(header, &[0xff, 0xfe, 1, 0]);
         let values = read(&path).unwrap().into_f32();
         assert_eq!(values.into_raw_vec_and_offset().0, [-2.0, 256.0]);
@@ -260,7 +265,8 @@ mod tests {
 
     #[test]
     fn data_may_lie_beside_the_header_after_other_bytes() {
-        let header = "NRRD0004\ntype: uchar\nsizes: 2 1 1\nencoding: raw\nbyte skip: -1\ndata file: a.raw\n";
+        let header =
+            "NRRD0004\ntype: uchar\nsizes: 2 1 1\nencoding: raw\nbyte skip: -1\ndata file: a.raw\n";
         let (folder, path) = file(header, &[]);
         fs::write(folder.path().join("a.raw"), [9, 9, 9, 1, 2]).unwrap();
         let values = read(&path).unwrap().into_f32();

@@ -50,9 +50,9 @@ pub fn pair(raw: &Path, label: &Path) -> Result<Vec<Pair>> {
 
 /// The images of a folder by their common names.
 fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let entries = folder.read_dir().with_context(|| {
-        format!("{} cannot be read: give a folder of images", folder.display())
-    })?;
+    let entries = folder
+        .read_dir()
+        .with_context(|| format!("{} cannot be read: give a folder of images", folder.display()))?;
     let mut images = BTreeMap::new();
     for entry in entries {
         let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
@@ -81,8 +81,7 @@ fn is_image(path: &Path) -> bool {
 
 fn common_name(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let is_ending =
-        |text: &str| ENDINGS.iter().any(|ending| ending.eq_ignore_ascii_case(text));
+    let is_ending = |text: &str| ENDINGS.iter().any(|ending| ending.eq_ignore_ascii_case(text));
     match stem.rsplit_once(['_', '-', '.']) {
         Some((name, ending)) if !name.is_empty() && is_ending(ending) => name.to_owned(),
         _ => stem.into_owned(),

@@ -1,5 +1,7 @@
 //! Writes one training file.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -26,6 +28,8 @@ pub fn write(path: &Path, raw: &Volume, labelled: &Labelled) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new()
         .suffix(".partial")
+        // As any new file, less what the umask takes; temporary files are private otherwise.
+        .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)
         .with_context(|| format!("{} cannot be written to", folder.display()))?
         .into_temp_path();
