@@ -14,6 +14,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Train a network; checkpoints and logs go to trainer.checkpoint_dir.
+    Train(Train),
     /// Predict every input file; writes <stem>_predictions.h5 beside each.
     Predict(Predict),
     /// Read a configuration and its data, report, and run nothing.
@@ -44,6 +46,12 @@ pub struct Common {
 }
 
 #[derive(Args, Debug)]
+pub struct Train {
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Args, Debug)]
 pub struct Predict {
     #[command(flatten)]
     pub common: Common,
@@ -61,6 +69,7 @@ pub struct Check {
 impl Command {
     pub fn common(&self) -> &Common {
         match self {
+            Command::Train(args) => &args.common,
             Command::Predict(args) => &args.common,
             Command::Check(args) => &args.common,
         }

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         tch::set_num_threads(i32::from(threads));
     }
     let result = match &cli.command {
+        Command::Train(args) => commands::train(args, &reporter),
         Command::Predict(args) => commands::predict(args, &reporter),
         Command::Check(args) => commands::check(args),
     };

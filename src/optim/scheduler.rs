@@ -219,6 +219,16 @@ impl Scheduler {
         }
     }
 
+    /// The learning rate that the configuration asks for at the start.
+    pub fn base_lr(&self) -> f64 {
+        self.base_lr
+    }
+
+    /// Whether steps change the optimizer's momentum too.
+    pub fn cycles_momentum(&self) -> bool {
+        matches!(&self.rule, Rule::OneCycle(cycle) if cycle.cycle_momentum)
+    }
+
     /// One step after a validation with `score`.
     pub fn step(&mut self, score: f64, optimizer: &mut OptimizerSpec) {
         self.state.steps += 1;

@@ -1,0 +1,150 @@
+//! Training and validation data, opened and checked against network and loss.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::augment::{Recipe, Signatures};
+use crate::config::{ConfigError, Node, Section};
+use crate::loss::{self, Loss, Shapes};
+use crate::metric;
+use crate::patch::{
+    DataSet, DatasetKind, Images, LabelCheck, Loader, VolumePatches, file_paths, refuse_overlap,
+    required,
+};
+
+use super::plan::Plan;
+
+/// The loaders of both phases.
+pub struct TrainingData {
+    pub train: Loader,
+    pub val: Loader,
+}
+
+impl TrainingData {
+    /// Opens all files of `loaders.train` and `loaders.val`.
+    ///
+    /// # Errors
+    /// Broken files; patches, labels or weights that do not fit the network, the
+    /// loss or the metric. Found before the first batch is made.
+    pub fn open(plan: &Plan<'_>, loss: &Loss, seed: u64) -> Result<Self> {
+        let (train, val) = (plan.loaders.phase("train")?, plan.loaders.phase("val")?);
+        if plan.loaders.dataset != DatasetKind::Dsb2018 {
+            let paths = |phase: &Section<'_>| file_paths(required(phase, "file_paths")?);
+            refuse_overlap(&paths(&train)?, &paths(&val)?, required(&val, "file_paths")?)?;
+        }
+        let memory = available_memory() / 2;
+        let loader = |phase: &Section<'_>, name: &str| -> Result<Loader> {
+            let data = open_phase(plan, loss, phase, name, seed)?;
+            Ok(Loader::new(data, plan.loaders.batch_size, plan.loaders.num_workers, memory))
+        };
+        Ok(TrainingData {
+            train: loader(&train, "train")?.shuffled(seed),
+            val: loader(&val, "val")?,
+        })
+    }
+}
+
+fn open_phase(
+    plan: &Plan<'_>,
+    loss: &Loss,
+    phase: &Section<'_>,
+    name: &str,
+    seed: u64,
+) -> Result<Arc<dyn DataSet>> {
+    let check = |recipe: &Recipe, path: &Path, input: Signatures| {
+        check_input(plan, loss, phase, name, recipe, input)
+            .with_context(|| path.display().to_string())
+    };
+    if plan.loaders.dataset == DatasetKind::Dsb2018 {
+        let mut images = Images::open(&plan.loaders, phase, seed)?;
+        let mut range = None;
+        for (path, input) in images.inputs() {
+            range = check(images.recipe(), path, input)?;
+        }
+        if let Some(range) = range {
+            images = images.with_label_check(range);
+        }
+        return Ok(Arc::new(images));
+    }
+    let mut patches = VolumePatches::open(&plan.loaders, phase, seed)?;
+    let mut range = None;
+    for (path, input) in patches.inputs() {
+        range = check(patches.recipe(), path, input)?;
+    }
+    if let Some(range) = range {
+        patches = patches.with_label_check(range);
+    }
+    Ok(Arc::new(patches))
+}
+
+/// Checks what the transforms make of the patches of a file. Returns the labels
+/// that the loss can take, if it takes class indices.
+fn check_input(
+    plan: &Plan<'_>,
+    loss: &Loss,
+    phase: &Section<'_>,
+    name: &str,
+    recipe: &Recipe,
+    input: Signatures,
+) -> Result<Option<LabelCheck>, ConfigError> {
+    recipe.check_batch(plan.loaders.batch_size, &input)?;
+    let output = recipe.signature(input)?;
+    let transformer: &Node = required(phase, "transformer")?;
+    let wanted = plan.network.in_channels as usize;
+    match output.raw.channels {
+        None => {
+            return Err(transformer.error(
+                "the network takes raw patches (C, D, H, W), these are (D, H, W): end the `raw` list \
+                 with ToTensor and `expand_dims: true`",
+            ));
+        }
+        Some(channels) if channels != wanted => {
+            return Err(plan.top.error(
+                "model",
+                format!("`in_channels` is {wanted}, but raw patches have {channels} channel(s)"),
+            ));
+        }
+        Some(_) => {}
+    }
+    if !output.raw.element.is_float() {
+        return Err(transformer.error(format!(
+            "the network takes floating-point raw patches, these are {}: end the `raw` list with ToTensor",
+            output.raw.element.name()
+        )));
+    }
+    for size in &output.raw.sizes {
+        plan.network.check_patch(*size).map_err(|error| {
+            let key = if plan.loaders.dataset == DatasetKind::Dsb2018 {
+                "file_paths"
+            } else {
+                "slice_builder"
+            };
+            phase.error(key, format!("patches {size:?}: {error}"))
+        })?;
+    }
+    let target = output.label.ok_or_else(|| phase.node.error("there are no labels"))?;
+    let shapes = Shapes {
+        phase: name,
+        out_channels: plan.network.out_channels as usize,
+        target,
+        weight: output.weight,
+    };
+    loss::check(plan.loss, &shapes)?;
+    metric::check(plan.top.node, &shapes)?;
+    Ok(loss
+        .label_range(&shapes)
+        .map(|range| LabelCheck { classes: range.classes as usize, ignore_index: range.ignored }))
+}
+
+/// Bytes of memory that programs may still take, from the system; 4 GiB if it
+/// does not tell.
+fn available_memory() -> usize {
+    let kib = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+        line.split_whitespace().nth(1)?.parse::<usize>().ok()
+    });
+    kib.unwrap_or(4 << 20) * 1024
+}

@@ -1,0 +1,62 @@
+//! A training configuration with types, and the checks that need no data.
+
+use anyhow::Result;
+
+use crate::config::{ConfigError, Node, Section, Value};
+use crate::loss;
+use crate::metric;
+use crate::model::NetworkSpec;
+use crate::optim::{OptimizerSpec, Scheduler};
+use crate::patch::Loaders;
+use crate::train::TrainerSpec;
+
+use super::Settings;
+
+/// Everything `unet3d train` reads from the file.
+pub struct Plan<'a> {
+    pub top: Section<'a>,
+    pub network: NetworkSpec,
+    pub trainer: TrainerSpec,
+    pub optimizer: OptimizerSpec,
+    pub lr_scheduler: Option<&'a Node>,
+    pub loss: &'a Node,
+    pub loaders: Loaders<'a>,
+}
+
+impl<'a> Plan<'a> {
+    pub fn read(settings: &Settings<'a>) -> Result<Self, ConfigError> {
+        let top = settings.top;
+        let plan = Plan {
+            top,
+            network: NetworkSpec::read(settings.required("model")?)?,
+            trainer: TrainerSpec::read(settings.required("trainer")?)?,
+            optimizer: OptimizerSpec::read(settings.required("optimizer")?)?,
+            lr_scheduler: top.child("lr_scheduler"),
+            loss: settings.required("loss")?,
+            loaders: Loaders::read(settings.required("loaders")?)?,
+        };
+        // These are made again later; here their keys are checked.
+        Scheduler::read(plan.lr_scheduler, &mut plan.optimizer.clone())?;
+        let loss = loss::read(plan.loss)?;
+        let metric = metric::read(top.node)?;
+        if plan.loaders.weight.is_none() {
+            let complaint =
+                "works with a weight map, and none is loaded: set `loaders.weight_internal_path`";
+            if loss.entry.uses_weight {
+                return Err(plan.loss.error(format!("{} {complaint}", loss.entry.name)));
+            }
+            if metric.entry.uses_weight {
+                return Err(top.error("eval_metric", format!("{} {complaint}", metric.entry.name)));
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The name of the scheduler, of the default one if there is no section.
+    pub fn scheduler_name(&self) -> &'a str {
+        match self.lr_scheduler.and_then(|node| node.get("name")).map(|name| &name.value) {
+            Some(Value::Text(name)) => name,
+            _ => "ReduceLROnPlateau",
+        }
+    }
+}

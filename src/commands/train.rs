@@ -1,0 +1,124 @@
+//! `unet3d train`: a network learns from labelled volumes.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Result;
+use log::{info, warn};
+
+use crate::cli;
+use crate::config::Tree;
+use crate::device;
+use crate::ffi::tensor::cudnn;
+use crate::loss;
+use crate::metric;
+use crate::model::UNet;
+use crate::optim::{Optimizer, Scheduler};
+use crate::report::Reporter;
+use crate::train::{Ended, Parts, Progress, RunNotes, Trainer, check_directory, resume};
+
+use super::Settings;
+use super::data::TrainingData;
+use super::plan::Plan;
+
+pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
+    let tree = Tree::read(&args.common.config, &args.common.overrides)?;
+    let settings = Settings::open(&tree)?;
+    let plan = Plan::read(&settings)?;
+    let seed = settings.seed();
+    let fresh_seed = seed.unwrap_or_else(rand::random);
+    check_directory(&plan.trainer.checkpoint_dir)?;
+
+    let device = settings.device(&args.common)?;
+    let precision = settings.precision();
+    // One seed fixes everything: on CUDA that costs the fastest kernels.
+    cudnn(seed.is_none(), seed.is_some());
+    tch::manual_seed(fresh_seed as i64);
+    let net = UNet::new(&plan.network, precision.kind(), device)?;
+    let mut optimizer_spec = plan.optimizer;
+    let mut scheduler = Scheduler::read(plan.lr_scheduler, &mut optimizer_spec)?;
+    let tensors = net.parameters().into_iter().map(|parameter| parameter.tensor).collect();
+    let mut optimizer = Optimizer::new(optimizer_spec, tensors)?;
+
+    let mut progress = Progress::start(fresh_seed, plan.trainer.higher_is_better);
+    let mut resumed = false;
+    if let Some(path) = &plan.trainer.resume {
+        if path.is_file() {
+            let name = plan.scheduler_name();
+            let (from, origin) =
+                resume(path, &net, &mut optimizer, &mut scheduler, name, seed, fresh_seed)?;
+            info!("{}: going on after iteration {}", path.display(), from.iteration);
+            if let Some(origin) = origin {
+                let threads = i64::from(tch::get_num_threads());
+                if origin.threads != threads || origin.precision != format!("{precision:?}") {
+                    warn!(
+                        "the run was begun with {} threads in {}, and goes on with {threads} in \
+                         {precision:?}: its numbers will not be the same to the last bit",
+                        origin.threads, origin.precision
+                    );
+                }
+            }
+            progress = from;
+            resumed = true;
+        } else {
+            warn!("`trainer.resume`: {} does not exist: starting afresh", path.display());
+        }
+    }
+    if let (Some(path), false) = (&plan.trainer.pre_trained, resumed) {
+        net.load_checkpoint(path)?;
+        info!("{}: weights taken over", path.display());
+    }
+
+    let loss = loss::read(plan.loss)?;
+    let data = TrainingData::open(&plan, &loss, progress.seed)?;
+    tree.warnings().iter().for_each(|warning| warn!("{warning}"));
+    info!(
+        "training {:?} with {} parameters on {}: {} training and {} validation patches, {} worker(s), seed {}",
+        plan.network.architecture,
+        net.parameter_count(),
+        device::describe(device),
+        data.train.data().len(),
+        data.val.data().len(),
+        data.train.workers(),
+        progress.seed
+    );
+    if device.is_cuda() && tch::Cuda::device_count() > 1 {
+        info!("training uses one GPU; {} others are idle", tch::Cuda::device_count() - 1);
+    }
+
+    let notes = RunNotes {
+        device: match device {
+            tch::Device::Cuda(index) => format!("cuda:{index}"),
+            _ => "cpu".to_string(),
+        },
+        scheduler: plan.scheduler_name().to_string(),
+        precision: format!("{precision:?}"),
+        config: tree.root.to_json(),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let spec = plan.trainer.clone();
+    let parts = Parts {
+        net,
+        optimizer,
+        scheduler,
+        loss,
+        metric: metric::read(plan.top.node)?,
+        train: data.train,
+        val: data.val,
+        spec: plan.trainer,
+        progress,
+        notes,
+        device,
+        precision,
+        stop,
+    };
+    let ended = Trainer::new(parts, reporter).fit()?;
+    let why = match ended {
+        Ended::Iterations => format!("{} iterations done", spec.iters),
+        Ended::Epochs => format!("{} epochs done", spec.epochs),
+        Ended::LearningRate => "the learning rate fell below 1e-6".to_string(),
+        Ended::Stopped => "stopped by a signal".to_string(),
+    };
+    info!("{why}; {}", spec.checkpoint_dir.join("last_checkpoint.pytorch").display());
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! Training batches as HDF5 files, to look at what the network sees.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use ndarray::ArrayD;
+use tch::{Device, Kind, Tensor};
+
+/// Writes `<directory>/iter_<iteration>.h5` with `raw`, `label` and, if there is
+/// one, `weight`: float32, batch axis first.
+pub fn write(
+    directory: &Path,
+    iteration: u64,
+    raw: &Tensor,
+    label: &Tensor,
+    weight: Option<&Tensor>,
+) -> Result<()> {
+    fs::create_dir_all(directory)
+        .with_context(|| format!("{}: cannot be made", directory.display()))?;
+    let path = directory.join(format!("iter_{iteration}.h5"));
+    let context = || format!("{}: the batch cannot be dumped", path.display());
+    let file = hdf5::File::create(&path).with_context(context)?;
+    for (name, tensor) in [("raw", Some(raw)), ("label", Some(label)), ("weight", weight)] {
+        let Some(tensor) = tensor else { continue };
+        let tensor = tensor.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?.f_contiguous()?;
+        let shape: Vec<usize> = tensor.size().iter().map(|size| *size as usize).collect();
+        let values = crate::ffi::tensor::as_slice::<f32>(&tensor)?.to_vec();
+        let array = ArrayD::from_shape_vec(shape, values)?;
+        file.new_dataset_builder().with_data(&array).create(name).with_context(context)?;
+    }
+    file.close().with_context(context)
+}

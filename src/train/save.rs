@@ -1,0 +1,154 @@
+//! A run as a checkpoint.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::checkpoint::{Checkpoint, Group, OptimizerState, ParameterState, Value, copy_file};
+use crate::model::{UNet, from_tensor};
+use crate::optim::{Algorithm, Moments, Optimizer, Scheduler};
+
+use super::resume::{Progress, scheduler_value};
+use super::settings::TrainerSpec;
+
+/// What a checkpoint says of a run besides network and optimizer.
+pub struct RunNotes {
+    pub device: String,
+    pub scheduler: String,
+    pub precision: String,
+    /// The configuration as JSON.
+    pub config: String,
+}
+
+/// Writes `last_checkpoint.pytorch`, and copies of it as the best one and under
+/// the iteration's number where asked.
+#[allow(clippy::too_many_arguments)]
+pub fn save(
+    net: &UNet,
+    optimizer: &Optimizer,
+    scheduler: &Scheduler,
+    progress: &Progress,
+    spec: &TrainerSpec,
+    notes: &RunNotes,
+    best: bool,
+    keep: bool,
+) -> Result<()> {
+    let directory = &spec.checkpoint_dir;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("{}: the directory cannot be made", directory.display()))?;
+    let model_state = net
+        .state_dict()
+        .iter()
+        .map(|(name, tensor)| Ok((name.clone(), from_tensor(tensor)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let checkpoint = Checkpoint {
+        epoch: progress.epoch + 1,
+        num_iterations: progress.iteration,
+        model_state,
+        best_eval_score: progress.best,
+        eval_score_higher_is_better: spec.higher_is_better,
+        optimizer: optimizer_state(optimizer, scheduler)?,
+        device: notes.device.clone(),
+        max_num_epochs: spec.epochs,
+        max_num_iterations: spec.iters,
+        validate_after_iters: spec.validate_after_iters,
+        log_after_iters: spec.log_after_iters,
+        h5_dir: spec.h5_dir.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
+        validate_iters: spec.validate_iters,
+        extra: vec![
+            ("version".into(), env!("CARGO_PKG_VERSION").into()),
+            ("progress".into(), progress.to_value()),
+            ("scheduler".into(), scheduler_value(&scheduler.state)),
+            (
+                "run".into(),
+                Value::dict([
+                    ("scheduler", Value::from(notes.scheduler.as_str())),
+                    ("threads", Value::from(i64::from(tch::get_num_threads()))),
+                    ("precision", Value::from(notes.precision.as_str())),
+                ]),
+            ),
+            ("config".into(), notes.config.as_str().into()),
+        ],
+    };
+    let last = directory.join("last_checkpoint.pytorch");
+    checkpoint.write(&last)?;
+    let copy = |name: String| -> Result<()> { Ok(copy_file(&last, &directory.join(name))?) };
+    if best {
+        copy("best_checkpoint.pytorch".into())?;
+    }
+    if keep {
+        copy(format!("{}_checkpoint.pytorch", progress.iteration))?;
+    }
+    Ok(())
+}
+
+/// The directory can be written; found out before hours of training.
+pub fn check_directory(directory: &Path) -> Result<()> {
+    let context = || {
+        format!(
+            "{}: checkpoints cannot be written there; choose another `trainer.checkpoint_dir`",
+            directory.display()
+        )
+    };
+    fs::create_dir_all(directory).with_context(context)?;
+    tempfile::Builder::new().prefix(".writable").tempfile_in(directory).with_context(context)?;
+    Ok(())
+}
+
+fn optimizer_state(optimizer: &Optimizer, scheduler: &Scheduler) -> Result<OptimizerState> {
+    let steps = optimizer.step_count()?;
+    let count = optimizer.parameters().len();
+    let initial_lr = Some(scheduler.base_lr());
+    let params = (0..count as u64).collect();
+    let spec = optimizer.spec;
+    let (state, group) = match (spec.algorithm, optimizer.moments()) {
+        (Algorithm::Adam { betas }, Moments::Adam { first, second }) => {
+            let mut state = Vec::with_capacity(count);
+            for (id, (m, v)) in first.iter().zip(second).enumerate() {
+                let parameter = ParameterState {
+                    step: Some(steps as u64),
+                    exp_avg: Some(from_tensor(m)?),
+                    exp_avg_sq: Some(from_tensor(v)?),
+                    ..ParameterState::default()
+                };
+                state.push((id as u64, parameter));
+            }
+            let group = Group {
+                lr: spec.learning_rate,
+                weight_decay: spec.weight_decay,
+                betas: Some(betas),
+                eps: Some(1e-8),
+                amsgrad: Some(false),
+                initial_lr,
+                params,
+                ..Group::default()
+            };
+            (state, group)
+        }
+        (Algorithm::Sgd { momentum }, Moments::Sgd { buffers }) => {
+            let mut state = Vec::with_capacity(count);
+            for (id, buffer) in buffers.iter().enumerate() {
+                let parameter = ParameterState {
+                    momentum_buffer: Some(from_tensor(buffer)?),
+                    ..ParameterState::default()
+                };
+                state.push((id as u64, parameter));
+            }
+            let group = Group {
+                lr: spec.learning_rate,
+                weight_decay: spec.weight_decay,
+                momentum: Some(momentum),
+                dampening: Some(0.0),
+                nesterov: Some(false),
+                initial_lr,
+                params,
+                ..Group::default()
+            };
+            (state, group)
+        }
+        _ => anyhow::bail!("the optimizer's state is of another algorithm"),
+    };
+    let state = if steps == 0 { Vec::new() } else { state };
+    Ok(OptimizerState { state, groups: vec![group] })
+}

@@ -1,0 +1,96 @@
+//! Where the time of an iteration goes, for `-v`.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use tch::Device;
+
+use crate::ffi::tensor::synchronize;
+
+/// The parts of an iteration, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Data,
+    Forward,
+    Loss,
+    Backward,
+    Optimizer,
+    Logging,
+}
+
+const NAMES: [&str; 6] = ["data", "forward", "loss", "backward", "optimizer", "logging"];
+
+/// Adds up the time since the last mark under the part that has just ended.
+#[derive(Debug)]
+pub struct Timing {
+    spent: [Duration; 6],
+    last: Instant,
+    iterations: u32,
+    /// Only when somebody looks: waiting for the device costs time itself.
+    device: Option<Device>,
+}
+
+impl Timing {
+    /// With `precise`, waits for the device at every mark.
+    pub fn new(device: Device, precise: bool) -> Self {
+        Timing {
+            spent: [Duration::ZERO; 6],
+            last: Instant::now(),
+            iterations: 0,
+            device: precise.then_some(device),
+        }
+    }
+
+    pub fn mark(&mut self, part: Part) {
+        if let Some(Device::Cuda(index)) = self.device {
+            // A device that fails here fails again where the error is handled.
+            let _ = synchronize(index);
+        }
+        let now = Instant::now();
+        self.spent[part as usize] += now - self.last;
+        self.last = now;
+    }
+
+    /// An iteration has ended.
+    pub fn next(&mut self) {
+        self.iterations += 1;
+    }
+
+    /// The time since the last mark belongs to nothing that is counted.
+    pub fn forget(&mut self) {
+        self.last = Instant::now();
+    }
+
+    /// The mean split since the last call, and starts anew.
+    pub fn take(&mut self) -> Split {
+        let count = self.iterations.max(1);
+        let split =
+            Split { mean: self.spent.map(|time| time / count), iterations: self.iterations };
+        self.spent = [Duration::ZERO; 6];
+        self.iterations = 0;
+        split
+    }
+}
+
+/// Mean time of each part of an iteration.
+#[derive(Clone, Copy, Debug)]
+pub struct Split {
+    mean: [Duration; 6],
+    pub iterations: u32,
+}
+
+impl Split {
+    pub fn total(&self) -> Duration {
+        self.mean.iter().sum()
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.4} s per iteration:", self.total().as_secs_f64())?;
+        for (name, time) in NAMES.iter().zip(self.mean) {
+            write!(f, " {name} {:.4}", time.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,383 @@
+//! The loop: iterations, and what is due after each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use indicatif::ProgressBar;
+use log::{debug, info, warn};
+use tch::{Device, Tensor};
+
+use crate::device::{Failure, Precision, failure};
+use crate::loss::Loss;
+use crate::metric::Chosen;
+use crate::model::UNet;
+use crate::optim::{Optimizer, Scheduler};
+use crate::patch::{self, Loader, Origin, Position};
+use crate::report::Reporter;
+
+use super::average::Average;
+use super::resume::Progress;
+use super::save::{RunNotes, save};
+use super::settings::{OnNan, TrainerSpec};
+use super::step::{Batch, Step, loss_of, score_of, train};
+use super::tensorboard::EventWriter;
+use super::timing::{Part, Timing};
+use super::{dump, images};
+
+/// Below this learning rate nothing is learned any more, and the run ends.
+const LOWEST_LEARNING_RATE: f64 = 1e-6;
+/// Off a terminal, a line at least this often.
+const LINE_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Iterations,
+    Epochs,
+    LearningRate,
+    /// A signal asked for it.
+    Stopped,
+}
+
+/// What a trainer is made of.
+pub struct Parts {
+    pub net: UNet,
+    pub optimizer: Optimizer,
+    pub scheduler: Scheduler,
+    pub loss: Loss,
+    pub metric: Chosen,
+    pub train: Loader,
+    pub val: Loader,
+    pub spec: TrainerSpec,
+    pub progress: Progress,
+    pub notes: RunNotes,
+    pub device: Device,
+    pub precision: Precision,
+    /// Becomes true when the run shall end after the iteration.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// A training run.
+pub struct Trainer<'a> {
+    parts: Parts,
+    events: EventWriter,
+    timing: Timing,
+    bar: ProgressBar,
+    reporter: &'a Reporter,
+    /// A loss the host has not looked at yet.
+    pending: Option<Pending>,
+    /// Iteration of the newest checkpoint.
+    saved: Option<u64>,
+    last_line: Instant,
+}
+
+struct Pending {
+    loss: Tensor,
+    size: usize,
+    iteration: u64,
+    origins: Vec<Origin>,
+}
+
+impl<'a> Trainer<'a> {
+    pub fn new(parts: Parts, reporter: &'a Reporter) -> Self {
+        let events = EventWriter::open(&parts.spec.checkpoint_dir.join("logs"));
+        let per_epoch = parts.train.batches_per_epoch() as u64;
+        let total = parts.spec.iters.min(parts.spec.epochs.saturating_mul(per_epoch));
+        let bar = reporter.bar(total, "iterations");
+        bar.set_position(parts.progress.iteration);
+        bar.reset_eta();
+        let timing = Timing::new(parts.device, log::log_enabled!(log::Level::Debug));
+        Trainer {
+            parts,
+            events,
+            timing,
+            bar,
+            reporter,
+            pending: None,
+            saved: None,
+            last_line: Instant::now(),
+        }
+    }
+
+    /// Runs until a limit is reached or a signal comes; leaves a checkpoint of
+    /// the last iteration.
+    pub fn fit(&mut self) -> Result<Ended> {
+        let ended = self.run()?;
+        if self.saved != Some(self.parts.progress.iteration) {
+            self.save(false, false)?;
+        }
+        self.events.flush();
+        self.bar.finish_and_clear();
+        Ok(ended)
+    }
+
+    fn run(&mut self) -> Result<Ended> {
+        let spec = &self.parts.spec;
+        let (iters, epochs) = (spec.iters, spec.epochs);
+        if self.parts.progress.iteration >= iters {
+            return Ok(Ended::Iterations);
+        }
+        let from = Position {
+            epoch: self.parts.progress.epoch,
+            batch: self.parts.progress.batches as usize,
+        };
+        let batches = self.parts.train.run(from, epochs);
+        self.timing.forget();
+        for batch in batches {
+            self.iterate(batch?)?;
+            if self.parts.stop.load(Ordering::Relaxed) {
+                self.settle()?;
+                return Ok(Ended::Stopped);
+            }
+            if self.parts.progress.iteration >= iters {
+                self.settle()?;
+                return Ok(Ended::Iterations);
+            }
+            if self.parts.optimizer.spec.learning_rate < LOWEST_LEARNING_RATE {
+                self.settle()?;
+                return Ok(Ended::LearningRate);
+            }
+        }
+        self.settle()?;
+        Ok(Ended::Epochs)
+    }
+
+    /// One iteration and what is due after it.
+    fn iterate(&mut self, batch: patch::Batch) -> Result<()> {
+        self.timing.mark(Part::Data);
+        let patch::Batch { position, samples, origins, .. } = batch;
+        let progress = &mut self.parts.progress;
+        if position.epoch != progress.epoch || position.batch == 0 {
+            progress.loss = Average::default();
+            progress.score = Average::default();
+        }
+        progress.epoch = position.epoch;
+        let shape = samples.first().map(|sample| sample.raw.shape()).unwrap_or_default();
+        let batch = Batch::new(samples, self.parts.precision.kind(), self.parts.device)?;
+
+        let Parts { net, optimizer, loss, .. } = &mut self.parts;
+        let step = train(net, optimizer, loss, &batch, &mut self.timing)
+            .map_err(|error| self.explain(error, &shape, batch.size))?;
+        // The loss of the iteration before is there by now: reading it does not
+        // make the device wait.
+        self.settle()?;
+        let progress = &mut self.parts.progress;
+        progress.iteration += 1;
+        progress.batches = position.batch as u64 + 1;
+        let iteration = progress.iteration;
+        self.pending =
+            Some(Pending { loss: step.loss.shallow_clone(), size: batch.size, iteration, origins });
+
+        let spec = &self.parts.spec;
+        let validate = iteration % spec.validate_after_iters == 0;
+        let log = iteration % spec.log_after_iters == 0;
+        if validate || log {
+            self.settle()?;
+        }
+        if validate {
+            self.validate()?;
+        }
+        if log {
+            self.log(&batch, &step)?;
+        }
+        self.timing.mark(Part::Logging);
+        self.timing.next();
+        self.show(iteration);
+        Ok(())
+    }
+
+    /// Looks at the loss that is waiting.
+    fn settle(&mut self) -> Result<()> {
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        let value = pending.loss.f_double_value(&[])?;
+        if value.is_finite() {
+            self.parts.progress.loss.add(value, pending.size);
+            return Ok(());
+        }
+        let origins: Vec<_> = pending.origins.iter().map(Origin::to_string).collect();
+        let message = format!(
+            "the loss of iteration {} is {value} ({})",
+            pending.iteration,
+            origins.join("; ")
+        );
+        match self.parts.spec.on_nan {
+            OnNan::Skip => {
+                warn!("{message}: the batch is left out");
+                Ok(())
+            }
+            OnNan::Stop => {
+                let good = match self.saved {
+                    Some(at) => format!(
+                        "the last good checkpoint is {} of iteration {at}",
+                        self.parts.spec.checkpoint_dir.join("last_checkpoint.pytorch").display()
+                    ),
+                    None => "no checkpoint was written yet".to_string(),
+                };
+                bail!(
+                    "{message}: {good}. Lower `optimizer.learning_rate`, look at the data named, \
+                     or set `trainer.on_nan: skip`"
+                )
+            }
+        }
+    }
+
+    /// Validates, steps the scheduler, saves.
+    fn validate(&mut self) -> Result<()> {
+        let iteration = self.parts.progress.iteration;
+        let (loss, score) = self.evaluate()?;
+        if let Some(loss) = loss {
+            self.events.scalar("val_loss_avg", loss, iteration);
+        }
+        if let Some(score) = score {
+            self.events.scalar("val_eval_score_avg", score, iteration);
+        }
+        let shown = |value: Option<f64>| value.map_or("none".into(), |value| format!("{value:.6}"));
+        let parts = &mut self.parts;
+        // A score that does not exist is no improvement either way.
+        let score = score.unwrap_or(f64::NAN);
+        parts.scheduler.step(score, &mut parts.optimizer.spec);
+        self.events.scalar("learning_rate", parts.optimizer.spec.learning_rate, iteration);
+        let best = if parts.spec.higher_is_better {
+            score > parts.progress.best
+        } else {
+            score < parts.progress.best
+        };
+        if best {
+            parts.progress.best = score;
+        }
+        info!(
+            "iteration {iteration}: validation loss {}, score {}{}",
+            shown(loss),
+            shown(Some(score).filter(|score| !score.is_nan())),
+            if best { ", the best so far" } else { "" }
+        );
+        self.last_line = Instant::now();
+        let keep = iteration % self.parts.spec.checkpoint_after_iters == 0;
+        self.save(best, keep)
+    }
+
+    /// Mean loss and score of the validation set.
+    fn evaluate(&self) -> Result<(Option<f64>, Option<f64>)> {
+        let Parts { net, loss, metric, val, spec, device, precision, .. } = &self.parts;
+        let (mut losses, mut scores) = (Average::default(), Average::default());
+        let limit = spec.validate_iters.map_or(usize::MAX, |limit| limit as usize);
+        for batch in val.epoch(0).take(limit) {
+            let batch = batch?;
+            let shape = batch.samples.first().map(|s| s.raw.shape()).unwrap_or_default();
+            let batch = Batch::new(batch.samples, precision.kind(), *device)?;
+            let measured = tch::no_grad(|| -> Result<(f64, Option<f64>)> {
+                let logits = net.forward(&batch.raw, false)?;
+                let value = loss_of(loss, &logits, &batch)?.f_double_value(&[])?;
+                Ok((value, score_of(metric, net, &logits, &batch)?))
+            });
+            let (value, score) =
+                measured.map_err(|error| self.explain(error, &shape, batch.size))?;
+            losses.add(value, batch.size);
+            if let Some(score) = score {
+                scores.add(score, batch.size);
+            }
+        }
+        Ok((losses.value(), scores.value()))
+    }
+
+    /// Writes what TensorBoard shows, and the batch if asked.
+    fn log(&mut self, batch: &Batch, step: &Step) -> Result<()> {
+        let Parts { net, metric, spec, progress, .. } = &mut self.parts;
+        let iteration = progress.iteration;
+        if let Some(directory) = &spec.h5_dir
+            && let Err(error) =
+                dump::write(directory, iteration, &batch.raw, &batch.label, batch.weight.as_ref())
+        {
+            warn!("{error:#}");
+        }
+        if !spec.skip_train_validation
+            && let Some(score) = score_of(metric, net, &step.logits, batch)?
+        {
+            progress.score.add(score, batch.size);
+        }
+        if let Some(loss) = progress.loss.value() {
+            self.events.scalar("train_loss_avg", loss, iteration);
+        }
+        if let Some(score) = progress.score.value() {
+            self.events.scalar("train_eval_score_avg", score, iteration);
+        }
+        for (parameter, gradient) in net.parameters().iter().zip(&step.gradients) {
+            let values = |tensor: &Tensor| -> Result<Vec<f32>> {
+                let flat = tensor.f_detach()?.f_to_kind(tch::Kind::Float)?.f_reshape([-1])?;
+                Ok(Vec::try_from(flat.f_to_device(Device::Cpu)?)?)
+            };
+            self.events.histogram(&parameter.name, values(&parameter.tensor)?, iteration);
+            self.events.histogram(
+                &format!("{}/grad", parameter.name),
+                values(gradient)?,
+                iteration,
+            );
+        }
+        let predictions = tch::no_grad(|| net.activation().forward(&step.logits))?;
+        images::log(&self.events, "inputs", &batch.raw, iteration)?;
+        images::log(&self.events, "targets", &batch.label, iteration)?;
+        images::log(&self.events, "predictions", &predictions, iteration)?;
+        if !self.reporter.is_terminal() {
+            self.line();
+        }
+        debug!("{}", self.timing.take());
+        Ok(())
+    }
+
+    fn save(&mut self, best: bool, keep: bool) -> Result<()> {
+        let Parts { net, optimizer, scheduler, progress, spec, notes, .. } = &self.parts;
+        save(net, optimizer, scheduler, progress, spec, notes, best, keep)
+            .context("the checkpoint could not be saved")?;
+        self.saved = Some(progress.iteration);
+        Ok(())
+    }
+
+    /// The state of the run on the bar, or now and then as a line.
+    fn show(&mut self, iteration: u64) {
+        self.bar.set_position(iteration);
+        if let Some(loss) = self.parts.progress.loss.value() {
+            self.bar.set_message(format!("loss {loss:.4}"));
+        }
+        if !self.reporter.is_terminal() && self.last_line.elapsed() >= LINE_EVERY {
+            self.line();
+        }
+    }
+
+    fn line(&mut self) {
+        let progress = &self.parts.progress;
+        let total = self.bar.length().unwrap_or(0);
+        let loss = progress.loss.value().map_or("none".into(), |loss| format!("{loss:.6}"));
+        let score = progress.score.value().map_or(String::new(), |s| format!(", score {s:.6}"));
+        info!(
+            "iteration {}/{total}, epoch {}: training loss {loss}{score}, {:.2} iterations/s, {} left",
+            progress.iteration,
+            progress.epoch,
+            self.bar.per_sec(),
+            indicatif::HumanDuration(self.bar.eta())
+        );
+        self.last_line = Instant::now();
+    }
+
+    /// Adds to an error of the network what the user can do about it.
+    fn explain(&self, error: anyhow::Error, shape: &[usize], batch: usize) -> anyhow::Error {
+        match failure(&error) {
+            Failure::OutOfMemory => {
+                let net = self.parts.net.spec();
+                let size = [shape.len() - 3, shape.len() - 2, shape.len() - 1].map(|a| shape[a]);
+                let gib = net.activation_bytes(size) as f64 * batch as f64 / (1u64 << 30) as f64;
+                error.context(format!(
+                    "out of memory with a batch of {batch} patch(es) {shape:?}, whose activations take \
+                     about {gib:.1} GiB: reduce `slice_builder.patch_shape`, `loaders.batch_size` or \
+                     `model.f_maps`"
+                ))
+            }
+            Failure::ContextLost => error.context(anyhow!(
+                "the GPU gave up; nothing can go on in this run. Resume from {}",
+                self.parts.spec.checkpoint_dir.join("last_checkpoint.pytorch").display()
+            )),
+            Failure::Other => error,
+        }
+    }
+}
