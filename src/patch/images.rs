@@ -1,0 +1,224 @@
+//! `DSB2018Dataset`: folders of 2D images and masks as PNG files.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use ndarray::Array4;
+use png::{BitDepth, ColorType, Transformations};
+
+use super::dataset::{DataSet, Origin};
+use super::entries;
+use super::labels::{LabelCheck, position};
+use super::loaders::{Loaders, required};
+use crate::augment::stream::SampleKey;
+use crate::augment::{Recipe, Signatures};
+use crate::config::Section;
+use crate::volume::{Sample, Signature, Statistics, StatisticsBuilder, Volume};
+
+/// Whole 2D images with their masks, each as a volume (1, H, W).
+///
+/// A root directory holds `images/` and `masks/`; files of the same name without
+/// extension belong together. Statistics are taken over all images.
+pub struct Images {
+    pairs: Vec<Pair>,
+    recipe: Recipe,
+    statistics: Statistics,
+    seed: u64,
+    labels: Option<LabelCheck>,
+}
+
+struct Pair {
+    path: PathBuf,
+    image: Volume,
+    mask: Volume,
+}
+
+impl Images {
+    /// Reads all images of a training or validation phase.
+    ///
+    /// # Errors
+    /// A root without the two folders, images without a mask or the reverse,
+    /// files that are no grey PNG, a mask of another size than its image, and
+    /// images of several sizes that would have to share a batch.
+    pub fn open(loaders: &Loaders<'_>, phase: &Section<'_>, seed: u64) -> Result<Images> {
+        let recipe = Recipe::read(required(phase, "transformer")?)?;
+        let mut pairs = Vec::new();
+        for entry in entries(required(phase, "file_paths")?)? {
+            let root = Path::new(entry.text()?);
+            pairs.extend(read_root(root).map_err(|error| entry.error(format!("{error:#}")))?);
+        }
+        if loaders.batch_size > 1 {
+            let first = &pairs[0];
+            if let Some(other) = pairs.iter().find(|pair| pair.image.size() != first.image.size()) {
+                bail!(loaders.section.error(
+                    "batch_size",
+                    format!(
+                        "images of several sizes cannot share a batch: {} is {:?}, {} is {:?}; \
+                         set `batch_size: 1`",
+                        first.path.display(),
+                        first.image.shape(),
+                        other.path.display(),
+                        other.image.shape()
+                    ),
+                ));
+            }
+        }
+        // One image after the other, as if each were a plane of one volume.
+        let mut builder = StatisticsBuilder::new(1, pairs.len());
+        for (number, pair) in pairs.iter().enumerate() {
+            builder.add(&pair.image, 0, number).with_context(|| pair.path.display().to_string())?;
+        }
+        let statistics = builder.finish();
+        recipe.check_statistics(&statistics)?;
+        Ok(Images { pairs, recipe, statistics, seed, labels: None })
+    }
+
+    /// Has every label checked before it is handed on.
+    pub fn with_label_check(mut self, check: LabelCheck) -> Images {
+        self.labels = Some(check);
+        self
+    }
+
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    pub fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    /// What each image and its mask look like before they are transformed.
+    pub fn inputs(&self) -> impl Iterator<Item = (&Path, Signatures)> {
+        self.pairs.iter().map(|pair| {
+            let signature = |volume: &Volume| Signature {
+                channels: None,
+                element: volume.element(),
+                sizes: vec![volume.size()],
+            };
+            let signatures = Signatures {
+                raw: signature(&pair.image),
+                label: Some(signature(&pair.mask)),
+                weight: None,
+            };
+            (pair.path.as_path(), signatures)
+        })
+    }
+
+    /// Bytes of the images that are held in memory.
+    pub fn bytes_held(&self) -> usize {
+        self.pairs.iter().map(|pair| pair.image.bytes() + pair.mask.bytes()).sum()
+    }
+}
+
+impl DataSet for Images {
+    fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    fn sample(&self, epoch: u64, index: usize) -> Result<Sample> {
+        let pair = &self.pairs[index];
+        let sample =
+            Sample { raw: pair.image.clone(), label: Some(pair.mask.clone()), weight: None };
+        let key = SampleKey { seed: self.seed, epoch, sample: index as u64 };
+        let sample = self.recipe.apply(sample, key, &self.statistics)?;
+        if let (Some(check), Some(label)) = (&self.labels, &sample.label)
+            && let Some(outside) = check.find(label)
+        {
+            let [_, _, y, x] = position(&pair.mask, outside.value).unwrap_or(outside.voxel);
+            bail!("its mask, pixel (y {y}, x {x}): {}", check.message(outside.value));
+        }
+        Ok(sample)
+    }
+
+    fn origin(&self, _: u64, index: usize) -> Origin {
+        Origin { path: self.pairs[index].path.clone(), window: None }
+    }
+
+    fn sample_bytes(&self) -> usize {
+        let bytes = |pair: &Pair| 10 * pair.image.size().iter().product::<usize>() * 2;
+        self.pairs.iter().map(bytes).max().unwrap_or(0)
+    }
+}
+
+fn read_root(root: &Path) -> Result<Vec<Pair>> {
+    let images = list(&root.join("images"))?;
+    let mut masks = list(&root.join("masks"))?;
+    let mut pairs = Vec::new();
+    for (name, path) in images {
+        let mask = masks.remove(&name).ok_or_else(|| {
+            anyhow!("the image {} has no mask {}/masks/{name}.png", path.display(), root.display())
+        })?;
+        let (image, mask_path) = (read_png(&path)?, mask);
+        let mask = read_png(&mask_path)?;
+        ensure!(
+            image.size() == mask.size(),
+            "the image {} is {:?}, its mask {} is {:?}; they must have the same size",
+            path.display(),
+            &image.size()[1..],
+            mask_path.display(),
+            &mask.size()[1..]
+        );
+        pairs.push(Pair { path, image, mask });
+    }
+    if let Some(path) = masks.values().next() {
+        bail!("the mask {} has no image of that name in {}/images", path.display(), root.display());
+    }
+    pairs.sort_by(|a, b| natord::compare(&a.path.to_string_lossy(), &b.path.to_string_lossy()));
+    Ok(pairs)
+}
+
+/// The PNG files of a folder by name without extension.
+fn list(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    let absolute = absolute.display();
+    let cure = "DSB2018Dataset wants a directory with the folders `images` and `masks`";
+    let found = fs::read_dir(folder)
+        .map_err(|error| anyhow!("the folder {absolute} cannot be read ({error}); {cure}"))?;
+    let mut files = BTreeMap::new();
+    for entry in found {
+        let path = entry.with_context(|| format!("the folder {absolute} cannot be read"))?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let is_png = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
+        if is_png && !name.starts_with('.') && path.is_file() {
+            files.insert(name, path);
+        }
+    }
+    ensure!(!files.is_empty(), "the folder {absolute} holds no PNG file");
+    Ok(files)
+}
+
+/// Reads a grey image of 8 or 16 bits as (1, H, W).
+fn read_png(path: &Path) -> Result<Volume> {
+    let name = path.display();
+    let file = File::open(path).with_context(|| format!("{name}: cannot be opened"))?;
+    let damaged =
+        |error: png::DecodingError| anyhow!("{name}: not a PNG image that can be read: {error}");
+    let mut decoder = png::Decoder::new(BufReader::new(file));
+    decoder.set_transformations(Transformations::IDENTITY);
+    let mut reader = decoder.read_info().map_err(damaged)?;
+    let (color, depth) = (reader.info().color_type, reader.info().bit_depth);
+    ensure!(
+        color == ColorType::Grayscale && matches!(depth, BitDepth::Eight | BitDepth::Sixteen),
+        "{name}: the image is {color:?} of {} bits a sample; \
+         convert it to grey of 8 or 16 bits (Pillow: image.convert(\"L\"))",
+        depth as u8
+    );
+    let (h, w) = (reader.info().height as usize, reader.info().width as usize);
+    let size = reader
+        .output_buffer_size()
+        .filter(|&size| size < 1 << 32)
+        .with_context(|| format!("{name}: the image is too large"))?;
+    let mut bytes = vec![0; size];
+    reader.next_frame(&mut bytes).map_err(damaged)?;
+    Ok(match depth {
+        BitDepth::Sixteen => {
+            let (pairs, _) = bytes.as_chunks::<2>();
+            let values = pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
+            Volume::plain(Array4::from_shape_vec((1, 1, h, w), values)?)
+        }
+        _ => Volume::plain(Array4::from_shape_vec((1, 1, h, w), bytes)?),
+    })
+}

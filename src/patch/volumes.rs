@@ -1,0 +1,254 @@
+//! `StandardHDF5Dataset` and `LazyHDF5Dataset`: patches of the volumes of HDF5
+//! files, held in memory or read on demand.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+
+use super::dataset::{DataSet, Origin};
+use super::labels::{LabelCheck, position};
+use super::loaders::{DatasetKind, Loaders, required};
+use super::slices::{self, Draw, SliceBuilder, Targets};
+use super::{Window, file_paths};
+use crate::augment::stream::SampleKey;
+use crate::augment::{Recipe, Signatures};
+use crate::config::Section;
+use crate::volume::{Dataset, InputFile, Sample, Signature, Source, Statistics, Volume};
+
+/// The patches of all files of a training or validation phase.
+///
+/// Samples are numbered through the files in their order.
+pub struct VolumePatches {
+    files: Vec<FilePatches>,
+    /// The number of the first sample of each file.
+    starts: Vec<usize>,
+    builder: Box<dyn SliceBuilder>,
+    recipe: Recipe,
+    seed: u64,
+    labels: Option<LabelCheck>,
+    redrawn: Mutex<Redrawn>,
+}
+
+/// Windows by file and epoch.
+type Redrawn = HashMap<(usize, u64), Arc<Vec<Window>>>;
+
+struct FilePatches {
+    path: PathBuf,
+    raw: Source,
+    label: Source,
+    weight: Option<Source>,
+    statistics: Statistics,
+    /// Of epoch 0.
+    windows: Vec<Window>,
+}
+
+impl VolumePatches {
+    /// Opens all files of a phase (`loaders.train`, `loaders.val`) and finds
+    /// their patches.
+    ///
+    /// # Errors
+    /// Any file that is missing or broken, that lacks a data set, whose label or
+    /// weight has another (D, H, W) than its raw data, that a transform cannot
+    /// work on or that the patch does not fit.
+    pub fn open(loaders: &Loaders<'_>, phase: &Section<'_>, seed: u64) -> Result<VolumePatches> {
+        let builder = slices::read(required(phase, "slice_builder")?)?;
+        let recipe = Recipe::read(required(phase, "transformer")?)?;
+        let paths = file_paths(required(phase, "file_paths")?)?;
+        let mut files = Vec::new();
+        let mut starts = vec![0];
+        for (number, path) in paths.iter().enumerate() {
+            let mut file = FilePatches::open(path, loaders)?;
+            recipe
+                .check_statistics(&file.statistics)
+                .with_context(|| path.display().to_string())?;
+            let draw = Draw { seed, epoch: 0, file: number as u64 };
+            file.windows = builder.windows(&file.targets(), &draw)?;
+            starts.push(starts[number] + file.windows.len());
+            files.push(file);
+        }
+        let redrawn = Mutex::default();
+        Ok(VolumePatches { files, starts, builder, recipe, seed, labels: None, redrawn })
+    }
+
+    /// Has every label checked before it is handed on.
+    pub fn with_label_check(mut self, check: LabelCheck) -> VolumePatches {
+        self.labels = Some(check);
+        self
+    }
+
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// What the patches of each file look like before they are transformed.
+    pub fn inputs(&self) -> impl Iterator<Item = (&Path, Signatures)> {
+        let patch = self.builder.patch();
+        self.files.iter().map(move |file| {
+            let signatures = Signatures {
+                raw: signature(&file.raw, patch),
+                label: Some(signature(&file.label, patch)),
+                weight: file.weight.as_ref().map(|weight| signature(weight, patch)),
+            };
+            (file.path.as_path(), signatures)
+        })
+    }
+
+    /// The number of patches and the statistics of each file.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, usize, Statistics)> {
+        self.files.iter().map(|file| (file.path.as_path(), file.windows.len(), file.statistics))
+    }
+
+    /// Bytes of the volumes that are held in memory.
+    pub fn bytes_held(&self) -> usize {
+        self.files.iter().flat_map(FilePatches::sources).map(Source::bytes_held).sum()
+    }
+
+    fn locate(&self, index: usize) -> (usize, usize) {
+        let file = self.starts.partition_point(|&start| start <= index) - 1;
+        (file, index - self.starts[file])
+    }
+
+    fn window(&self, epoch: u64, index: usize) -> Result<(&FilePatches, Window)> {
+        let (number, patch) = self.locate(index);
+        let file = &self.files[number];
+        if epoch == 0 || !self.builder.redraws() {
+            return Ok((file, file.windows[patch]));
+        }
+        let mut redrawn = self.redrawn.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(windows) = redrawn.get(&(number, epoch)) {
+            return Ok((file, windows[patch]));
+        }
+        // What epochs before the last used is not asked for again.
+        redrawn.retain(|(_, known), _| known + 1 >= epoch);
+        let draw = Draw { seed: self.seed, epoch, file: number as u64 };
+        let windows = Arc::new(self.builder.windows(&file.targets(), &draw)?);
+        redrawn.insert((number, epoch), windows.clone());
+        Ok((file, windows[patch]))
+    }
+
+    fn check_labels(&self, label: &Volume, file: &FilePatches, window: &Window) -> Result<()> {
+        let Some(check) = &self.labels else { return Ok(()) };
+        let Some(outside) = check.find(label) else { return Ok(()) };
+        // Transforms may have moved the voxel: say where the file has it.
+        let place = match position(&file.label.window(window)?, outside.value) {
+            Some([_, z, y, x]) => {
+                let [z0, y0, x0] = window.origin;
+                format!("voxel (z {}, y {}, x {})", z + z0, y + y0, x + x0)
+            }
+            None => {
+                let [_, z, y, x] = outside.voxel;
+                format!("after the transforms, voxel (z {z}, y {y}, x {x}) of the patch")
+            }
+        };
+        bail!("{place}: {}", check.message(outside.value))
+    }
+}
+
+impl DataSet for VolumePatches {
+    fn len(&self) -> usize {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    fn sample(&self, epoch: u64, index: usize) -> Result<Sample> {
+        let (file, window) = self.window(epoch, index)?;
+        let sample = Sample {
+            raw: file.raw.window(&window)?,
+            label: Some(file.label.window(&window)?),
+            weight: file.weight.as_ref().map(|weight| weight.window(&window)).transpose()?,
+        };
+        let key = SampleKey { seed: self.seed, epoch, sample: index as u64 };
+        let sample = self.recipe.apply(sample, key, &file.statistics)?;
+        if let Some(label) = &sample.label {
+            self.check_labels(label, file, &window)?;
+        }
+        Ok(sample)
+    }
+
+    fn origin(&self, epoch: u64, index: usize) -> Origin {
+        let (file, _) = self.locate(index);
+        let window = self.window(epoch, index).ok().map(|(_, window)| window);
+        Origin { path: self.files[file].path.clone(), window }
+    }
+
+    fn sample_bytes(&self) -> usize {
+        let voxels: usize = self.builder.patch().iter().product();
+        let bytes = |source: &Source| {
+            // The patch as it is, as float32 and once more while it is resampled.
+            source.channels() * voxels * (source.element().size() + 4 + 4)
+        };
+        self.files.iter().map(|file| file.sources().map(bytes).sum()).max().unwrap_or(0)
+    }
+}
+
+fn signature(source: &Source, patch: [usize; 3]) -> Signature {
+    Signature {
+        channels: source.has_channels().then(|| source.channels()),
+        element: source.element(),
+        sizes: vec![patch],
+    }
+}
+
+impl FilePatches {
+    fn open(path: &Path, loaders: &Loaders<'_>) -> Result<FilePatches> {
+        let file = InputFile::open(path)?;
+        let raw = file.dataset(loaders.raw)?;
+        let target = |name: &str, key: &str| -> Result<Dataset> {
+            let target = file.dataset(name).with_context(|| format!("`loaders.{key}`"))?;
+            ensure!(
+                target.size() == raw.size(),
+                "{}: the data set `{name}` is {:?}, `{}` is {:?}; their depth, height and width \
+                 must be the same",
+                file.path().display(),
+                target.shape(),
+                raw.name(),
+                raw.shape()
+            );
+            Ok(target)
+        };
+        let label = target(loaders.label, "label_internal_path")?;
+        let weight = loaders.weight.map(|name| target(name, "weight_internal_path")).transpose()?;
+        let (raw, statistics) = open_raw(raw, loaders.dataset)?;
+        let hold = |dataset: Dataset| -> Result<Source> {
+            match loaders.dataset {
+                DatasetKind::Lazy => Ok(Source::File(dataset)),
+                _ => Ok(dataset.read()?.into()),
+            }
+        };
+        Ok(FilePatches {
+            path: path.to_path_buf(),
+            raw,
+            label: hold(label)?,
+            weight: weight.map(hold).transpose()?,
+            statistics,
+            windows: Vec::new(),
+        })
+    }
+
+    fn targets(&self) -> Targets<'_> {
+        Targets {
+            path: &self.path,
+            size: self.raw.size(),
+            label: Some(&self.label),
+            weight: self.weight.as_ref(),
+        }
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &Source> {
+        [&self.raw, &self.label].into_iter().chain(&self.weight)
+    }
+}
+
+/// The raw data, in memory or on file, and its statistics before any padding.
+pub(super) fn open_raw(raw: Dataset, kind: DatasetKind) -> Result<(Source, Statistics)> {
+    if kind == DatasetKind::Lazy {
+        let statistics = raw.statistics()?;
+        return Ok((Source::File(raw), statistics));
+    }
+    let volume = raw.read()?;
+    let statistics = Statistics::of(&volume).map_err(|error| {
+        anyhow!("{}: the data set `{}`: {error}", raw.path().display(), raw.name())
+    })?;
+    Ok((volume.into(), statistics))
+}
