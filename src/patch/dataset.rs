@@ -18,7 +18,8 @@ pub trait DataSet: Send + Sync {
         self.len() == 0
     }
 
-    /// Makes a sample: cuts it out and transforms it.
+    /// Makes a sample: cuts it out and transforms it. Errors leave it to the caller
+    /// to name the [`Origin`].
     fn sample(&self, epoch: u64, index: usize) -> Result<Sample>;
 
     /// Where a sample comes from, for messages.

@@ -128,11 +128,7 @@ impl DataSet for Images {
             && let Some(outside) = check.find(label)
         {
             let [_, _, y, x] = position(&pair.mask, outside.value).unwrap_or(outside.voxel);
-            bail!(
-                "the mask of {}: pixel (y {y}, x {x}): {}",
-                pair.path.display(),
-                check.message(outside.value)
-            );
+            bail!("its mask, pixel (y {y}, x {x}): {}", check.message(outside.value));
         }
         Ok(sample)
     }

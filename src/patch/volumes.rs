@@ -28,8 +28,11 @@ pub struct VolumePatches {
     recipe: Recipe,
     seed: u64,
     labels: Option<LabelCheck>,
-    redrawn: Mutex<HashMap<(usize, u64), Arc<Vec<Window>>>>,
+    redrawn: Mutex<Redrawn>,
 }
+
+/// Windows by file and epoch.
+type Redrawn = HashMap<(usize, u64), Arc<Vec<Window>>>;
 
 struct FilePatches {
     path: PathBuf,
@@ -139,7 +142,7 @@ impl VolumePatches {
                 format!("after the transforms, voxel (z {z}, y {y}, x {x}) of the patch")
             }
         };
-        bail!("{}: {place}: {}", file.path.display(), check.message(outside.value))
+        bail!("{place}: {}", check.message(outside.value))
     }
 }
 

@@ -53,15 +53,22 @@ pub enum Values {
 }
 
 /// Runs the same expression on the array inside [`Values`], whatever its type.
+/// A cast that most types need is idle for one of them.
 #[macro_export]
 macro_rules! with_values {
     ($values:expr, $array:ident => $body:expr) => {
         match $values {
+            #[allow(clippy::unnecessary_cast)]
             $crate::volume::Values::U8($array) => $body,
+            #[allow(clippy::unnecessary_cast)]
             $crate::volume::Values::U16($array) => $body,
+            #[allow(clippy::unnecessary_cast)]
             $crate::volume::Values::I32($array) => $body,
+            #[allow(clippy::unnecessary_cast)]
             $crate::volume::Values::I64($array) => $body,
+            #[allow(clippy::unnecessary_cast)]
             $crate::volume::Values::F32($array) => $body,
+            #[allow(clippy::unnecessary_cast)]
             $crate::volume::Values::F64($array) => $body,
         }
     };

@@ -112,7 +112,9 @@ impl Inner {
 }
 
 fn collect(group: &hdf5::Group, prefix: &str, depth: usize, names: &mut Vec<String>) {
-    for name in group.member_names().unwrap_or_default() {
+    let mut members = group.member_names().unwrap_or_default();
+    members.sort();
+    for name in members {
         if group.dataset(&name).is_ok() {
             names.push(format!("{prefix}{name}"));
         } else if depth > 0
