@@ -5,17 +5,22 @@
 //! it draws at random it takes a stream from its [`Scope`]; the streams are keyed
 //! so that raw, label and weight of a sample see the same draws (see [`stream`]).
 
+mod affine;
 mod affinities;
 mod agreement;
 mod blobs;
 mod boundary;
+mod bspline_deformation;
 mod contrast;
 mod crop;
+mod elastic;
 mod flip;
 mod floats;
 mod fly_wing;
+mod gradual_blur;
 mod identity;
 mod index_map;
+mod itk_deformation;
 pub mod kernel;
 mod label_to_boundary;
 mod labels;
@@ -25,6 +30,7 @@ mod planes;
 mod recipe;
 mod registry;
 mod relabel;
+mod rotate;
 mod rotate90;
 mod standardize;
 pub mod stream;
