@@ -161,3 +161,63 @@ impl RandomAffineTransform {
 pub(super) fn product<const N: usize>(a: [[f64; N]; N], b: [[f64; N]; N]) -> [[f64; N]; N] {
     std::array::from_fn(|i| std::array::from_fn(|j| (0..N).map(|k| a[i][k] * b[k][j]).sum()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::kernel::Size;
+    use super::super::recorded::Recorded;
+    use super::*;
+    use crate::volume::Values;
+
+    const ALWAYS: RandomAffineTransform = RandomAffineTransform {
+        sigma_xy_shear: 0.1,
+        sigma_zstack_shear: 0.1,
+        sigma_zwarp_shear: 0.1,
+        sigma_scale_xy: 0.1,
+        sigma_scale_z: 0.1,
+        sigma_rotate: 15.0,
+        planes: Vec::new(),
+        shear_exec_prob: 1.0,
+        rotate_exec_prob: 1.0,
+        scale_exec_prob: 1.0,
+        translate_exec_prob: 1.0,
+        translate: [2, 3, 4],
+        resampling: Resampling { order: 1, border: Border::Constant, fill: Fill::Value(0.5) },
+    };
+
+    #[test]
+    fn agrees_with_scipy() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kernel/scipy.h5");
+        let file = hdf5::File::open(path).unwrap();
+        let group = file.group("affine").unwrap();
+        let data_set = group.dataset("raw").unwrap();
+        let size: Size = data_set.shape().try_into().unwrap();
+        let shape = (1, size[0], size[1], size[2]);
+        let raw: Vec<f32> = data_set.read_raw().unwrap();
+        let label: Vec<u8> = group.dataset("label").unwrap().read_raw().unwrap();
+        let raw = Volume::plain(ndarray::Array4::from_shape_vec(shape, raw).unwrap());
+        let label = Volume::plain(ndarray::Array4::from_shape_vec(shape, label).unwrap());
+        let transform = RandomAffineTransform { planes: planes::ALL.to_vec(), ..ALWAYS };
+        let cases = group.groups().unwrap();
+        assert_eq!(cases.len(), 3);
+        for case in cases {
+            let mut draws = Recorded::read(&case);
+            let mut map = transform.draw(&mut draws);
+            assert!(draws.is_empty());
+            let cubic = Resampling { order: 3, border: Border::Reflect, fill: Fill::Median };
+            for (name, how) in [("raw_linear", ALWAYS.resampling), ("raw_cubic", cubic)] {
+                let found = resample(raw.clone(), how, &mut map).into_f32();
+                let wanted: Vec<f32> = case.dataset(name).unwrap().read_raw().unwrap();
+                for (found, wanted) in found.iter().zip(wanted) {
+                    assert!((found - wanted).abs() < 1e-5, "{name}: {found} {wanted}");
+                }
+            }
+            let how = Resampling { order: 0, border: Border::Constant, fill: Fill::Value(3.0) };
+            let Values::U8(found) = resample(label.clone(), how, &mut map).values else {
+                panic!("the type changed")
+            };
+            let wanted: Vec<u8> = case.dataset("label_nearest").unwrap().read_raw().unwrap();
+            assert!(found.iter().eq(&wanted));
+        }
+    }
+}

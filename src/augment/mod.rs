@@ -28,6 +28,8 @@ mod noise;
 mod normalize;
 mod planes;
 mod recipe;
+#[cfg(test)]
+mod recorded;
 mod registry;
 mod relabel;
 mod rotate;
