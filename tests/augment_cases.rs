@@ -8,8 +8,7 @@ use ndarray::{ArrayD, Axis};
 use unet3d::augment::stream::SampleKey;
 use unet3d::augment::{Recipe, Signature, Signatures};
 use unet3d::config::Tree;
-use unet3d::volume::{Statistics, Values, Volume};
-use unet3d::with_values;
+use unet3d::volume::{Element, Statistics, Values, Volume};
 
 fn volume(dataset: &hdf5::Dataset) -> Volume {
     fn four<T: Clone>(array: ArrayD<T>) -> ndarray::Array4<T> {
@@ -33,7 +32,10 @@ fn text(group: &hdf5::Group, name: &str) -> String {
 }
 
 fn numbers(volume: &Volume) -> Vec<f64> {
-    with_values!(&volume.values, a => a.iter().map(|&x| x as f64).collect())
+    match volume.clone().cast(Element::F64).values {
+        Values::F64(array) => array.into_iter().collect(),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
