@@ -5,17 +5,22 @@
 //! it draws at random it takes a stream from its [`Scope`]; the streams are keyed
 //! so that raw, label and weight of a sample see the same draws (see [`stream`]).
 
+mod affine;
 mod affinities;
 mod agreement;
 mod blobs;
 mod boundary;
+mod bspline_deformation;
 mod contrast;
 mod crop;
+mod elastic;
 mod flip;
 mod floats;
 mod fly_wing;
+mod gradual_blur;
 mod identity;
 mod index_map;
+mod itk_deformation;
 pub mod kernel;
 mod label_to_boundary;
 mod labels;
@@ -23,8 +28,11 @@ mod noise;
 mod normalize;
 mod planes;
 mod recipe;
+#[cfg(test)]
+mod recorded;
 mod registry;
 mod relabel;
+mod rotate;
 mod rotate90;
 mod standardize;
 pub mod stream;

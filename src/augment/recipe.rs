@@ -200,11 +200,7 @@ fn find(name: &Node) -> Result<&'static Entry, ConfigError> {
     if let Some(entry) = registry::entry(word) {
         return Ok(entry);
     }
-    if registry::PLANNED.contains(&word) {
-        return Err(name.error(format!("the transform `{word}` is not supported yet")));
-    }
-    let known = registry::names().chain(registry::PLANNED.iter().copied());
-    Err(name.error(match nearest(word, known) {
+    Err(name.error(match nearest(word, registry::names()) {
         Some(known) => format!("there is no transform `{word}`; is `{known}` meant?"),
         None => format!(
             "there is no transform `{word}`; there are {}",

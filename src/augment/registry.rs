@@ -5,8 +5,9 @@ pub use crate::volume::Signature;
 
 use super::Transform;
 use super::{
-    affinities, blobs, contrast, crop, flip, fly_wing, identity, label_to_boundary, noise,
-    normalize, relabel, rotate90, standardize, to_tensor,
+    affine, affinities, blobs, bspline_deformation, contrast, crop, elastic, flip, fly_wing,
+    gradual_blur, identity, itk_deformation, label_to_boundary, noise, normalize, relabel, rotate,
+    rotate90, standardize, to_tensor,
 };
 
 impl Signature {
@@ -56,6 +57,7 @@ pub struct Entry {
 }
 
 static ENTRIES: &[&Entry] = &[
+    &affine::ENTRY,
     &affinities::LABEL_TO_AFFINITIES,
     &affinities::LABEL_TO_BOUNDARY_AND_AFFINITIES,
     &affinities::LABEL_TO_MASK_AND_AFFINITIES,
@@ -63,29 +65,24 @@ static ENTRIES: &[&Entry] = &[
     &affinities::RANDOM_LABEL_TO_AFFINITIES,
     &blobs::TO_MASK,
     &blobs::WITH_BOUNDARY,
+    &bspline_deformation::ENTRY,
     &contrast::ENTRY,
     &crop::ENTRY,
+    &elastic::ENTRY,
     &flip::ENTRY,
     &fly_wing::ENTRY,
+    &gradual_blur::ENTRY,
     &identity::ENTRY,
+    &itk_deformation::ENTRY,
     &label_to_boundary::ENTRY,
     &noise::GAUSSIAN,
     &noise::POISSON,
     &normalize::ENTRY,
     &relabel::ENTRY,
     &rotate90::ENTRY,
+    &rotate::ENTRY,
     &standardize::ENTRY,
     &to_tensor::ENTRY,
-];
-
-/// Transforms that configuration files may name and that are not built yet.
-pub(super) static PLANNED: &[&str] = &[
-    "BSplineDeformation",
-    "ElasticDeformation",
-    "GradualGaussianBlur",
-    "RandomAffineTransform",
-    "RandomITKDeformation",
-    "RandomRotate",
 ];
 
 /// The transform of that name.

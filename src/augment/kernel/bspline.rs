@@ -51,6 +51,11 @@ impl BSpline {
         BSpline { order, mesh, origin, cell, coefficients }
     }
 
+    /// The displacements in z, y and x at the control points, x fastest.
+    pub fn coefficients(&self) -> &[Vec<f64>; 3] {
+        &self.coefficients
+    }
+
     /// Position of a point in cells from the lower corner; 0 on an axis without
     /// a mesh.
     fn scaled(&self, axis: usize, point: f64, offset: bool) -> f64 {

@@ -21,6 +21,14 @@ pub enum Border {
 }
 
 impl Border {
+    /// The words of scipy's `mode` that are understood.
+    pub const MODES: &[&str] = &["reflect", "constant"];
+
+    /// The rule of one of [`Border::MODES`].
+    pub fn of_mode(mode: &str) -> Self {
+        if mode == "constant" { Border::Constant } else { Border::Reflect }
+    }
+
     /// How a spline under this rule goes on beyond the border.
     pub fn extension(self) -> Extension {
         match self {

@@ -7,6 +7,7 @@ use super::map::Map;
 use super::median::{median, median_of};
 use super::sample::{self, Border};
 use super::spline::Coefficients;
+use crate::config::Parameter;
 use crate::volume::{Values, Volume};
 
 /// How a volume is interpolated.
@@ -16,6 +17,26 @@ pub struct Resampling {
     pub order: usize,
     pub border: Border,
     pub fill: Fill,
+}
+
+impl Resampling {
+    /// The key of the transforms that ITK defines.
+    pub const INTERPOLATOR: Parameter = Parameter::choice(
+        "interpolator",
+        "linear",
+        &["linear", "nn", "bspline"],
+        "linear, nn (nearest, for labels) or bspline (of order 3)",
+    );
+
+    /// ITK's interpolator of that name.
+    pub fn itk(interpolator: &str, fill: Fill) -> Self {
+        let order = match interpolator {
+            "nn" => 0,
+            "bspline" => 3,
+            _ => 1,
+        };
+        Resampling { order, border: Border::Itk, fill }
+    }
 }
 
 /// The value of what lies outside.

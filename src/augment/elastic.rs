@@ -1,0 +1,85 @@
+//! `ElasticDeformation`: a smooth random displacement of every voxel.
+
+use anyhow::Result;
+
+use super::affine::deviation;
+use super::kernel::Size;
+use super::kernel::modes::{Field, Spectrum};
+use super::kernel::sample::Border;
+use super::kernel::volume::{Fill, Resampling, resample};
+use super::stream::Draw;
+use super::{Class, Entry, Scope, Transform};
+use crate::config::Parameter;
+use crate::volume::Volume;
+
+pub(super) static ENTRY: Entry = Entry {
+    name: "ElasticDeformation",
+    class: Class::Geometric,
+    meaning: "Displaces voxels by normal noise, gaussian-filtered and times `alpha`, as \
+              scipy.ndimage.map_coordinates with mode reflect.",
+    parameters: &[
+        Parameter::integer("spline_order", 3, "0 nearest (labels), 1 linear, 2 or 3")
+            .within(0.0, 3.0)
+            .required(),
+        Parameter::number("alpha", 2000.0, "factor of the filtered noise").at_least(0.0),
+        deviation("sigma", 50.0, "of the gaussian filter, in voxels"),
+        Parameter::probability("execution_probability", 0.1, "how often it acts"),
+        Parameter::flag("apply_3d", true, "false: nothing moves along z"),
+    ],
+    build: |section| {
+        Ok(Box::new(ElasticDeformation {
+            geometry: Geometry {
+                alpha: section.number("alpha"),
+                sigma: section.number("sigma"),
+                apply_3d: section.flag("apply_3d"),
+                execution_probability: section.number("execution_probability"),
+            },
+            resampling: Resampling {
+                order: section.size("spline_order"),
+                border: Border::Reflect,
+                fill: Fill::Value(0.0),
+            },
+        }))
+    },
+    signature: |_, input| Ok(input),
+};
+
+struct ElasticDeformation {
+    geometry: Geometry,
+    resampling: Resampling,
+}
+
+impl Transform for ElasticDeformation {
+    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
+        let size = volume.size();
+        let key =
+            format!("{}/{}/{size:?}/{:?}", scope.key.name, scope.key.occurrence, self.geometry);
+        let field = scope.shared.get(key, || self.geometry.draw(size, &mut scope.stream()));
+        match field.as_ref() {
+            Some(field) => Ok(resample(volume, self.resampling, &mut field.map())),
+            None => Ok(volume),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Geometry {
+    alpha: f64,
+    sigma: f64,
+    apply_3d: bool,
+    execution_probability: f64,
+}
+
+impl Geometry {
+    /// Draws whether it acts, then the modes of the displacement in z (if any), y
+    /// and x.
+    fn draw(&self, size: Size, draws: &mut impl Draw) -> Option<Field> {
+        if !draws.chance(self.execution_probability) || self.alpha == 0.0 {
+            return None;
+        }
+        let spectrum = Spectrum::of_gaussian(size, self.sigma, self.alpha);
+        let mut component = || Some(spectrum.amplitudes(|| draws.normal(0.0, 1.0)));
+        let z = if self.apply_3d { component() } else { None };
+        Some(spectrum.field([z, component(), component()]))
+    }
+}
