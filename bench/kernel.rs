@@ -1,0 +1,173 @@
+//! Times of the transforms that resample or blur, each with probability 1.
+//!
+//! `cargo bench --bench kernel -- CASE ROUNDS` prints the milliseconds of each
+//! round of one case; without arguments the names of the cases. `kernel.py` runs
+//! this and the Python libraries in turn.
+
+use std::time::Instant;
+
+use ndarray::Array4;
+use unet3d::augment::Recipe;
+use unet3d::augment::stream::SampleKey;
+use unet3d::config::Tree;
+use unet3d::volume::{Sample, Statistics, Volume};
+
+struct Case {
+    name: &'static str,
+    /// Channels of raw (0: no channel axis), depth, height, width.
+    shape: [usize; 4],
+    label: bool,
+    weight: bool,
+    raw_step: &'static str,
+    label_step: &'static str,
+}
+
+const ITK: &str = "name: RandomITKDeformation, shear_exec_prob: 1, scale_exec_prob: 1, \
+                   xy_rotate_exec_prob: 1, xz_rotate_exec_prob: 1, yz_rotate_exec_prob: 1, \
+                   translate_exec_prob: 1, bspline_exec_prob: 1";
+
+fn cases() -> Vec<Case> {
+    let elastic = "name: ElasticDeformation, execution_probability: 1";
+    let rotate = "name: RandomRotate, execution_probability: 1, angle_spectrum: 15";
+    let case = |name, shape, label, weight, raw_step: String, label_step: String| Case {
+        name,
+        shape,
+        label,
+        weight,
+        raw_step: raw_step.leak(),
+        label_step: label_step.leak(),
+    };
+    let own = |step: &str, keys: &str| format!("{step}, {keys}");
+    vec![
+        case(
+            "elastic3",
+            [0, 64, 128, 128],
+            true,
+            false,
+            own(elastic, "spline_order: 3"),
+            own(elastic, "spline_order: 0"),
+        ),
+        case(
+            "itk",
+            [0, 51, 96, 210],
+            true,
+            true,
+            ITK.into(),
+            own(ITK, "interpolator: nn, cval: 0"),
+        ),
+        case("itk_4_channels", [4, 64, 120, 284], false, false, ITK.into(), String::new()),
+        case(
+            "gradual_blur",
+            [4, 64, 120, 284],
+            false,
+            false,
+            "name: GradualGaussianBlur, execution_probability: 1".into(),
+            String::new(),
+        ),
+        case(
+            "rotate_xy",
+            [0, 64, 128, 128],
+            true,
+            false,
+            own(rotate, "axes: [[2, 1]]"),
+            own(rotate, "axes: [[2, 1]]"),
+        ),
+        case(
+            "rotate_xy_cubic",
+            [0, 64, 128, 128],
+            true,
+            false,
+            own(rotate, "axes: [[2, 1]], order: 3"),
+            own(rotate, "axes: [[2, 1]]"),
+        ),
+        case(
+            "affine",
+            [0, 64, 128, 128],
+            true,
+            false,
+            "name: RandomAffineTransform, shear_exec_prob: 1, rotate_exec_prob: 1, \
+             scale_exec_prob: 1, translate_exec_prob: 1"
+                .into(),
+            "name: RandomAffineTransform, shear_exec_prob: 1, rotate_exec_prob: 1, \
+             scale_exec_prob: 1, translate_exec_prob: 1, order: 0, cval: 0"
+                .into(),
+        ),
+        case(
+            "bspline",
+            [0, 51, 96, 210],
+            true,
+            false,
+            "name: BSplineDeformation, execution_probability: 1, spacing: 40, sigma: 5".into(),
+            "name: BSplineDeformation, execution_probability: 1, spacing: 40, sigma: 5, \
+             interpolator: nn, cval: 0"
+                .into(),
+        ),
+    ]
+}
+
+fn recipe(case: &Case) -> Recipe {
+    let mut text = format!("transformer:\n  raw: [{{{}}}]\n", case.raw_step);
+    for (data_set, present) in [("label", case.label), ("weight", case.weight)] {
+        if present {
+            text.push_str(&format!("  {data_set}: [{{{}}}]\n", case.label_step));
+        }
+    }
+    let tree = Tree::parse(&text, "bench", &[]).expect("the text is YAML");
+    Recipe::read(tree.root.get("transformer").expect("it has this key")).expect("a valid recipe")
+}
+
+/// Structured values: what they are does not change the time.
+fn sample(case: &Case) -> Sample {
+    let [channels, depth, height, width] = case.shape;
+    let raw = Array4::from_shape_fn((channels.max(1), depth, height, width), |(c, z, y, x)| {
+        ((c + 3 * z + 5 * y + 7 * x) % 97) as f32 / 97.0 + (x * y) as f32 * 1e-5
+    });
+    let label = Array4::from_shape_fn((1, depth, height, width), |(_, z, y, x)| {
+        (z / 9 + y / 13 + x / 11) as u16
+    });
+    Sample {
+        raw: if channels > 0 { Volume::channelled(raw) } else { Volume::plain(raw) },
+        label: case.label.then(|| Volume::plain(label.clone())),
+        weight: case.weight.then(|| Volume::plain(label.mapv(f32::from))),
+    }
+}
+
+/// Time of one pass over memory far larger than the caches: read and write.
+fn memory_bandwidth() {
+    let from = vec![1f32; 64 << 20];
+    let mut to = vec![0f32; 64 << 20];
+    for _ in 0..5 {
+        let start = Instant::now();
+        to.copy_from_slice(std::hint::black_box(&from));
+        std::hint::black_box(&mut to);
+        println!("{:.2} GB/s", 2.0 * 4.0 * (64 << 20) as f64 / start.elapsed().as_secs_f64() / 1e9);
+    }
+}
+
+fn main() {
+    // Cargo passes `--bench`.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let name = arguments.first().map(String::as_str);
+    if name == Some("memory") {
+        return memory_bandwidth();
+    }
+    let Some(case) = cases().into_iter().find(|case| Some(case.name) == name) else {
+        for case in cases() {
+            println!("{}", case.name);
+        }
+        return;
+    };
+    let rounds: u64 = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(5);
+    let recipe = recipe(&case);
+    let sample = sample(&case);
+    let statistics = Statistics { min: -1.0, max: 1.0, mean: 0.0, std: 1.0 };
+    for round in 0..rounds {
+        let sample = sample.clone();
+        let key = SampleKey { seed: 7, epoch: 0, sample: round };
+        let start = Instant::now();
+        let result = recipe.apply(sample, key, &statistics).expect("the sample is transformed");
+        let time = start.elapsed();
+        std::hint::black_box(result);
+        println!("{:.3}", time.as_secs_f64() * 1e3);
+    }
+}
