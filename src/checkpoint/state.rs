@@ -1,5 +1,6 @@
 //! What a training run stores: the keys of the `.pytorch` files, with types.
 
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use super::error::{CheckpointError, Fault, contents};
@@ -46,6 +47,16 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
         let file = File::open(path)?;
         Self::from_value(&file.root).map_err(|fault| fault.at(path))
+    }
+
+    /// The same from anything that can be read and sought in; `name` stands in
+    /// messages.
+    pub fn from_reader(
+        name: &Path,
+        reader: impl Read + Seek + Send + 'static,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let file = File::from_reader(name, reader)?;
+        Self::from_value(&file.root).map_err(|fault| fault.at(name))
     }
 
     /// Replaces the file at `path`, or leaves it as it was.

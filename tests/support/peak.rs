@@ -1,0 +1,29 @@
+//! How much memory a stretch of a test takes at most.
+
+use std::fs;
+
+/// The peak of this process since [`Peak::start`]. Tests of one process run side
+/// by side, so a test that measures is alone in its file or among small ones.
+pub struct Peak {
+    before: u64,
+}
+
+impl Peak {
+    pub fn start() -> Peak {
+        // Forgets the peak so far (proc(5)); where that is forbidden, the peak
+        // so far counts as taken and only growth beyond it is seen.
+        let reset = fs::write("/proc/self/clear_refs", "5").is_ok();
+        Peak { before: status(if reset { "VmRSS:" } else { "VmHWM:" }) }
+    }
+
+    /// Bytes beyond what the process held at the start.
+    pub fn grown(&self) -> u64 {
+        status("VmHWM:").saturating_sub(self.before)
+    }
+}
+
+fn status(key: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(key)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
