@@ -131,10 +131,11 @@ pub fn read(node: &Node) -> Result<Loss, ConfigError> {
     let mask = given.filter(|_| entry.masks);
     let skip_last = section.flag("skip_last_target");
     let squeeze = section.flag("squeeze_channel");
-    if squeeze && !skip_last {
-        if let Some(key) = section.child("squeeze_channel") {
-            key.warn("has no effect without `skip_last_target: true`");
-        }
+    if squeeze
+        && !skip_last
+        && let Some(key) = section.child("squeeze_channel")
+    {
+        key.warn("has no effect without `skip_last_target: true`");
     }
     let criterion = if skip_last || mask.is_some() {
         Box::new(Prepared { inner, skip_last, squeeze, mask })

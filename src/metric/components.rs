@@ -55,9 +55,9 @@ pub fn components(mask: &[bool], [depth, height, width]: [usize; 3]) -> Componen
     let mut labels = vec![0; mask.len()];
     for row in 0..rows {
         let row_labels = &mut labels[row * width..(row + 1) * width];
-        for index in first[row]..first[row + 1] {
-            let run = &runs[index];
-            row_labels[run.start as usize..run.end as usize].fill(numbers.of[index]);
+        let own = first[row]..first[row + 1];
+        for (run, &number) in runs[own.clone()].iter().zip(&numbers.of[own]) {
+            row_labels[run.start as usize..run.end as usize].fill(number);
         }
     }
     Components { labels, count: numbers.count }

@@ -1,4 +1,4 @@
-//! Reading the cases of `tests/fixtures/{loss,metric}/cases.h5`.
+//! Reading the cases of `tests/fixtures/{loss,metric}/*.h5`.
 
 use std::path::Path;
 
@@ -10,10 +10,9 @@ pub struct Case {
     group: hdf5::Group,
 }
 
-/// All cases of the topic, by name.
-pub fn read(topic: &str) -> Vec<Case> {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(topic).join("cases.h5");
+/// All cases of a file of the topic, by name.
+pub fn read(topic: &str, file: &str) -> Vec<Case> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(topic).join(file);
     let file = hdf5::File::open(path).unwrap();
     let mut groups = file.groups().unwrap();
     groups.sort_by_key(|group| group.name());
@@ -39,6 +38,8 @@ impl Case {
             Tensor::from_slice(&data.read_raw::<i64>().unwrap())
         } else if data.dtype().unwrap().is::<f32>() {
             Tensor::from_slice(&data.read_raw::<f32>().unwrap())
+        } else if data.dtype().unwrap().is::<u8>() {
+            Tensor::from_slice(&data.read_raw::<u8>().unwrap())
         } else {
             assert!(data.dtype().unwrap().is::<f64>(), "{name} of {}", self.name);
             Tensor::from_slice(&data.read_raw::<f64>().unwrap())

@@ -22,7 +22,7 @@ fn run(case: &Case, kind: Kind) -> (Tensor, Tensor) {
 
 #[test]
 fn values_and_gradients_are_those_of_the_formulas() {
-    let cases = cases::read("loss");
+    let cases = cases::read("loss", "cases.h5");
     for case in &cases {
         let (value, gradient) = run(case, Kind::Double);
         let off = difference(&value, &case.tensor("value"));
@@ -38,7 +38,7 @@ fn values_and_gradients_are_those_of_the_formulas() {
 
 #[test]
 fn float32_is_close() {
-    for case in cases::read("loss") {
+    for case in cases::read("loss", "cases.h5") {
         let (value, gradient) = run(&case, Kind::Float);
         let off = difference(&value, &case.tensor("value"));
         assert!(off < 1e-5, "{}: value off by {off:e}", case.name);
