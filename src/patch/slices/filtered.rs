@@ -12,11 +12,8 @@ use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::volume::{Source, Volume, Window};
 use crate::with_values;
 
-const IGNORE_INDEX: Parameter = Parameter::integers(
-    "ignore_index",
-    &[0],
-    "labels that do not count, such as background",
-);
+const IGNORE_INDEX: Parameter =
+    Parameter::integers("ignore_index", &[0], "labels that do not count, such as background");
 const SLACK: Parameter = Parameter::probability(
     "slack_acceptance",
     0.01,
