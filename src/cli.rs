@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::make_training_data;
+
 /// Trains 3D U-Nets and runs them on microscopy volumes.
 #[derive(Debug, Parser)]
 #[command(name = "unet3d", version, propagate_version = true)]
@@ -20,6 +22,8 @@ pub enum Command {
     Predict(Predict),
     /// Read a configuration and its data, report, and run nothing.
     Check(Check),
+    /// Turn labelled images into files to train on: raw, label and weight.
+    MakeTrainingData(make_training_data::Options),
 }
 
 /// What every command takes.
@@ -67,11 +71,13 @@ pub struct Check {
 }
 
 impl Command {
-    pub fn common(&self) -> &Common {
+    /// None for commands that run without a configuration.
+    pub fn common(&self) -> Option<&Common> {
         match self {
-            Command::Train(args) => &args.common,
-            Command::Predict(args) => &args.common,
-            Command::Check(args) => &args.common,
+            Command::Train(args) => Some(&args.common),
+            Command::Predict(args) => Some(&args.common),
+            Command::Check(args) => Some(&args.common),
+            Command::MakeTrainingData(_) => None,
         }
     }
 }

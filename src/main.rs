@@ -18,19 +18,22 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let common = cli.command.common();
-    let level = match (common.verbose, common.quiet) {
-        (true, _) => LevelFilter::Debug,
-        (_, true) => LevelFilter::Warn,
+    let level = match common {
+        Some(common) if common.verbose => LevelFilter::Debug,
+        Some(common) if common.quiet => LevelFilter::Warn,
         _ => LevelFilter::Info,
     };
     let reporter = Reporter::start(level);
-    if let Some(threads) = common.threads {
+    if let Some(threads) = common.and_then(|common| common.threads) {
         tch::set_num_threads(i32::from(threads));
     }
     let result = match &cli.command {
         Command::Train(args) => commands::train(args, &reporter),
         Command::Predict(args) => commands::predict(args, &reporter),
         Command::Check(args) => commands::check(args),
+        Command::MakeTrainingData(options) => {
+            commands::make_training_data::make_training_data(options, &reporter)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
