@@ -9,8 +9,7 @@ use tempfile::TempDir;
 use unet3d::augment::Recipe;
 use unet3d::config::{ConfigError, Tree};
 use unet3d::patch::{
-    DataSet, Images, LabelCheck, Loader, Loaders, Position, PredictionInput, VolumePatches,
-    required, slices,
+    DataSet, Images, LabelCheck, Loader, Loaders, Position, VolumePatches, required, slices,
 };
 use unet3d::volume::{Sample, Values, Volume};
 
@@ -241,46 +240,6 @@ fn constant_raw_under_normalize_names_the_file() {
     tree = Tree::parse(&tree.root.to_json(), "train.yaml", &[text]).unwrap();
     let message = error(&tree);
     assert!(message.contains("flat.h5") && message.contains("Normalize"), "{message}");
-}
-
-fn array(volume: Volume) -> Array4<f32> {
-    volume.into_f32()
-}
-
-#[test]
-fn prediction_sees_the_padded_volume_with_the_statistics_of_the_file() {
-    let data = Data::new(1);
-    let text = "{raw: [{name: Standardize}]}";
-    for dataset in ["StandardHDF5Dataset", "LazyHDF5Dataset"] {
-        let tree = data.config(dataset, GRID);
-        let loaders = Loaders::read(tree.root.get("loaders").unwrap()).unwrap();
-        let phase = loaders.phase("train").unwrap();
-        let builder = slices::read(required(&phase, "slice_builder").unwrap()).unwrap();
-        let recipe = Tree::parse(&format!("transformer: {text}"), "x", &[]).unwrap();
-        let recipe = Recipe::read_raw(recipe.root.get("transformer").unwrap()).unwrap();
-        let input =
-            PredictionInput::open(&data.path("v0.h5"), &loaders, &*builder, &recipe).unwrap();
-        assert_eq!((input.size(), input.padded_size()), ([12, 16, 20], [16, 22, 30]));
-        let raw = raw(0);
-        let mean = raw.mapv(f64::from).mean().unwrap();
-        let std = raw.mapv(f64::from).std(0.0);
-        let reflect = |i: usize, pad: usize, n: usize| {
-            let i = (i as i64 - pad as i64).abs() as usize;
-            if i < n { i } else { 2 * (n - 1) - i }
-        };
-        let expected = Array4::from_shape_fn((2, 16, 22, 30), |(c, z, y, x)| {
-            let voxel = [c, reflect(z, 2, 12), reflect(y, 3, 16), reflect(x, 5, 20)];
-            ((f64::from(raw[voxel]) - mean) / std) as f32
-        });
-        // z 0, 6, 10; y 0, 8, 14; x 0, 6, 12, 18, 22.
-        assert_eq!(input.windows().len(), 3 * 3 * 5);
-        for (number, window) in input.windows().iter().enumerate() {
-            let patch = array(input.patch(number, &recipe, 0).unwrap());
-            let [z, y, x] = [0, 1, 2].map(|axis| window.range(axis));
-            let wanted = expected.slice(ndarray::s![.., z, y, x]);
-            assert!((&patch - &wanted).iter().all(|d| d.abs() < 1e-5), "{window}");
-        }
-    }
 }
 
 fn write_png(path: &Path, width: u32, values: &[u16], depth: png::BitDepth) {

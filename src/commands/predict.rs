@@ -18,7 +18,9 @@ use super::Settings;
 pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
     let settings = Settings::open(&tree)?;
-    let job = read_job(&settings)?;
+    let network = NetworkSpec::read(settings.required("model")?)?;
+    let loaders = Loaders::read(settings.required("loaders")?)?;
+    let job = Job::read(&settings.top, &loaders, network, inputs(&loaders)?)?;
     let model_path = model_path(&settings)?;
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
 
@@ -33,13 +35,10 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     report(&job, &outcome)
 }
 
-/// The configuration as a prediction run.
-pub fn read_job(settings: &Settings<'_>) -> Result<Job, ConfigError> {
-    let network = NetworkSpec::read(settings.required("model")?)?;
-    let loaders = Loaders::read(settings.required("loaders")?)?;
+/// The files that `loaders.test.file_paths` stands for.
+pub fn inputs(loaders: &Loaders<'_>) -> Result<Vec<PathBuf>, ConfigError> {
     let phase = loaders.phase("test")?;
-    let inputs = prediction_inputs(required(&phase, "file_paths")?, loaders.raw)?;
-    Job::read(&settings.top, &loaders, network, inputs)
+    prediction_inputs(required(&phase, "file_paths")?, loaders.raw)
 }
 
 /// The checkpoint to predict with, which must exist.

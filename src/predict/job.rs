@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::augment::Recipe;
 use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::model::NetworkSpec;
+use crate::patch::slices::{self, Grid};
 use crate::patch::{DatasetKind, Loaders, required};
 use crate::stitch::{Blending, Plan, PlanError};
 use crate::volume::Mirror;
@@ -27,20 +28,6 @@ pub const PREDICTOR: &[Parameter] = &[
     ),
 ];
 
-/// The keys of the slice builder that matter for prediction.
-const GRID: &[Parameter] = &[
-    Parameter::choice("name", "SliceBuilder", &["SliceBuilder"], "patches on a grid").required(),
-    Parameter::integers("patch_shape", &[], "size of a patch (z, y, x)")
-        .within(1.0, f64::MAX)
-        .of_length(3)
-        .required(),
-    Parameter::integers("stride_shape", &[], "distance of patches (z, y, x)")
-        .within(1.0, f64::MAX)
-        .of_length(3)
-        .required(),
-    Parameter::flag("skip_shape_check", false, "allow patches below 16×64×64"),
-];
-
 /// A prediction run.
 pub struct Job {
     pub inputs: Vec<PathBuf>,
@@ -50,8 +37,7 @@ pub struct Job {
     /// Read patches from the file instead of holding the volume.
     pub lazy: bool,
     pub mirror: Mirror,
-    pub patch: [usize; 3],
-    pub stride: [usize; 3],
+    pub grid: Grid,
     pub halo: [usize; 3],
     pub blending: Blending,
     pub batch_size: usize,
@@ -60,7 +46,7 @@ pub struct Job {
     pub channel: Option<usize>,
     pub network: NetworkSpec,
     /// Where errors about patches point to.
-    grid: Node,
+    slice_builder: Node,
 }
 
 impl Job {
@@ -82,17 +68,13 @@ impl Job {
         }
         .section(PREDICTOR)?;
         let phase = loaders.phase("test")?;
-        let grid = required(&phase, "slice_builder")?.section(GRID)?;
-        let three =
-            |values: Vec<i64>| -> [usize; 3] { std::array::from_fn(|a| values[a] as usize) };
-        let patch = three(grid.integers("patch_shape"));
-        if !grid.flag("skip_shape_check") && (patch[0] < 16 || patch[1] < 64 || patch[2] < 64) {
-            return Err(grid.error(
-                "patch_shape",
-                "a patch is at least 16×64×64; set `skip_shape_check: true` if a smaller one is meant",
-            ));
-        }
-        network.check_patch(patch).map_err(|error| grid.error("patch_shape", error.to_string()))?;
+        let slice_builder = required(&phase, "slice_builder")?;
+        let grid = slices::read(slice_builder)?.grid().ok_or_else(|| {
+            slice_builder.error("prediction needs patches on a grid: use `name: SliceBuilder`")
+        })?;
+        network
+            .check_patch(grid.patch)
+            .map_err(|error| slice_builder.error(format!("`patch_shape`: {error}")))?;
         let channel = top.maybe_size("prediction_channel");
         if let Some(channel) = channel.filter(|c| *c as i64 >= network.out_channels) {
             return Err(top.error(
@@ -112,8 +94,7 @@ impl Job {
             raw: loaders.raw.to_string(),
             lazy: loaders.dataset == DatasetKind::Lazy || predictor.text("name") == "LazyPredictor",
             mirror: Mirror { pad: loaders.mirror_padding },
-            patch,
-            stride: three(grid.integers("stride_shape")),
+            grid,
             halo: predictor.per_axis("patch_halo").map(|voxels| voxels as usize),
             blending: match predictor.text("blending") {
                 "gaussian" => Blending::Gaussian,
@@ -123,7 +104,7 @@ impl Job {
             recipe,
             channel,
             network,
-            grid: grid.node.clone(),
+            slice_builder: slice_builder.clone(),
         };
         job.check_outputs()?;
         Ok(job)
@@ -134,7 +115,7 @@ impl Job {
         let mut seen: HashMap<&Path, &Path> = HashMap::new();
         for (input, output) in self.inputs.iter().zip(&self.outputs) {
             if let Some(other) = seen.insert(output, input) {
-                return Err(self.grid.error(format!(
+                return Err(self.slice_builder.error(format!(
                     "{} and {} would both be written to {}; rename one, or leave out `loaders.output_dir`",
                     other.display(),
                     input.display(),
@@ -148,7 +129,8 @@ impl Job {
     /// How a volume of this size (z, y, x) is cut and put together.
     pub fn plan(&self, size: [usize; 3]) -> Result<Plan, PlanError> {
         let padded = self.mirror.padded(size);
-        Plan::new(padded, self.patch, self.stride, self.halo, self.mirror.pad, self.blending)
+        let starts = [0, 1, 2].map(|axis| self.grid.starts(axis, padded[axis]));
+        Plan::new(padded, self.grid.patch, starts, self.halo, self.mirror.pad, self.blending)
     }
 
     /// Channels of the result.
@@ -157,11 +139,6 @@ impl Job {
             Some(_) => 1,
             None => self.network.out_channels as usize,
         }
-    }
-
-    /// An error about the patches of the configuration.
-    pub fn grid_error(&self, message: impl Into<String>) -> ConfigError {
-        self.grid.error(message)
     }
 }
 

@@ -124,7 +124,7 @@ impl Network {
                         format!(
                             "a single patch {:?} with {} channels needs more memory than there is: \
                              reduce `patch_shape`, or use `--device cpu`",
-                            job.patch, job.network.in_channels
+                            job.grid.patch, job.network.in_channels
                         )
                     });
                 }
@@ -147,7 +147,7 @@ impl Network {
         patch: [usize; 3],
         features: &Tensor,
     ) -> Result<()> {
-        let [depth, height, width] = job.patch;
+        let [depth, height, width] = job.grid.patch;
         let plane = 4 * height * width * job.network.out_channels as usize;
         let step = (LOGITS_BYTES / plane).clamp(1, depth);
         for low in (0..depth).step_by(step) {

@@ -93,15 +93,15 @@ impl Input {
 
     /// A patch as the network takes it.
     pub fn patch(&self, job: &Job, number: u64, patch: [usize; 3]) -> Result<Volume> {
-        let window = Window::new(self.plan.corner(patch), job.patch);
+        let window = Window::new(self.plan.corner(patch), job.grid.patch);
         let raw = self.source.mirrored(&window, &job.mirror)?;
         let key = SampleKey { seed: 0, epoch: 0, sample: number };
         let raw = job.recipe.apply_raw(raw, key, &self.statistics)?;
         ensure!(
-            raw.size() == job.patch && raw.channels() as i64 == job.network.in_channels,
+            raw.size() == job.grid.patch && raw.channels() as i64 == job.network.in_channels,
             "the transforms of `loaders.test.transformer.raw` turn a patch {:?} into {:?}; \
              prediction needs transforms that keep its shape",
-            job.patch,
+            job.grid.patch,
             raw.shape()
         );
         ensure!(

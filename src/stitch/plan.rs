@@ -49,14 +49,13 @@ impl AxisPlan {
         axis: usize,
         size: usize,
         patch: usize,
-        stride: usize,
+        starts: &[usize],
         halo: usize,
         blending: Blending,
     ) -> Result<Self, PlanError> {
-        let starts = starts(size, patch, stride);
         let mut segments = Vec::new();
         let mut totals = vec![0f64; size];
-        for &start in &starts {
+        for &start in starts {
             let low = if start == 0 { 0 } else { halo };
             let high = if start + patch == size { patch } else { patch.saturating_sub(halo) };
             let keep = low..high.max(low);
@@ -79,6 +78,7 @@ impl AxisPlan {
             segments.push((start, keep, weights));
         }
         if let Some(voxel) = totals.iter().position(|total| *total == 0.0) {
+            let stride = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
             let (name, overlap) = (AXES[axis], patch as i64 - stride as i64);
             return Err(PlanError(format!(
                 "no patch covers voxel {voxel} along {name} once a halo of {halo} is cut from patches \
@@ -103,17 +103,6 @@ impl AxisPlan {
     }
 }
 
-/// Starts of the patches of an axis: `0, s, 2s, …` while the patch fits, then
-/// one flush with the end. The patch must not be larger than the axis.
-pub fn starts(size: usize, patch: usize, stride: usize) -> Vec<usize> {
-    let last = size - patch;
-    let mut starts: Vec<usize> = (0..=last).step_by(stride).collect();
-    if starts.last() != Some(&last) {
-        starts.push(last);
-    }
-    starts
-}
-
 /// The patches of a volume and how they are put together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -124,29 +113,30 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan for a padded volume of `size` (z, y, x).
+    /// A plan for a padded volume of `size` (z, y, x), with patches that begin at
+    /// `starts` along each axis, in rising order.
     ///
     /// # Errors
-    /// If the patch is larger than the volume, or a voxel stays uncovered.
+    /// If there is no patch, or a voxel stays uncovered.
     pub fn new(
         size: [usize; 3],
         patch: [usize; 3],
-        stride: [usize; 3],
+        starts: [Vec<usize>; 3],
         halo: [usize; 3],
         padding: [usize; 3],
         blending: Blending,
     ) -> Result<Self, PlanError> {
         let mut axes = Vec::with_capacity(3);
         for axis in 0..3 {
-            let (size, patch, stride) = (size[axis], patch[axis], stride[axis]);
-            if patch > size || patch == 0 || stride == 0 {
+            let (size, patch, starts) = (size[axis], patch[axis], &starts[axis]);
+            if starts.is_empty() {
                 return Err(PlanError(format!(
-                    "a patch of {patch} with stride {stride} does not fit a volume of {size} along {}: \
-                     reduce `slice_builder.patch_shape`",
+                    "a patch of {patch} is larger than the volume, {size} along {}: reduce \
+                     `slice_builder.patch_shape`",
                     AXES[axis]
                 )));
             }
-            axes.push(AxisPlan::new(axis, size, patch, stride, halo[axis], blending)?);
+            axes.push(AxisPlan::new(axis, size, patch, starts, halo[axis], blending)?);
         }
         let axes = axes.try_into().map_err(|_| PlanError("three axes".into()))?;
         Ok(Plan { axes, patch, padding })

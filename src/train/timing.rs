@@ -64,8 +64,7 @@ impl Timing {
     /// The mean split since the last call, and starts anew.
     pub fn take(&mut self) -> Split {
         let count = self.iterations.max(1);
-        let split =
-            Split { mean: self.spent.map(|time| time / count), iterations: self.iterations };
+        let split = Split { mean: self.spent.map(|time| time / count) };
         self.spent = [Duration::ZERO; 6];
         self.iterations = 0;
         split
@@ -76,7 +75,6 @@ impl Timing {
 #[derive(Clone, Copy, Debug)]
 pub struct Split {
     mean: [Duration; 6],
-    pub iterations: u32,
 }
 
 impl Split {

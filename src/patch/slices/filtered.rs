@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use anyhow::{Result, bail};
 
 use super::regular::Regular;
-use super::{Draw, Entry, SliceBuilder, Targets};
+use super::{Draw, Entry, Grid, SliceBuilder, Targets};
 use super::{NAME, PATCH_SHAPE, SKIP_SHAPE_CHECK, STRIDE_SHAPE};
 use crate::augment::stream::Draw as _;
 use crate::config::{ConfigError, Node, Parameter, Section};
@@ -196,6 +196,10 @@ impl SliceBuilder for Filtered {
             )));
         }
         Ok(windows)
+    }
+
+    fn grid(&self) -> Option<Grid> {
+        self.regular.grid()
     }
 
     fn patch(&self) -> [usize; 3] {

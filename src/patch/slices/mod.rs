@@ -31,6 +31,11 @@ pub trait SliceBuilder: Send + Sync {
     /// Depth, height and width of every patch.
     fn patch(&self) -> [usize; 3];
 
+    /// The grid that the windows are taken from; `None` if there is none.
+    fn grid(&self) -> Option<Grid> {
+        None
+    }
+
     /// Whether the windows are drawn anew in every epoch.
     fn redraws(&self) -> bool {
         false

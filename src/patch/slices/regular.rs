@@ -69,6 +69,10 @@ impl SliceBuilder for Regular {
     fn patch(&self) -> [usize; 3] {
         self.grid.patch
     }
+
+    fn grid(&self) -> Option<Grid> {
+        Some(self.grid)
+    }
 }
 
 #[cfg(test)]
