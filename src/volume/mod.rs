@@ -10,7 +10,7 @@ mod statistics;
 mod window;
 
 pub use array::{Element, Values, Volume};
-pub use h5::{Dataset, InputFile};
+pub use h5::{Compression, Dataset, Encoding, InputFile, OutputFile, VolumeId};
 pub use mirror::Mirror;
 pub use sample::{Sample, Statistics};
 pub use signature::Signature;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use hdf5::types::VarLenUnicode;
 
 use super::Dataset;
 
@@ -94,6 +95,18 @@ impl InputFile {
     /// there is none, the error lists what there is.
     pub fn dataset(&self, name: &str) -> Result<Dataset> {
         Dataset::open(&self.inner, name).with_context(|| self.inner.path.display().to_string())
+    }
+
+    /// A text attribute of the file, `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// An attribute that is no text.
+    pub fn attribute(&self, name: &str) -> Result<Option<String>> {
+        let Ok(attribute) = self.inner.hdf5.attr(name) else { return Ok(None) };
+        let text: VarLenUnicode = attribute.read_scalar().with_context(|| {
+            format!("{}: the attribute `{name}` is no text", self.inner.path.display())
+        })?;
+        Ok(Some(text.as_str().to_string()))
     }
 
     /// Paths of all data sets in the file, also those in groups.

@@ -5,12 +5,19 @@
 //! file directly and decoded by as many threads as there are; everything else
 //! (lzf, big endian, virtual data sets, …) goes through the HDF5 library, which
 //! serves one thread at a time.
+//!
+//! [`OutputFile`] writes volumes slab by slab. Its chunks are compressed by
+//! threads of their own and handed to HDF5 as they are to stand in the file, an
+//! ordinary gzip data set to any reader.
 
 mod dataset;
 mod decode;
 mod input;
+mod output;
+mod pool;
 mod storage;
 mod stored;
 
 pub use dataset::Dataset;
 pub use input::InputFile;
+pub use output::{Compression, Encoding, OutputFile, VolumeId};
