@@ -30,6 +30,7 @@ mod planes;
 mod recipe;
 #[cfg(test)]
 mod recorded;
+mod reference;
 mod registry;
 mod relabel;
 mod rotate;
@@ -41,7 +42,8 @@ mod to_tensor;
 pub use index_map::IndexMap;
 pub use planes::planes;
 pub use recipe::{Recipe, Signatures};
-pub use registry::{Class, Entry, Signature, entry, names};
+pub use reference::reference;
+pub use registry::{Class, Entry, Signature, entries, entry, names};
 
 use anyhow::Result;
 

@@ -90,6 +90,13 @@ pub fn entry(name: &str) -> Option<&'static Entry> {
     ENTRIES.iter().copied().find(|entry| entry.name == name)
 }
 
+/// All transforms, in the order of their names.
+pub fn entries() -> impl Iterator<Item = &'static Entry> {
+    let mut entries = ENTRIES.to_vec();
+    entries.sort_unstable_by_key(|entry| entry.name);
+    entries.into_iter()
+}
+
 pub fn names() -> impl Iterator<Item = &'static str> {
-    ENTRIES.iter().map(|entry| entry.name)
+    entries().map(|entry| entry.name)
 }

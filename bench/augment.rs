@@ -1,11 +1,13 @@
-//! Processor seconds and memory per sample of transforms and pipelines, one core.
+//! Processor seconds and memory per sample of whole lists of transforms, one core.
 //!
-//!     cargo bench --bench augment -- NAME ITERATIONS…
+//!     cargo bench --bench augment -- NAME ITERATIONS FIRST
 //!
-//! prints for each named case a line `NAME SECONDS BYTES`: the mean over the
-//! iterations, and the most memory a sample held beyond its own input, in units of
-//! the float32 patch. `bench/augment.py` runs this and the Python libraries in
-//! turn. Without arguments all cases run a few times.
+//! prints for the named case `NAME SECONDS MEMORY`, tab-separated: the mean over
+//! samples FIRST, FIRST + 1, …, and the most memory that a sample held beyond its
+//! own input, in units of the float32 patch (set `MALLOC_MMAP_THRESHOLD_=65536` for
+//! it, or memory that the allocator keeps counts too). Without arguments all cases
+//! run a few times. `augment.py` runs this and the Python libraries in turn;
+//! `kernel.rs` times single deformations.
 
 use std::path::Path;
 
@@ -101,13 +103,13 @@ fn cpu_seconds() -> f64 {
     nanoseconds.expect("nanoseconds on a core") * 1e-9
 }
 
-fn run(case: &Case, iterations: u64) {
+fn run(case: &Case, iterations: u64, first: u64) {
     let recipe = recipe(case.recipe);
     let input = sample(case);
     let patch = input.raw.channels() * input.raw.size().iter().product::<usize>() * 4;
     let mut seconds = 0.0;
     let mut extra = 0;
-    for i in 0..iterations {
+    for i in first..first + iterations {
         let key = SampleKey { seed: 0, epoch: 0, sample: i };
         let copy = input.clone();
         let before = memory("VmRSS");
@@ -125,11 +127,14 @@ fn run(case: &Case, iterations: u64) {
 fn main() {
     // Cargo adds `--bench`.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    if words.is_empty() {
-        CASES.iter().for_each(|case| run(case, 5));
-    }
-    for pair in words.chunks(2) {
-        let case = CASES.iter().find(|case| case.name == pair[0]).expect("a case of this name");
-        run(case, pair.get(1).map_or(5, |count| count.parse().expect("a number of iterations")));
+    let number = |i: usize, default| {
+        words.get(i).map_or(default, |word| word.parse().expect("a number of samples"))
+    };
+    match words.first() {
+        None => CASES.iter().for_each(|case| run(case, 5, 0)),
+        Some(name) => {
+            let case = CASES.iter().find(|case| case.name == name).expect("a case of this name");
+            run(case, number(1, 5), number(2, 0));
+        }
     }
 }
