@@ -114,10 +114,11 @@ pub fn gaussian_filter<T: Real>(values: &mut [T], size: Size, sigma: [f64; 3], e
     }
     let along_x = Axis::new(sigma[2], width, edge);
     if !along_x.is_identity() {
+        let mut extended = Vec::new();
         for row in values.chunks_exact_mut(width.max(1)) {
             scratch.clear();
             scratch.extend_from_slice(row);
-            along(&scratch, &along_x, &mut Vec::new(), row);
+            along(&scratch, &along_x, &mut extended, row);
         }
     }
 }

@@ -14,7 +14,7 @@ use multiversion::multiversion;
 
 use super::Size;
 use super::gaussian::weights;
-use super::map::{Map, Row};
+use super::map::{Map, Row, ramp};
 
 /// Modes are left out while all of them together move a voxel by less than this
 /// (root mean square, in voxels).
@@ -143,23 +143,19 @@ pub struct FieldMap<'a> {
 impl Map for FieldMap<'_> {
     fn row(&mut self, z: usize, y: usize, row: &mut Row) {
         let field = self.field;
-        let [depth, height, width] = field.size;
-        let [_, _, modes] = field.modes;
-        let own = [z as f64, y as f64, 0.0];
+        let [depth, height, _] = field.size;
+        ramp(z as f64, 0.0, &mut row.z);
+        ramp(y as f64, 0.0, &mut row.y);
+        ramp(0.0, 1.0, &mut row.x);
         let [table_z, table_y, table_x] = &field.tables;
         for (axis, out) in [&mut row.z, &mut row.y, &mut row.x].into_iter().enumerate() {
-            for (i, value) in out.iter_mut().enumerate() {
-                *value = if axis == 2 { i as f64 } else { own[axis] };
-            }
             let Some(amplitudes) = &field.amplitudes[axis] else { continue };
             let slice = &mut self.slices[axis];
             if self.z != Some(z) {
-                let at_z = table_z.iter().skip(z).step_by(depth);
-                combine(amplitudes, at_z.copied(), slice);
+                combine(amplitudes, &at(table_z, z, depth), slice);
             }
-            let at_y = table_y.iter().skip(y).step_by(height);
-            combine(slice, at_y.copied(), &mut self.line[..modes]);
-            combine(table_x, self.line.iter().copied(), &mut self.sum[..width]);
+            combine(slice, &at(table_y, y, height), &mut self.line);
+            combine(table_x, &self.line, &mut self.sum);
             for (value, &sum) in out.iter_mut().zip(&self.sum) {
                 *value += f64::from(sum);
             }
@@ -168,17 +164,35 @@ impl Map for FieldMap<'_> {
     }
 }
 
-/// Sum of rows as long as `out`, each times its weight.
-fn combine(rows: &[f32], weights: impl Iterator<Item = f32>, out: &mut [f32]) {
-    out.fill(0.0);
-    for (row, weight) in rows.chunks_exact(out.len().max(1)).zip(weights) {
-        add_scaled(row, weight, out);
-    }
+/// The values of all modes at position `i` of `n`.
+fn at(table: &[f32], i: usize, n: usize) -> Vec<f32> {
+    table.iter().skip(i).step_by(n).copied().collect()
 }
 
+/// Sum of rows as long as `out`, each times its weight.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
-fn add_scaled(row: &[f32], weight: f32, out: &mut [f32]) {
-    for (out, &value) in out.iter_mut().zip(row) {
-        *out += weight * value;
+fn combine(rows: &[f32], weights: &[f32], out: &mut [f32]) {
+    const LANES: usize = 32;
+    let width = out.len();
+    for (block, out) in out.chunks_mut(LANES).enumerate() {
+        let start = block * LANES;
+        let mut sum = [0f32; LANES];
+        if out.len() == LANES {
+            // The fixed length keeps the sums in registers.
+            for (row, &weight) in weights.iter().enumerate() {
+                let Some(line) = rows[row * width + start..].first_chunk::<LANES>() else { return };
+                for l in 0..LANES {
+                    sum[l] += weight * line[l];
+                }
+            }
+        } else {
+            for (row, &weight) in weights.iter().enumerate() {
+                let line = &rows[row * width + start..][..out.len()];
+                for (sum, &value) in sum.iter_mut().zip(line) {
+                    *sum += weight * value;
+                }
+            }
+        }
+        out.copy_from_slice(&sum[..out.len()]);
     }
 }

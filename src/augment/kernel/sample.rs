@@ -85,104 +85,125 @@ impl Plan {
     }
 }
 
-/// Moves the points that have a mirror image inside, and makes the others NaN.
-/// Returns whether there are such.
+/// The points that have a value of their own on each axis: lower bound included,
+/// upper excluded.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    low: [f64; 3],
+    high: [f64; 3],
+}
+
+impl Border {
+    fn bounds(self, size: Size) -> Bounds {
+        let last = size.map(|n| n as f64 - 1.0);
+        match self {
+            Border::Reflect => Bounds { low: [f64::NEG_INFINITY; 3], high: [f64::INFINITY; 3] },
+            Border::Constant => Bounds { low: [0.0; 3], high: last.map(f64::next_up) },
+            Border::Itk => Bounds { low: [-0.5; 3], high: last.map(|last| last + 0.5) },
+        }
+    }
+}
+
+/// Moves the points beyond the border to their mirror images inside.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
-fn confine(row: &mut Row, size: Size, border: Border) -> bool {
-    let mut outside = false;
+fn fold(row: &mut Row, size: Size) {
     for (line, n) in [&mut row.z, &mut row.y, &mut row.x].into_iter().zip(size) {
         let last = n as f64 - 1.0;
-        match border {
-            Border::Reflect => {
-                let inside = line.iter().fold(true, |all, &c| all & (c >= 0.0) & (c <= last));
-                if !inside {
-                    for c in line.iter_mut() {
-                        if !(*c >= 0.0 && *c <= last) {
-                            *c = reflect(*c, n as f64);
-                        }
-                    }
-                }
-            }
-            Border::Constant => {
-                for c in line.iter_mut() {
-                    let inside = (*c >= 0.0) & (*c <= last);
-                    outside |= !inside;
-                    *c = if inside { *c } else { f64::NAN };
-                }
-            }
-            Border::Itk => {
-                for c in line.iter_mut() {
-                    let inside = (*c >= -0.5) & (*c < last + 0.5);
-                    outside |= !inside;
-                    *c = if inside { *c } else { f64::NAN };
-                }
+        let inside = line.iter().fold(true, |all, &c| all & (c >= 0.0) & (c <= last));
+        if !inside {
+            for c in line.iter_mut().filter(|c| !(**c >= 0.0 && **c <= last)) {
+                *c = reflect(*c, n as f64);
             }
         }
+    }
+}
+
+/// `value` between 0 and `high`; written so that it is two instructions.
+#[inline(always)]
+fn clip(value: f64, high: f64) -> f64 {
+    let value = if value > 0.0 { value } else { 0.0 };
+    if value < high { value } else { high }
+}
+
+/// A whole number in 0..2^32 as an integer. Adding 2^52 leaves it in the low bits;
+/// a cast would do the same, one value at a time.
+#[inline(always)]
+fn whole(value: f64) -> u32 {
+    (value + 4_503_599_627_370_496.0).to_bits() as u32
+}
+
+/// Makes a plan of a row: `split` gives the index and the fraction on an axis, of
+/// which it is also told the largest index. Returns whether any point is outside.
+#[inline(always)]
+fn plan(
+    row: &Row,
+    bounds: Bounds,
+    size: Size,
+    taps: usize,
+    plan: &mut Plan,
+    split: impl Fn(f64, f64) -> (f64, f64),
+) -> bool {
+    let [_, height, width] = size.map(|n| n as f64);
+    let last = size.map(|n| n.saturating_sub(taps) as f64);
+    let Bounds { low, high } = bounds;
+    let points = row.z.iter().zip(&row.y).zip(&row.x);
+    let fractions = plan.z.iter_mut().zip(&mut plan.y).zip(&mut plan.x);
+    let mut outside = false;
+    for ((((&z, &y), &x), offset), ((fz, fy), fx)) in points.zip(&mut plan.offsets).zip(fractions) {
+        let inside = (z >= low[0])
+            & (z < high[0])
+            & (y >= low[1])
+            & (y < high[1])
+            & (x >= low[2])
+            & (x < high[2]);
+        let ((iz, tz), (iy, ty), (ix, tx)) =
+            (split(z, last[0]), split(y, last[1]), split(x, last[2]));
+        let at = whole((iz * height + iy) * width + ix);
+        *offset = if inside { at } else { OUTSIDE };
+        (*fz, *fy, *fx) = (tz as f32, ty as f32, tx as f32);
+        outside |= !inside;
     }
     outside
 }
 
-/// The offset of each point's nearest voxel.
+/// The offset of each point's nearest voxel; halves go up, in scipy and in ITK.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
-fn plan_nearest(row: &Row, size: Size, plan: &mut Plan) {
-    let [_, height, width] = size;
-    let last = size.map(|n| n as f64 - 1.0);
-    // Halves go up, in scipy and in ITK.
-    let index = |c: f64, axis: usize| (c + 0.5).floor().clamp(0.0, last[axis]) as i32 as u32;
-    for (i, offset) in plan.offsets.iter_mut().enumerate() {
-        let (z, y, x) = (row.z[i], row.y[i], row.x[i]);
-        let at = (index(z, 0) * height as u32 + index(y, 1)) * width as u32 + index(x, 2);
-        *offset = if (z + y + x).is_nan() { OUTSIDE } else { at };
-    }
+fn plan_nearest(row: &Row, bounds: Bounds, size: Size, to: &mut Plan) -> bool {
+    plan(row, bounds, size, 1, to, |c, last| (clip((c + 0.5).floor(), last), 0.0))
 }
 
 /// The offset of the lowest of the eight voxels around each point. On an axis of
 /// one voxel that is the only one, with fraction 0.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
-fn plan_linear(row: &Row, size: Size, plan: &mut Plan) {
-    let [_, height, width] = size;
-    let last = size.map(|n| n as f64 - 1.0);
-    let split = |c: f64, axis: usize| {
-        let c = c.clamp(0.0, last[axis]);
-        let index = c.floor().min((last[axis] - 1.0).max(0.0));
-        (index as i32 as u32, (c - index) as f32)
-    };
-    let points = row.z.iter().zip(&row.y).zip(&row.x);
-    let fractions = plan.z.iter_mut().zip(&mut plan.y).zip(&mut plan.x);
-    for ((((&z, &y), &x), offset), ((fz, fy), fx)) in points.zip(&mut plan.offsets).zip(fractions) {
-        let ((iz, tz), (iy, ty), (ix, tx)) = (split(z, 0), split(y, 1), split(x, 2));
-        let at = (iz * height as u32 + iy) * width as u32 + ix;
-        *offset = if (z + y + x).is_nan() { OUTSIDE } else { at };
-        (*fz, *fy, *fx) = (tz, ty, tx);
-    }
+fn plan_linear(row: &Row, bounds: Bounds, size: Size, to: &mut Plan) -> bool {
+    plan(row, bounds, size, 2, to, |c, last| {
+        let index = clip(c.floor(), last);
+        // Beyond the outer voxels their values go on.
+        let fraction = clip(c - index, 1.0);
+        (index, fraction)
+    })
 }
 
 /// The offset of the lowest of the `order + 1` coefficients per axis around each
 /// point, in the padded volume.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
-fn plan_spline(row: &Row, padded: Size, order: usize, plan: &mut Plan) {
-    let [_, height, width] = padded;
+fn plan_spline(row: &Row, bounds: Bounds, padded: Size, order: usize, to: &mut Plan) -> bool {
     let nudge = if order == 2 { 0.5 } else { 0.0 };
-    let last = padded.map(|n| (n - 1 - order) as f64);
-    let split = |c: f64, axis: usize| {
+    plan(row, bounds, padded, order + 1, to, |c, last| {
         let knot = (c + nudge).floor();
-        let start = (knot + (PAD as f64 - 1.0)).clamp(0.0, last[axis]);
-        (start as i32 as u32, (c - knot) as f32)
-    };
-    let points = row.z.iter().zip(&row.y).zip(&row.x);
-    let fractions = plan.z.iter_mut().zip(&mut plan.y).zip(&mut plan.x);
-    for ((((&z, &y), &x), offset), ((fz, fy), fx)) in points.zip(&mut plan.offsets).zip(fractions) {
-        let ((iz, tz), (iy, ty), (ix, tx)) = (split(z, 0), split(y, 1), split(x, 2));
-        let at = (iz * height as u32 + iy) * width as u32 + ix;
-        *offset = if (z + y + x).is_nan() { OUTSIDE } else { at };
-        (*fz, *fy, *fx) = (tz, ty, tx);
-    }
+        (clip(knot + (PAD as f64 - 1.0), last), c - knot)
+    })
 }
 
 fn take_nearest<T: Copy>(input: &[T], plan: &Plan, fill: T, out: &mut [T]) {
     for (out, &offset) in out.iter_mut().zip(&plan.offsets) {
         *out = if offset == OUTSIDE { fill } else { input[offset as usize] };
     }
+}
+
+#[inline(always)]
+fn mix(a: f32, b: f32, t: f32) -> f32 {
+    a + t * (b - a)
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
@@ -197,12 +218,13 @@ fn take_linear(input: &[f32], size: Size, plan: &Plan, fill: f32, out: &mut [f32
             *out = fill;
             continue;
         }
-        let o = offset as usize;
         // Along x, then y, then z. Where all eight agree, so does the result.
-        let mix = |a: f32, b: f32, t: f32| a + t * (b - a);
-        let line = |o: usize| mix(input[o], input[o + x], fx);
-        let plane = |o: usize| mix(line(o), line(o + y), fy);
-        *out = mix(plane(o), plane(o + z), fz);
+        let mut lines = [0f32; 4];
+        for (line, start) in lines.iter_mut().zip([0, y, z, z + y]) {
+            let pair = &input[offset as usize + start..][..x + 1];
+            *line = mix(pair[0], pair[x], fx);
+        }
+        *out = mix(mix(lines[0], lines[1], fy), mix(lines[2], lines[3], fy), fz);
     }
 }
 
@@ -218,13 +240,16 @@ fn take_cubic(input: &[f32], padded: Size, plan: &Plan, fill: f32, out: &mut [f3
         let (wz, wy, wx) = (cubic(fz), cubic(fy), cubic(fx));
         let mut sum = [0f32; 4];
         for (z, &wz) in wz.iter().enumerate() {
+            let mut plane = [0f32; 4];
             for (y, &wy) in wy.iter().enumerate() {
                 let o = offset as usize + (z * height + y) * width;
                 let line = &input[o..o + 4];
-                let weight = wz * wy;
                 for x in 0..4 {
-                    sum[x] += weight * line[x];
+                    plane[x] += wy * line[x];
                 }
+            }
+            for x in 0..4 {
+                sum[x] += wz * plane[x];
             }
         }
         *out = (sum[0] * wx[0] + sum[1] * wx[1]) + (sum[2] * wx[2] + sum[3] * wx[3]);
@@ -257,17 +282,19 @@ fn take_quadratic(input: &[f32], padded: Size, plan: &Plan, fill: f32, out: &mut
 /// because a median costs as much as the interpolation.
 pub type Fill<'a, T> = &'a mut dyn FnMut(usize) -> T;
 
-/// Walks over the rows of `size`, with the confined sources of each; `visit`
-/// learns whether any of them is outside.
-fn rows(size: Size, border: Border, map: &mut dyn Map, mut visit: impl FnMut(usize, &Row, bool)) {
+/// Walks over the rows of `size`: `visit` learns the offset of each and where it
+/// is taken from.
+fn rows(size: Size, border: Border, map: &mut dyn Map, mut visit: impl FnMut(usize, &Row)) {
     let [depth, height, width] = size;
     assert!(size.iter().product::<usize>() < 1 << 31, "a patch has less than 2^31 voxels");
     let mut row = Row::new(width);
     for z in 0..depth {
         for y in 0..height {
             map.row(z, y, &mut row);
-            let outside = confine(&mut row, size, border);
-            visit((z * height + y) * width, &row, outside);
+            if border == Border::Reflect {
+                fold(&mut row, size);
+            }
+            visit((z * height + y) * width, &row);
         }
     }
 }
@@ -298,8 +325,9 @@ pub fn nearest<T: Copy>(
     let Some(&any) = input.first() else { return };
     let mut fills = Fills { compute: fill, known: vec![None; input.len() / voxels] };
     let mut plan = Plan::new(size[2]);
-    rows(size, border, map, |start, row, outside| {
-        plan_nearest(row, size, &mut plan);
+    let bounds = border.bounds(size);
+    rows(size, border, map, |start, row| {
+        let outside = plan_nearest(row, bounds, size, &mut plan);
         for channel in 0..input.len() / voxels {
             let fill = if outside { fills.get(channel) } else { any };
             let first = channel * voxels;
@@ -322,8 +350,9 @@ pub fn linear(
     let channels = input.len().checked_div(voxels).unwrap_or(0);
     let mut fills = Fills { compute: fill, known: vec![None; channels] };
     let mut plan = Plan::new(size[2]);
-    rows(size, border, map, |start, row, outside| {
-        plan_linear(row, size, &mut plan);
+    let bounds = border.bounds(size);
+    rows(size, border, map, |start, row| {
+        let outside = plan_linear(row, bounds, size, &mut plan);
         for channel in 0..channels {
             let fill = if outside { fills.get(channel) } else { 0.0 };
             let first = channel * voxels;
@@ -348,8 +377,9 @@ pub fn spline(
     let voxels: usize = size.iter().product();
     let mut fills = Fills { compute: fill, known: vec![None; coefficients.len()] };
     let mut plan = Plan::new(size[2]);
-    rows(size, border, map, |start, row, outside| {
-        plan_spline(row, padded, order, &mut plan);
+    let bounds = border.bounds(size);
+    rows(size, border, map, |start, row| {
+        let outside = plan_spline(row, bounds, padded, order, &mut plan);
         for (channel, coefficients) in coefficients.iter().enumerate() {
             let fill = if outside { fills.get(channel) } else { 0.0 };
             let out = &mut output[channel * voxels + start..][..size[2]];
