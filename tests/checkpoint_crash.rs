@@ -149,6 +149,8 @@ fn full_disk_leaves_the_old_file() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said} {}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("as it should be"), "{said}");
+    let noise = String::from_utf8_lossy(&output.stderr);
+    assert!(!noise.contains("archive"), "one error is enough: {noise}");
     assert_eq!(whole(&folder.path().join(LAST)), 1);
     assert_eq!(leftovers(folder.path()), 0);
     let log = fs::read_dir(folder.path().join("logs")).unwrap().next().unwrap().unwrap();

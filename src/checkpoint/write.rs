@@ -1,6 +1,6 @@
 //! Writes the zip archive that `torch.load` reads.
 
-use std::io::{BufWriter, Seek, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use zip::result::ZipError;
@@ -10,6 +10,7 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 use super::atomic::write_file;
 use super::error::{CheckpointError, Fault};
 use super::pickle::pickle;
+use super::tensor::Tensor;
 use super::value::Value;
 
 /// Storages begin at multiples of this, so that torch can map the file.
@@ -28,7 +29,7 @@ pub fn write(path: &Path, value: &Value) -> Result<(), CheckpointError> {
             Err(Fault::Io(error)) => Err(error),
             Err(fault) => {
                 failed = Some(fault);
-                Err(std::io::ErrorKind::Other.into())
+                Err(io::ErrorKind::Other.into())
             }
         }
     });
@@ -40,7 +41,7 @@ pub fn write(path: &Path, value: &Value) -> Result<(), CheckpointError> {
 
 fn write_archive(out: impl Write + Seek, prefix: &str, value: &Value) -> Result<(), Fault> {
     let pickle = pickle(value)?;
-    let mut archive = ZipWriter::new(out);
+    let mut archive = ZipWriter::new(Latch { inner: out, position: 0, failure: None });
     let mut entry = |name: &str, bytes: &[u8]| -> Result<(), Fault> {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
@@ -58,21 +59,67 @@ fn write_archive(out: impl Write + Seek, prefix: &str, value: &Value) -> Result<
     for (index, tensor) in pickle.tensors.iter().enumerate() {
         let name = format!("data/{index}");
         match tensor {
-            super::Tensor::Memory(data) => entry(&name, &data.bytes)?,
-            super::Tensor::File(_) => {
+            Tensor::Memory(data) => entry(&name, &data.bytes)?,
+            Tensor::File(_) => {
                 let data = tensor.data().map_err(|error| Fault::Contents(error.to_string()))?;
                 entry(&name, &data.bytes)?;
             }
         }
     }
     entry("version", b"3\n")?;
-    archive.finish().map_err(write_fault)?;
-    Ok(())
+    match archive.finish().map_err(write_fault)?.failure {
+        Some(error) => Err(Fault::Io(error)),
+        None => Ok(()),
+    }
 }
 
 fn write_fault(error: ZipError) -> Fault {
     match error {
         ZipError::Io(error) => Fault::Io(error),
-        error => Fault::Io(std::io::Error::other(error)),
+        error => Fault::Io(io::Error::other(error)),
+    }
+}
+
+/// Keeps the first failure to itself and from then on takes everything without
+/// writing it: an archive that meets an error tries to finish the file when it
+/// is dropped, and prints that it cannot.
+struct Latch<W> {
+    inner: W,
+    position: u64,
+    failure: Option<io::Error>,
+}
+
+impl<W: Write> Write for Latch<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.failure.is_none()
+            && let Err(error) = self.inner.write_all(bytes)
+        {
+            self.failure = Some(error);
+        }
+        self.position += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.failure.is_none()
+            && let Err(error) = self.inner.flush()
+        {
+            self.failure = Some(error);
+        }
+        Ok(())
+    }
+}
+
+impl<W: Seek> Seek for Latch<W> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        if self.failure.is_none() {
+            match self.inner.seek(to) {
+                Ok(position) => self.position = position,
+                Err(error) => self.failure = Some(error),
+            }
+        } else if let SeekFrom::Start(position) = to {
+            self.position = position;
+        }
+        Ok(self.position)
     }
 }
