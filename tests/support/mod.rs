@@ -52,3 +52,5 @@ pub fn difference(a: &Tensor, b: &Tensor) -> f64 {
 pub fn tree(yaml: &str) -> Tree {
     Tree::parse(yaml, "test.yaml", &[]).unwrap_or_else(|e| panic!("{e}"))
 }
+
+pub mod program;
