@@ -8,7 +8,7 @@ use unet3d::augment::kernel::gaussian::{Edge, gaussian_filter};
 use unet3d::augment::kernel::map::{Affine, Coordinates, Map, Row};
 use unet3d::augment::kernel::modes::Spectrum;
 use unet3d::augment::kernel::sample::{self, Border};
-use unet3d::augment::kernel::spline::{Coefficients, Extension, PAD};
+use unet3d::augment::kernel::spline::{Coefficients, Extension, pad};
 use unet3d::augment::kernel::volume::{Fill, Resampling, resample};
 use unet3d::volume::{Values, Volume};
 
@@ -104,9 +104,10 @@ fn spline_coefficients_agree_with_scipy() {
                 let found = Coefficients::of(&input, size, order, extension);
                 let [_, height, width] = found.size;
                 let mut inner = Vec::new();
-                for z in PAD..PAD + size[0] {
-                    for y in PAD..PAD + size[1] {
-                        let start = (z * height + y) * width + PAD;
+                let [pad_z, pad_y, pad_x] = pad(size);
+                for z in pad_z..pad_z + size[0] {
+                    for y in pad_y..pad_y + size[1] {
+                        let start = (z * height + y) * width + pad_x;
                         inner.extend_from_slice(&found.values[start..start + size[2]]);
                     }
                 }

@@ -6,7 +6,7 @@ use super::affine::deviation;
 use super::kernel::Size;
 use super::kernel::bspline::{BSpline, Deformation, counts};
 use super::kernel::map::Affine;
-use super::kernel::volume::{Fill, Resampling, resample};
+use super::kernel::volume::{Fill, Resampling, resample, resample_slices};
 use super::stream::Draw;
 use super::{Class, Entry, Scope, Transform};
 use crate::config::Parameter;
@@ -64,6 +64,9 @@ impl Transform for BSplineDeformation {
             format!("{}/{}/{size:?}/{:?}", scope.key.name, scope.key.occurrence, self.geometry);
         let deformation = scope.shared.get(key, || self.geometry.draw(size, &mut scope.stream()));
         match deformation.as_ref() {
+            Some(deformation) if !self.geometry.use_z => {
+                Ok(resample_slices(volume, self.resampling, &mut &*deformation))
+            }
             Some(deformation) => Ok(resample(volume, self.resampling, &mut &*deformation)),
             None => Ok(volume),
         }

@@ -83,8 +83,10 @@ fn blur_channels<T: Real>(array: &mut ndarray::Array4<T>, size: Size, sigmas: &[
     let values = array.as_slice_mut().expect("standard layout is contiguous");
     let copies: Vec<[Axis<T>; 3]> =
         sigmas.iter().map(|&sigma| size.map(|n| Axis::new(sigma, n, Edge::Reflect))).collect();
-    for channel in values.chunks_exact_mut(size.iter().product::<usize>().max(1)) {
-        blur(channel, size, &copies);
+    let voxels = size.iter().product::<usize>();
+    let mut filtered = [vec![T::default(); voxels], vec![T::default(); voxels]];
+    for channel in values.chunks_exact_mut(voxels.max(1)) {
+        blur(channel, size, &copies, &mut filtered);
     }
 }
 
@@ -101,14 +103,18 @@ fn mix(d: usize, depth: usize, copies: usize) -> (usize, f64) {
     (after - 1, share)
 }
 
-/// Blurs one channel in place. Only the two copies around a slice are made of
-/// it; extra memory: two channels.
-fn blur<T: Real>(channel: &mut [T], size: Size, copies: &[[Axis<T>; 3]]) {
+/// Blurs one channel in place. Of each slice only the two copies around it are
+/// made; `filtered` holds them after the filter along z.
+fn blur<T: Real>(
+    channel: &mut [T],
+    size: Size,
+    copies: &[[Axis<T>; 3]],
+    filtered: &mut [Vec<T>; 2],
+) {
     let [depth, height, width] = size;
     let slice = height * width;
     let mixes: Vec<(usize, f64)> = (0..depth).map(|d| mix(d, depth, copies.len())).collect();
     // Along z first, one y at a time, so that what a step reads stays in cache.
-    let mut filtered = [vec![T::default(); depth * slice], vec![T::default(); depth * slice]];
     let mut slab = Vec::with_capacity(depth * width);
     for y in 0..height {
         slab.clear();

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::kernel::Size;
 use super::kernel::map::Affine;
 use super::kernel::sample::Border;
-use super::kernel::volume::{Fill, Resampling, resample};
+use super::kernel::volume::{Fill, Resampling, resample, resample_slices};
 use super::stream::Draw;
 use super::{Class, Entry, Scope, Transform, planes};
 use crate::config::Parameter;
@@ -76,9 +76,18 @@ impl Transform for RandomRotate {
         if angle == 0 {
             return Ok(volume);
         }
-        let mut map = rotation(volume.size(), plane, angle);
-        Ok(resample(volume, self.resampling, &mut map))
+        Ok(rotate(volume, plane, angle, self.resampling))
     }
+}
+
+/// `scipy.ndimage.rotate(volume, angle, axes=plane, reshape=False)`.
+fn rotate(volume: Volume, plane: [usize; 2], angle: i64, resampling: Resampling) -> Volume {
+    let [_, height, width] = volume.size();
+    if plane.contains(&0) {
+        let mut map = rotation(volume.size(), plane, angle);
+        return resample(volume, resampling, &mut map);
+    }
+    resample_slices(volume, resampling, &mut rotation([1, height, width], plane, angle))
 }
 
 /// The map of `scipy.ndimage.rotate(…, angle, axes=plane, reshape=False)`.
@@ -132,7 +141,7 @@ mod tests {
             let [data, plane, angle, order, mode] = parts[..] else { continue };
             let plane: Vec<usize> = plane.bytes().map(|axis| usize::from(axis - b'0')).collect();
             // Axes in the other order mean the same.
-            let mut map = rotation(size, [plane[1], plane[0]], angle.parse().unwrap());
+            let (plane, angle) = ([plane[1], plane[0]], angle.parse().unwrap());
             let how = |fill| Resampling {
                 order: order.parse().unwrap(),
                 border: Border::of_mode(mode),
@@ -140,12 +149,12 @@ mod tests {
             };
             if data == "label" {
                 let label = ndarray::Array4::from_shape_vec(shape, label.clone()).unwrap();
-                let found = resample(Volume::plain(label), how(7.0), &mut map);
+                let found = rotate(Volume::plain(label), plane, angle, how(7.0));
                 let Values::U8(found) = found.values else { panic!("the type changed") };
                 assert!(found.iter().eq(&read::<u8>(&group, &name)), "{name}");
             } else {
                 let raw = ndarray::Array4::from_shape_vec(shape, raw.clone()).unwrap();
-                let found = resample(Volume::plain(raw), how(0.25), &mut map).into_f32();
+                let found = rotate(Volume::plain(raw), plane, angle, how(0.25)).into_f32();
                 for (found, wanted) in found.iter().zip(read::<f32>(&group, &name)) {
                     assert!((found - wanted).abs() < 1e-5, "{name}: {found} {wanted}");
                 }
@@ -157,11 +166,10 @@ mod tests {
 
     #[test]
     fn a_quarter_turn_moves_voxels_exactly() {
-        let size = [1, 3, 3];
         let volume: Vec<u8> = (1..=9).collect();
         let volume = Volume::plain(ndarray::Array4::from_shape_vec((1, 1, 3, 3), volume).unwrap());
         let how = Resampling { order: 0, border: Border::Constant, fill: Fill::Value(0.0) };
-        let found = resample(volume, how, &mut rotation(size, [1, 2], 90));
+        let found = rotate(volume, [1, 2], 90, how);
         let Values::U8(found) = found.values else { panic!("the type changed") };
         assert_eq!(found.into_raw_vec_and_offset().0, [3, 6, 9, 2, 5, 8, 1, 4, 7]);
     }

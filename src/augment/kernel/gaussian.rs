@@ -6,7 +6,7 @@ use super::{Size, reflect_index};
 
 /// f32 or f64.
 pub trait Real:
-    Copy + Default + Send + Sync + std::ops::Add<Output = Self> + std::ops::Mul<Output = Self>
+    Copy + Default + Send + Sync + 'static + std::ops::Add<Output = Self> + std::ops::Mul<Output = Self>
 {
     fn of(value: f64) -> Self;
 }
@@ -123,46 +123,63 @@ pub fn gaussian_filter<T: Real>(values: &mut [T], size: Size, sigma: [f64; 3], e
     }
 }
 
+/// Sums that stay in registers.
+const LANES: usize = 32;
+
+/// The weighted sum of `LANES` neighbouring positions; `line(i)` gives their values
+/// at tap i. `None` if there are not that many.
+#[inline(always)]
+fn weighted<'a, T: Real>(
+    weights: &[T],
+    centre: usize,
+    line: impl Fn(usize) -> Option<&'a [T; LANES]>,
+) -> Option<[T; LANES]> {
+    let (&first, others) = weights.split_first()?;
+    let middle = line(centre)?;
+    let mut sum: [T; LANES] = std::array::from_fn(|l| first * middle[l]);
+    for (j, &weight) in others.iter().enumerate() {
+        let (a, b) = (line(centre - j - 1)?, line(centre + j + 1)?);
+        for l in 0..LANES {
+            sum[l] = sum[l] + weight * (a[l] + b[l]);
+        }
+    }
+    Some(sum)
+}
+
 /// Writes position `at` of a filter that runs across rows: `rows` holds all
 /// rows of the axis one after the other, each as long as `out`.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
 pub fn across<T: Real>(rows: &[T], axis: &Axis<T>, at: usize, out: &mut [T]) {
     let width = out.len();
     let centre = at + axis.radius();
-    const LANES: usize = 32;
-    let mut start = 0;
-    while start < width {
-        let lanes = LANES.min(width - start);
-        let mut sum = [T::default(); LANES];
-        let line = |i: usize| &rows[axis.shown[i] * width + start..][..lanes];
-        if lanes == LANES {
-            // The fixed length keeps the sums in registers.
-            let line = |i: usize| line(i).first_chunk::<LANES>();
-            for (j, &weight) in axis.weights.iter().enumerate() {
-                let (Some(a), Some(b)) = (line(centre - j), line(centre + j)) else { return };
-                for l in 0..LANES {
-                    let pair = if j == 0 { a[l] } else { a[l] + b[l] };
-                    sum[l] = sum[l] + weight * pair;
-                }
+    let start_of = |i: usize| axis.shown[i] * width;
+    for (block, out) in out.chunks_mut(LANES).enumerate() {
+        let start = block * LANES;
+        if out.len() == LANES {
+            let line = |i: usize| rows[start_of(i) + start..].first_chunk::<LANES>();
+            if let Some(sum) = weighted(&axis.weights, centre, line) {
+                out.copy_from_slice(&sum);
             }
-        } else {
-            for (j, &weight) in axis.weights.iter().enumerate() {
-                let (a, b) = (line(centre - j), line(centre + j));
-                for l in 0..lanes {
-                    let pair = if j == 0 { a[l] } else { a[l] + b[l] };
-                    sum[l] = sum[l] + weight * pair;
-                }
+            continue;
+        }
+        let line = |i: usize| &rows[start_of(i) + start..][..out.len()];
+        let mut sum = [T::default(); LANES];
+        for (sum, &value) in sum.iter_mut().zip(line(centre)) {
+            *sum = axis.weights[0] * value;
+        }
+        for (j, &weight) in axis.weights.iter().enumerate().skip(1) {
+            let pairs = line(centre - j).iter().zip(line(centre + j));
+            for (sum, (&a, &b)) in sum.iter_mut().zip(pairs) {
+                *sum = *sum + weight * (a + b);
             }
         }
-        out[start..start + lanes].copy_from_slice(&sum[..lanes]);
-        start += lanes;
+        out.copy_from_slice(&sum[..out.len()]);
     }
 }
 
 /// Filters one contiguous row. `extended` is a buffer to be used again.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
 pub fn along<T: Real>(row: &[T], axis: &Axis<T>, extended: &mut Vec<T>, out: &mut [T]) {
-    const LANES: usize = 32;
     let (width, radius) = (row.len(), axis.radius());
     extended.clear();
     extended.extend(axis.shown[..radius].iter().map(|&i| row[i]));
@@ -171,16 +188,9 @@ pub fn along<T: Real>(row: &[T], axis: &Axis<T>, extended: &mut Vec<T>, out: &mu
     // Room for the last block to read beyond the end.
     extended.resize(width.div_ceil(LANES) * LANES + 2 * radius, T::default());
     for (block, out) in out.chunks_mut(LANES).enumerate() {
-        let centre = block * LANES + radius;
-        let mut sum = [T::default(); LANES];
         let line = |i: usize| extended[i..].first_chunk::<LANES>();
-        for (j, &weight) in axis.weights.iter().enumerate() {
-            let (Some(a), Some(b)) = (line(centre - j), line(centre + j)) else { return };
-            for l in 0..LANES {
-                let pair = if j == 0 { a[l] } else { a[l] + b[l] };
-                sum[l] = sum[l] + weight * pair;
-            }
+        if let Some(sum) = weighted(&axis.weights, block * LANES + radius, line) {
+            out.copy_from_slice(&sum[..out.len()]);
         }
-        out.copy_from_slice(&sum[..out.len()]);
     }
 }

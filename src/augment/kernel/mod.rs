@@ -6,6 +6,7 @@
 //! - [`map`]: where each voxel of the output is taken from, a row at a time.
 //!   A map never stores a field of coordinates: rows are cheap to compute anew,
 //!   and a field would take three times the memory of the patch.
+//! - `plan`: where such a row lies in the volume, by the rules at the border.
 //! - [`sample`]: nearest, linear and spline interpolation at such rows.
 //! - [`spline`]: B-spline weights and the filter that turns voxels into
 //!   spline coefficients.
@@ -24,6 +25,7 @@ pub mod gaussian;
 pub mod map;
 pub mod median;
 pub mod modes;
+mod plan;
 pub mod sample;
 pub mod spline;
 pub mod volume;

@@ -16,6 +16,9 @@ use super::Size;
 use super::gaussian::weights;
 use super::map::{Map, Row, ramp};
 
+/// Values that are computed at once.
+const LANES: usize = 16;
+
 /// Modes are left out while all of them together move a voxel by less than this
 /// (root mean square, in voxels).
 const NEGLIGIBLE: f64 = 1e-4;
@@ -39,14 +42,17 @@ impl Spectrum {
         let allowed = NEGLIGIBLE * NEGLIGIBLE / 3.0 * voxels / (scale * scale);
         let factors = all.map(|mut factors| {
             let others = total / power(&factors);
+            let mut count = factors.len();
             let mut dropped = 0.0;
-            while let Some(&last) = factors.last() {
-                dropped += last * last * others;
-                if factors.len() == 1 || dropped > allowed {
+            while count > 1 {
+                dropped += factors[count - 1] * factors[count - 1] * others;
+                if dropped > allowed {
                     break;
                 }
-                factors.pop();
+                count -= 1;
             }
+            // Whole vectors cost no more.
+            factors.truncate(count.next_multiple_of(LANES));
             factors
         });
         Spectrum { size, factors, scale }
@@ -172,7 +178,6 @@ fn at(table: &[f32], i: usize, n: usize) -> Vec<f32> {
 /// Sum of rows as long as `out`, each times its weight.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
 fn combine(rows: &[f32], weights: &[f32], out: &mut [f32]) {
-    const LANES: usize = 32;
     let width = out.len();
     for (block, out) in out.chunks_mut(LANES).enumerate() {
         let start = block * LANES;

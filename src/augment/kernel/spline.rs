@@ -21,7 +21,13 @@ pub enum Extension {
 /// any point of [-1, n] needs no others.
 pub const PAD: usize = 2;
 
-/// Spline coefficients with [`PAD`] more of them on every side.
+/// The padding on each side of each axis of a volume: [`PAD`], but none along z for
+/// a single slice, whose spline does not change along z.
+pub fn pad(size: Size) -> Size {
+    [if size[0] == 1 { 0 } else { PAD }, PAD, PAD]
+}
+
+/// Spline coefficients with [`pad`] more of them on every side.
 #[derive(Clone, Debug, Default)]
 pub struct Coefficients {
     pub values: Vec<f32>,
@@ -42,7 +48,7 @@ impl Coefficients {
     /// The coefficients of order 2 or 3 of a volume (D, H, W).
     pub fn of(values: &[f32], size: Size, order: usize, extension: Extension) -> Self {
         assert_eq!(values.len(), size.iter().product::<usize>());
-        let padded = size.map(|n| n + 2 * PAD);
+        let padded = std::array::from_fn(|axis| size[axis] + 2 * pad(size)[axis]);
         let mut coefficients =
             Coefficients { values: vec![0.0; padded.iter().product()], size: padded };
         coefficients.fill(values, size);
@@ -57,10 +63,12 @@ impl Coefficients {
         (z * self.size[1] + y) * self.size[2]
     }
 
-    fn fill(&mut self, values: &[f32], [depth, height, width]: Size) {
+    fn fill(&mut self, values: &[f32], size: Size) {
+        let [depth, height, width] = size;
+        let pad_z = pad(size)[0];
         for z in 0..depth {
             for y in 0..height {
-                let to = self.start(z + PAD, y + PAD) + PAD;
+                let to = self.start(z + pad_z, y + PAD) + PAD;
                 let from = (z * height + y) * width;
                 self.values[to..to + width].copy_from_slice(&values[from..from + width]);
             }
@@ -70,55 +78,58 @@ impl Coefficients {
     fn filter(&mut self, size: Size, pole: f64, extension: Extension) {
         let [depth, height, width] = size;
         let [_, padded_height, padded_width] = self.size;
+        let pad_z = pad(size)[0];
         let slice = padded_height * padded_width;
         // An axis of one voxel is left as it is, gain and all.
         let filters = |axis: usize| size[axis] > 1;
         if filters(0) {
             // One y at a time stays in cache.
             for y in 0..height {
-                let start = self.start(PAD, y + PAD) + PAD;
+                let start = self.start(pad_z, y + PAD) + PAD;
                 across(&mut self.values[start..], depth, slice, width, pole, extension);
             }
         }
         for z in 0..depth {
             if filters(1) {
-                let start = self.start(z + PAD, PAD) + PAD;
+                let start = self.start(z + pad_z, PAD) + PAD;
                 across(&mut self.values[start..], height, padded_width, width, pole, extension);
             }
             if filters(2) {
-                let start = self.start(z + PAD, PAD) + PAD;
+                let start = self.start(z + pad_z, PAD) + PAD;
                 along(&mut self.values[start..], height, padded_width, width, pole, extension);
             }
         }
     }
 
     /// Fills the padding.
-    fn extend(&mut self, [depth, height, width]: Size, extension: Extension) {
-        let shown = |i: usize, n: usize| {
-            let i = i as isize - PAD as isize;
-            PAD + match extension {
+    fn extend(&mut self, size: Size, extension: Extension) {
+        let [depth, height, width] = size;
+        let pad_z = pad(size)[0];
+        let shown = |i: usize, pad: usize, n: usize| {
+            let i = i as isize - pad as isize;
+            pad + match extension {
                 Extension::Reflect => reflect_index(i, n),
                 Extension::Mirror => mirror_index(i, n),
             }
         };
         let [padded_depth, padded_height, padded_width] = self.size;
-        for z in PAD..PAD + depth {
+        for z in pad_z..pad_z + depth {
             for y in PAD..PAD + height {
                 let start = self.start(z, y);
                 let row = &mut self.values[start..start + padded_width];
                 for i in (0..PAD).chain(PAD + width..padded_width) {
-                    row[i] = row[shown(i, width)];
+                    row[i] = row[shown(i, PAD, width)];
                 }
             }
             for y in (0..PAD).chain(PAD + height..padded_height) {
-                let from = self.start(z, shown(y, height));
+                let from = self.start(z, shown(y, PAD, height));
                 let to = self.start(z, y);
                 self.values.copy_within(from..from + padded_width, to);
             }
         }
         let slice = padded_height * padded_width;
-        for z in (0..PAD).chain(PAD + depth..padded_depth) {
-            let from = self.start(shown(z, depth), 0);
+        for z in (0..pad_z).chain(pad_z + depth..padded_depth) {
+            let from = self.start(shown(z, pad_z, depth), 0);
             let to = self.start(z, 0);
             self.values.copy_within(from..from + slice, to);
         }

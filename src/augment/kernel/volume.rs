@@ -8,6 +8,7 @@ use super::median::{median, median_of};
 use super::sample::{self, Border};
 use super::spline::Coefficients;
 use crate::config::Parameter;
+use crate::map_values;
 use crate::volume::{Values, Volume};
 
 /// How a volume is interpolated.
@@ -91,6 +92,29 @@ pub fn resample(volume: Volume, resampling: Resampling, map: &mut dyn Map) -> Vo
         Values::I32(array) => Values::I32(others(array, size, resampling, map)),
         Values::I64(array) => Values::I64(others(array, size, resampling, map)),
     };
+    Volume { values, has_channels }
+}
+
+/// Takes every slice of `volume` from the same places: `map` is that of a volume
+/// (1, H, W). Planned once, and interpolated within slices only.
+pub fn resample_slices(volume: Volume, resampling: Resampling, map: &mut dyn Map) -> Volume {
+    let ([depth, height, width], channels) = (volume.size(), volume.channels());
+    let has_channels = volume.has_channels;
+    let reshaped = |values: Values, shape: (usize, usize, usize, usize)| {
+        map_values!(values, array => {
+            let array = if array.is_standard_layout() {
+                array
+            } else {
+                array.as_standard_layout().into_owned()
+            };
+            array.into_shape_with_order(shape).expect("as many voxels as before")
+        })
+    };
+    // Of a contiguous volume, slices and channels are alike.
+    let slices = reshaped(volume.values, (channels * depth, 1, height, width));
+    let slices = Volume { values: slices, has_channels: true };
+    let slices = resample(slices, resampling, map);
+    let values = reshaped(slices.values, (channels, depth, height, width));
     Volume { values, has_channels }
 }
 
