@@ -4,6 +4,7 @@
 
 #[path = "../../src/checkpoint/mod.rs"]
 mod checkpoint;
-mod common;
+#[path = "../readers/checkpoint.rs"]
+mod reader;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| common::read(data.to_vec()));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| reader::read(data.to_vec()));

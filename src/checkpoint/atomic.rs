@@ -66,8 +66,23 @@ fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::R
     fill(partial.as_file_mut())?;
     partial.as_file().sync_all()?;
     partial.persist(path).map_err(|error| error.error)?;
-    // The new name, too, must survive a loss of power.
-    #[cfg(unix)]
-    File::open(&directory)?.sync_all()?;
+    sync_directory(&directory)
+}
+
+/// Makes the new name survive a loss of power. Some network file systems cannot
+/// do that for directories; the file itself is whole even so.
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match File::open(directory).and_then(|directory| directory.sync_all()) {
+        Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported) => {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_directory: &Path) -> io::Result<()> {
     Ok(())
 }
