@@ -1,5 +1,5 @@
 //! Links the program against the libtorch that torch-sys found, so that it
-//! starts in an empty environment, and compiles the shim of `src/ffi/shim.cpp`.
+//! starts in an empty environment, and compiles the shim of `src/ffi/*.cpp`.
 
 use std::env;
 use std::path::PathBuf;
@@ -23,8 +23,10 @@ fn main() {
         .warnings(false)
         .include(root.join("include"))
         .include(root.join("include/torch/csrc/api/include"))
+        .file("src/ffi/loss.cpp")
         .file("src/ffi/shim.cpp")
         .compile("unet3d_shim");
+    println!("cargo:rerun-if-changed=src/ffi/loss.cpp");
     println!("cargo:rerun-if-changed=src/ffi/shim.cpp");
     println!("cargo:rerun-if-changed=build.rs");
 }

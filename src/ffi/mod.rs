@@ -2,4 +2,5 @@
 //! C++ shim for what tch does not bind.
 
 pub mod hdf5;
+pub mod loss;
 pub mod tensor;

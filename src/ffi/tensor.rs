@@ -56,7 +56,7 @@ unsafe extern "C" {
 }
 
 /// Turns the shim's error text into tch's error type.
-fn check(message: *mut c_char) -> Result<(), TchError> {
+pub(super) fn check(message: *mut c_char) -> Result<(), TchError> {
     if message.is_null() {
         return Ok(());
     }

@@ -3,8 +3,9 @@
 use anyhow::Result;
 use tch::{Reduction, Tensor};
 
+use super::index_cross_entropy::index_cross_entropy;
 use super::registry::{CLASS_WEIGHT, IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
-use super::{ClassWeights, Criterion, Entry, Target};
+use super::{ClassWeights, Criterion, Entry, NO_CLASS, Target, Truth, Weights};
 
 /// The label that torch's `CrossEntropyLoss` ignores when none is named.
 pub(super) const TORCH_IGNORES: i64 = -100;
@@ -35,7 +36,38 @@ struct CrossEntropy {
 
 impl Criterion for CrossEntropy {
     fn forward(&self, logits: &Tensor, target: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        if target.dim() == 4 {
+            let scale = self.scale(logits, target, self.ignore)?;
+            let total = scale.f_sum(scale.f_kind()?)?;
+            return index_cross_entropy(logits, target, &scale.f_div(&total)?);
+        }
         let weight = self.weight.as_ref().map(|weight| weight.like(logits)).transpose()?;
         Ok(logits.f_cross_entropy_loss(target, weight, Reduction::Mean, self.ignore, 0.0)?)
+    }
+
+    fn forward_compact(
+        &self,
+        logits: &Tensor,
+        truth: &Truth,
+        _: Option<&Weights>,
+    ) -> Result<Tensor> {
+        match truth {
+            Truth::Dense(target) => self.forward(logits, target, None),
+            Truth::OneHot { index, .. } => {
+                let scale = self.scale(logits, index, NO_CLASS)?;
+                let voxels = index.numel() as f64;
+                index_cross_entropy(logits, index, &scale.f_div_scalar(voxels)?)
+            }
+        }
+    }
+}
+
+impl CrossEntropy {
+    /// The weight of every voxel's class, 0 where the index is `ignore`.
+    fn scale(&self, logits: &Tensor, index: &Tensor, ignore: i64) -> Result<Tensor> {
+        let kept = index.f_ne(ignore)?.f_to_kind(logits.f_kind()?)?;
+        let Some(weight) = &self.weight else { return Ok(kept) };
+        let class = index.f_clamp(0, logits.size()[1] - 1)?;
+        Ok(weight.like(logits)?.f_take(&class)?.f_mul(&kept)?)
     }
 }

@@ -3,11 +3,11 @@
 use anyhow::Result;
 use tch::Tensor;
 
-use super::dice::{EPSILON, Normalization};
+use super::dice::{EPSILON, Normalization, Sums};
 use super::registry::{
     IGNORE_INDEX, NAME, SIGMOID_NORMALIZATION, SKIP_LAST_TARGET, SQUEEZE_CHANNEL,
 };
-use super::{ALL_BUT_CHANNEL, Criterion, Entry, Target};
+use super::{ALL_BUT_CHANNEL, Criterion, Entry, Target, Truth, Weights};
 
 pub(super) static ENTRY: Entry = Entry {
     name: "GeneralizedDiceLoss",
@@ -33,15 +33,21 @@ struct GeneralizedDice {
 
 impl Criterion for GeneralizedDice {
     fn forward(&self, logits: &Tensor, target: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        self.forward_compact(logits, &Truth::Dense(target.shallow_clone()), None)
+    }
+
+    fn forward_compact(
+        &self,
+        logits: &Tensor,
+        truth: &Truth,
+        _: Option<&Weights>,
+    ) -> Result<Tensor> {
         let kind = logits.f_kind()?;
-        let sum = |x: &Tensor| x.f_sum_dim_intlist(ALL_BUT_CHANNEL, false, kind);
         let probabilities = self.normalization.apply(logits)?;
-        let target = target.f_to_kind(kind)?;
         let voxels = logits.numel() as f64 / logits.size()[1] as f64;
 
-        let mut both = sum(&probabilities.f_mul(&target)?)?;
-        let mut predicted = sum(&probabilities)?;
-        let mut volume = sum(&target)?;
+        let Sums { mut both, truth: mut volume, .. } = Sums::new(&probabilities, truth)?;
+        let mut predicted = probabilities.f_sum_dim_intlist(ALL_BUT_CHANNEL, false, kind)?;
         if logits.size()[1] == 1 {
             // The sums of 1 - p and 1 - t follow from those of p and t.
             let neither = both.f_sub(&predicted)?.f_sub(&volume)?.f_add_scalar(voxels)?;

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use tch::Tensor;
 
-use super::Criterion;
+use super::{Criterion, Truth, Weights};
 
 /// A loss that sees part of the target.
 pub(super) struct Prepared {
@@ -34,5 +34,19 @@ impl Criterion for Prepared {
         let target = target.f_mul(&kept)?;
         let kept = if kept.dim() == 4 { kept.f_unsqueeze(1)? } else { kept };
         self.inner.forward(&logits.f_mul(&kept)?, &target, weight)
+    }
+    fn forward_compact(
+        &self,
+        logits: &Tensor,
+        truth: &Truth,
+        weights: Option<&Weights>,
+    ) -> Result<Tensor> {
+        // One-hot labels are made of ones and zeros: no other label masks any.
+        let unmasked = self.mask.is_none_or(|ignore| ignore != 0 && ignore != 1);
+        if !self.skip_last && unmasked && matches!(truth, Truth::OneHot { .. }) {
+            return self.inner.forward_compact(logits, truth, weights);
+        }
+        let weight = weights.map(Weights::dense).transpose()?;
+        self.forward(logits, &truth.dense(logits.f_kind()?)?, weight.as_ref())
     }
 }

@@ -13,6 +13,8 @@ mod contrastive;
 mod cross_entropy;
 mod dice;
 mod generalized_dice;
+mod index_cross_entropy;
+mod kernel;
 mod l1;
 mod masked;
 mod mse;
@@ -20,14 +22,16 @@ mod pixel_wise_cross_entropy;
 mod registry;
 mod shapes;
 mod smooth_l1;
+mod truth;
 mod weighted_cross_entropy;
 mod weighted_smooth_l1;
 
 pub use class_weights::ClassWeights;
-pub use dice::dice_per_channel;
+pub use dice::{Sums, dice_per_channel};
 pub use registry::{Entry, Loss, check, entry, names, read};
 pub use shapes::{LabelRange, Shapes, Target};
 pub(crate) use shapes::{check_target, check_weight};
+pub use truth::{NO_CLASS, Truth, Weights};
 
 use anyhow::Result;
 use tch::Tensor;
@@ -41,6 +45,20 @@ pub trait Criterion: Send {
     /// (N, D, H, W) or (N, C, D, H, W) as the loss wants it, `weight` a map with
     /// one number a voxel in either of these shapes. All are on one device.
     fn forward(&self, logits: &Tensor, target: &Tensor, weight: Option<&Tensor>) -> Result<Tensor>;
+
+    /// As [`Criterion::forward`], with labels and weights in compact forms: the
+    /// same value and gradient as on the dense arrays that they stand for. A
+    /// loss that cannot work on them writes them out.
+    fn forward_compact(
+        &self,
+        logits: &Tensor,
+        truth: &Truth,
+        weights: Option<&Weights>,
+    ) -> Result<Tensor> {
+        let target = truth.dense(logits.f_kind()?)?;
+        let weight = weights.map(Weights::dense).transpose()?;
+        self.forward(logits, &target, weight.as_ref())
+    }
 }
 
 /// Spatial axes and batch of (N, C, D, H, W): what a sum per channel runs over.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use tch::Tensor;
 
 use crate::config::Parameter;
-use crate::loss::{Target, dice_per_channel};
+use crate::loss::{Target, Truth, Weights, dice_per_channel};
 
 use super::registry::NAME;
 use super::{Entry, Metric};
@@ -34,7 +34,16 @@ impl Metric for DiceCoefficient {
         target: &Tensor,
         _: Option<&Tensor>,
     ) -> Result<Option<f64>> {
-        let dice = dice_per_channel(probabilities, target, None, self.epsilon)?;
+        self.score_compact(probabilities, &Truth::Dense(target.shallow_clone()), None)
+    }
+
+    fn score_compact(
+        &self,
+        probabilities: &Tensor,
+        truth: &Truth,
+        _: Option<&Weights>,
+    ) -> Result<Option<f64>> {
+        let dice = dice_per_channel(probabilities, truth, None, self.epsilon)?;
         Ok(Some(dice.f_mean(dice.f_kind()?)?.f_double_value(&[])?))
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tch::Tensor;
 
-use crate::loss::Target;
+use crate::loss::{Target, Truth, Weights};
 
 use super::overlap::{overlap, ratio};
 use super::registry::{IGNORE_INDEX, NAME, SKIP_CHANNELS, check_skip};
@@ -36,10 +36,19 @@ impl Metric for MeanIoU {
         target: &Tensor,
         _: Option<&Tensor>,
     ) -> Result<Option<f64>> {
+        self.score_compact(probabilities, &Truth::Dense(target.shallow_clone()), None)
+    }
+
+    fn score_compact(
+        &self,
+        probabilities: &Tensor,
+        truth: &Truth,
+        _: Option<&Weights>,
+    ) -> Result<Option<f64>> {
         let scores = (0..probabilities.size()[0])
             .map(|n| {
-                let found =
-                    overlap(&probabilities.f_get(n)?, &target.f_get(n)?, None, self.ignore)?;
+                let sample = probabilities.f_get(n)?;
+                let found = overlap(&sample, &truth.sample(n)?, None, self.ignore)?;
                 let counted = (0..found.union.len()).filter(|&c| !self.skip.contains(&(c as i64)));
                 Ok(mean_of(counted.map(|c| Some(ratio(found.intersection[c], found.union[c])))))
             })

@@ -29,6 +29,8 @@ pub use registry::{Chosen, Entry, check, entry, names, read};
 use anyhow::Result;
 use tch::Tensor;
 
+use crate::loss::{Truth, Weights};
+
 /// A score of predictions against labels.
 pub trait Metric: Send {
     /// The score of a batch; `None` if the batch has nothing that could be
@@ -43,6 +45,19 @@ pub trait Metric: Send {
         target: &Tensor,
         weight: Option<&Tensor>,
     ) -> Result<Option<f64>>;
+
+    /// As [`Metric::score`], with labels and weights in compact forms. A metric
+    /// that cannot work on them writes them out.
+    fn score_compact(
+        &self,
+        probabilities: &Tensor,
+        truth: &Truth,
+        weights: Option<&Weights>,
+    ) -> Result<Option<f64>> {
+        let target = truth.dense(probabilities.f_kind()?)?;
+        let weight = weights.map(Weights::dense).transpose()?;
+        self.score(probabilities, &target, weight.as_ref())
+    }
 }
 
 /// The mean of the scores of a batch's samples, without those that have none.

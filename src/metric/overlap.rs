@@ -1,7 +1,9 @@
 //! How much of every class prediction and target share.
 
 use anyhow::Result;
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
+
+use crate::loss::{Truth, Weights};
 
 /// Weighted voxel counts of one sample, one entry a class.
 pub(super) struct Overlap {
@@ -14,8 +16,8 @@ pub(super) struct Overlap {
 /// The overlaps of one sample.
 ///
 /// The prediction of a voxel is the class of the largest of `probabilities`,
-/// (C, D, H, W), or with one channel whether it is above 0.5. `target` holds
-/// class indices (D, H, W) or one number a channel (C, D, H, W), `weight` one
+/// (C, D, H, W), or with one channel whether it is above 0.5. The truth holds
+/// class indices (D, H, W) or one number a channel (C, D, H, W), the weights one
 /// number a voxel or one a voxel and channel; none means 1.
 ///
 /// Class indices are compared as if written out one channel a class, a voxel of
@@ -25,90 +27,135 @@ pub(super) struct Overlap {
 /// voxels of that label.
 pub(super) fn overlap(
     probabilities: &Tensor,
-    target: &Tensor,
-    weight: Option<&Tensor>,
+    truth: &Truth,
+    weights: Option<&Weights>,
     ignore: Option<i64>,
 ) -> Result<Overlap> {
     let classes = probabilities.size()[0];
-    // The index of a voxel that belongs to no class.
-    let none = classes;
     let prediction = if classes == 1 {
         probabilities.f_get(0)?.f_le(0.5)?.f_to_kind(Kind::Int64)?
     } else {
         probabilities.f_argmax(0, false)?
     };
-    let weight = weight.map(|weight| weight.f_to_kind(Kind::Double)).transpose()?;
-    // Sums the weight of voxels by their index; what is `none` falls away.
-    let count = |index: &Tensor| -> Result<Vec<f64>> {
-        let weight = match &weight {
-            Some(weight) if weight.dim() == 4 => {
-                let channel = index.f_clamp_max(classes - 1)?.f_unsqueeze(0)?;
-                Some(weight.f_gather(0, &channel, false)?.f_flatten(0, -1)?)
-            }
-            Some(weight) => Some(weight.f_flatten(0, -1)?),
-            None => None,
-        };
-        let counts = index.f_flatten(0, -1)?.f_bincount(weight, classes + 1)?;
-        host(&counts.f_narrow(0, 0, classes)?)
-    };
-    let nowhere = |index: &Tensor, hidden: &Tensor| index.f_masked_fill(hidden, none);
-
-    if target.dim() == 3 {
-        let target = target.f_to_kind(Kind::Int64)?;
-        let outside = target.f_lt(0)?.f_logical_or(&target.f_ge(classes)?)?;
-        let mut truth = nowhere(&target, &outside)?;
-        let mut prediction = prediction;
-        if let Some(ignore) = ignore {
-            let hidden = target.f_eq(ignore)?;
-            truth = nowhere(&truth, &hidden)?;
-            prediction = nowhere(&prediction, &hidden)?;
-            let agree = prediction.f_eq_tensor(&truth)?;
+    let counter = Counter { classes, weights };
+    match truth {
+        Truth::Dense(target) if target.dim() == 3 => {
+            let target = target.f_to_kind(Kind::Int64)?;
+            let outside = target.f_lt(0)?.f_logical_or(&target.f_ge(classes)?)?;
+            let truth = counter.without(&target, &outside)?;
             match ignore {
-                0 => prediction = nowhere(&prediction, &agree.f_logical_not()?)?,
-                1 => {
-                    prediction = nowhere(&prediction, &agree)?;
-                    truth = truth.f_full_like(none)?;
+                Some(label) => {
+                    let hidden = target.f_eq(label)?;
+                    let truth = counter.without(&truth, &hidden)?;
+                    of_indices(&counter, counter.without(&prediction, &hidden)?, truth, ignore)
                 }
-                _ => {}
+                None => of_indices(&counter, prediction, truth, ignore),
             }
         }
-        let shared = nowhere(&truth, &prediction.f_ne_tensor(&truth)?)?;
-        let intersection = count(&shared)?;
-        let union = count(&truth)?
-            .into_iter()
-            .zip(count(&prediction)?)
-            .zip(&intersection)
-            .map(|((truth, prediction), both)| truth + prediction - both)
-            .collect();
-        let counts = truth.f_flatten(0, -1)?.f_bincount(None::<Tensor>, classes + 1)?;
-        return Ok(Overlap { intersection, union, truth: host(&counts.f_narrow(0, 0, classes)?)? });
+        Truth::OneHot { index, .. } => {
+            let truth = counter.without(index, &index.f_lt(0)?)?;
+            of_indices(&counter, prediction, truth, ignore)
+        }
+        Truth::Dense(target) => of_channels(&counter, prediction, target, ignore),
+    }
+}
+
+/// Sums weights by class.
+struct Counter<'a> {
+    classes: i64,
+    weights: Option<&'a Weights>,
+}
+
+impl Counter<'_> {
+    /// `index` with voxels that belong to no class, which is `classes`, wherever
+    /// `hidden` is set.
+    fn without(&self, index: &Tensor, hidden: &Tensor) -> Result<Tensor, TchError> {
+        index.f_masked_fill(hidden, self.classes)
     }
 
-    let at = |index: &Tensor| index.f_clamp_max(classes - 1).and_then(|i| i.f_unsqueeze(0));
-    let mut prediction = prediction;
+    /// The index with voxels of no class in some class.
+    fn inside(&self, index: &Tensor) -> Result<Tensor, TchError> {
+        index.f_clamp_max(self.classes - 1)
+    }
+
+    /// How many voxels every class has.
+    fn voxels(&self, index: &Tensor) -> Result<Vec<f64>> {
+        let counts = index.f_flatten(0, -1)?.f_bincount(None::<Tensor>, self.classes + 1)?;
+        host(&counts.f_narrow(0, 0, self.classes)?)
+    }
+
+    /// How much weight every class has.
+    fn weight(&self, index: &Tensor) -> Result<Vec<f64>> {
+        let Some(weights) = self.weights else { return self.voxels(index) };
+        let weight = weights.of_class(&self.inside(index)?)?.f_to_kind(Kind::Double)?;
+        let index = index.f_flatten(0, -1)?;
+        let counts = index.f_bincount(Some(weight.f_flatten(0, -1)?), self.classes + 1)?;
+        host(&counts.f_narrow(0, 0, self.classes)?)
+    }
+}
+
+/// Overlaps of class indices (D, H, W), in which the number of classes stands for
+/// none. Ones and zeros that equal `ignore` fall out.
+fn of_indices(
+    counter: &Counter<'_>,
+    mut prediction: Tensor,
+    mut truth: Tensor,
+    ignore: Option<i64>,
+) -> Result<Overlap> {
+    let agree = prediction.f_eq_tensor(&truth)?;
+    match ignore {
+        Some(0) => prediction = counter.without(&prediction, &agree.f_logical_not()?)?,
+        Some(1) => {
+            prediction = counter.without(&prediction, &agree)?;
+            truth = truth.f_full_like(counter.classes)?;
+        }
+        _ => {}
+    }
+    let shared = counter.without(&truth, &prediction.f_ne_tensor(&truth)?)?;
+    let intersection = counter.weight(&shared)?;
+    let union = counter
+        .weight(&truth)?
+        .into_iter()
+        .zip(counter.weight(&prediction)?)
+        .zip(&intersection)
+        .map(|((truth, prediction), both)| truth + prediction - both)
+        .collect();
+    Ok(Overlap { intersection, union, truth: counter.voxels(&truth)? })
+}
+
+/// Overlaps of the classes of a prediction (D, H, W) and a target (C, D, H, W).
+fn of_channels(
+    counter: &Counter<'_>,
+    mut prediction: Tensor,
+    target: &Tensor,
+    ignore: Option<i64>,
+) -> Result<Overlap> {
+    let of_prediction = |values: &Tensor, prediction: &Tensor| {
+        let class = counter.inside(prediction)?.f_unsqueeze(0)?;
+        values.f_gather(0, &class, false)?.f_squeeze_dim(0)
+    };
     let bytes = match ignore {
         Some(ignore) => {
             let hidden = target.f_eq(ignore)?;
-            let found = hidden.f_gather(0, &at(&prediction)?, false)?.f_squeeze_dim(0)?;
-            prediction = nowhere(&prediction, &found)?;
+            prediction = counter.without(&prediction, &of_prediction(&hidden, &prediction)?)?;
             target.f_masked_fill(&hidden, 0)?.f_to_kind(Kind::Uint8)?
         }
         None => target.f_to_kind(Kind::Uint8)?,
     };
-    let set = bytes.f_gather(0, &at(&prediction)?, false)?.f_squeeze_dim(0)?;
-    let set = set.f_bitwise_and(1)?.f_to_kind(Kind::Bool)?;
-    let intersection = count(&nowhere(&prediction, &set.f_logical_not()?)?)?;
-    let added = count(&nowhere(&prediction, &set)?)?;
+    let set = of_prediction(&bytes, &prediction)?.f_bitwise_and(1)?.f_to_kind(Kind::Bool)?;
+    let intersection = counter.weight(&counter.without(&prediction, &set.f_logical_not()?)?)?;
+    let added = counter.weight(&counter.without(&prediction, &set)?)?;
     let truth = host(&bytes.f_sum_dim_intlist(&[1i64, 2, 3][..], false, Kind::Int64)?)?;
-    let weighted = match &weight {
+    let weighted = match counter.weights {
         None => truth.clone(),
-        Some(weight) => {
+        Some(weights) => {
             // Channel by channel: all of them at once would be a dense copy.
-            let sums = (0..classes)
+            let sums = (0..counter.classes)
                 .map(|c| {
-                    let weight =
-                        if weight.dim() == 4 { weight.f_get(c)? } else { weight.shallow_clone() };
-                    bytes.f_get(c)?.f_mul(&weight)?.f_sum(Kind::Double)
+                    let channel = bytes.f_get(c)?;
+                    let class = prediction.f_full_like(c)?;
+                    let weight = weights.of_class(&class)?.f_to_kind(Kind::Double)?;
+                    channel.f_mul(&weight)?.f_sum(Kind::Double)
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             host(&Tensor::f_stack(&sums, 0)?)?

@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use tch::Tensor;
 
 use crate::config::Parameter;
-use crate::loss::Target;
+use crate::loss::{Target, Truth, Weights};
 
 use super::overlap::{overlap, ratio};
 use super::registry::{IGNORE_INDEX, NAME, SKIP_CHANNELS, check_skip};
@@ -50,16 +50,27 @@ impl Metric for PixelWiseMeanIoU {
         target: &Tensor,
         weight: Option<&Tensor>,
     ) -> Result<Option<f64>> {
-        let weight =
-            weight.ok_or_else(|| anyhow!("PixelWiseMeanIoU was called without a weight map"))?;
+        let weight = weight.map(|weight| Weights::Dense(weight.shallow_clone()));
+        let truth = Truth::Dense(target.shallow_clone());
+        self.score_compact(probabilities, &truth, weight.as_ref())
+    }
+
+    fn score_compact(
+        &self,
+        probabilities: &Tensor,
+        truth: &Truth,
+        weights: Option<&Weights>,
+    ) -> Result<Option<f64>> {
+        let weights =
+            weights.ok_or_else(|| anyhow!("PixelWiseMeanIoU was called without a weight map"))?;
         let scores = (0..probabilities.size()[0])
             .map(|n| {
-                let mut weight = weight.f_get(n)?;
+                let mut weights = weights.sample(n)?;
                 if self.equal {
-                    weight = weight.f_gt(0)?;
+                    weights = weights.above_zero()?;
                 }
-                let (probabilities, target) = (probabilities.f_get(n)?, target.f_get(n)?);
-                let found = overlap(&probabilities, &target, Some(&weight), self.ignore)?;
+                let sample = probabilities.f_get(n)?;
+                let found = overlap(&sample, &truth.sample(n)?, Some(&weights), self.ignore)?;
                 let counted = (0..found.union.len())
                     .filter(|&c| !self.skip.contains(&(c as i64)) && found.truth[c] != 0.0);
                 Ok(mean_of(counted.map(|c| Some(ratio(found.intersection[c], found.union[c])))))

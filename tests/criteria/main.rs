@@ -2,5 +2,6 @@
 
 mod cases;
 mod check;
+mod compact;
 mod loss;
 mod metric;

@@ -1,0 +1,98 @@
+//! One measurement of a loss or of the label-image routines, for `criteria.py`:
+//! prints `<name> <seconds>` lines, and `peak <bytes>` for a loss.
+//!
+//!     criteria_speed loss <classes> <depth> <height> <width>
+//!     criteria_speed instances <file.h5>
+
+use std::env;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use tch::{Device, Kind, Tensor};
+use unet3d::config::Tree;
+use unet3d::loss::{self, Truth, Weights};
+use unet3d::metric::{Contingency, Labels, adapted_rand_error, components};
+
+const REPEATS: usize = 3;
+
+fn main() -> Result<()> {
+    // `cargo bench` adds this flag.
+    let arguments: Vec<_> = env::args().skip(1).filter(|word| word != "--bench").collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["loss", ref size @ ..] if size.len() == 4 => {
+            let size = size.iter().map(|n| Ok(n.parse()?)).collect::<Result<Vec<i64>>>()?;
+            bench_loss(size[0], size[1], size[2], size[3])
+        }
+        ["instances", file] => bench_instances(file),
+        [] => {
+            println!("bench/criteria.py runs this");
+            Ok(())
+        }
+        _ => bail!("loss <classes> <depth> <height> <width>, or instances <file.h5>"),
+    }
+}
+
+/// The least time of a few runs.
+fn time<T>(name: &str, mut run: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut least = f64::INFINITY;
+    let mut result = None;
+    for _ in 0..REPEATS {
+        let start = Instant::now();
+        result = Some(run()?);
+        least = least.min(start.elapsed().as_secs_f64());
+    }
+    println!("{name} {least:.6}");
+    result.context("nothing ran")
+}
+
+/// PixelWiseCrossEntropyLoss, forward and backward, on compact labels and weights.
+fn bench_loss(classes: i64, depth: i64, height: i64, width: i64) -> Result<()> {
+    tch::manual_seed(0);
+    let tree = Tree::parse("loss: {name: PixelWiseCrossEntropyLoss}", "bench", &[])?;
+    let loss = loss::read(tree.root.get("loss").context("no loss")?)?.criterion;
+    let space = [1, depth, height, width];
+    let logits = Tensor::f_randn([1, classes, depth, height, width], (Kind::Float, Device::Cpu))?;
+    let mut logits = logits.f_set_requires_grad(true)?;
+    let integers = (Kind::Int64, Device::Cpu);
+    let truth = Truth::OneHot {
+        index: Tensor::f_randint_low(-1, classes, space, integers)?,
+        channels: classes,
+    };
+    let weights = Weights::Palette {
+        index: Tensor::f_randint(300, space, integers)?,
+        table: Tensor::f_randint(50, [300, classes], integers)?,
+    };
+    time("loss", || {
+        logits.zero_grad();
+        let value = loss.forward_compact(&logits, &truth, Some(&weights))?;
+        value.f_backward()?;
+        Ok(value)
+    })?;
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let kibibytes: u64 = peak.trim().trim_end_matches("kB").trim().parse()?;
+    println!("peak {}", kibibytes * 1024);
+    Ok(())
+}
+
+/// Components of `mask`, table and adapted Rand error of `truth` and `found`.
+fn bench_instances(file: &str) -> Result<()> {
+    let file = hdf5::File::open(file)?;
+    let data = file.dataset("mask")?;
+    let size: [usize; 3] = data.shape().try_into().ok().context("the mask is not 3D")?;
+    let mask: Vec<bool> = data.read_raw::<u8>()?.into_iter().map(|voxel| voxel != 0).collect();
+    let (truth, found) = (file.dataset("truth")?, file.dataset("found")?);
+    let (truth, found) = (truth.read_raw::<i64>()?, found.read_raw::<i64>()?);
+    let labelled = time("components", || Ok(components(&mask, size)))?;
+    let wanted = file.dataset("labels")?.read_raw::<i64>()?;
+    ensure!(
+        labelled.labels.iter().zip(&wanted).all(|(&a, &b)| i64::from(a) == b),
+        "the components differ"
+    );
+    time("table", || Ok(Contingency::new(&Labels::new(&truth), &Labels::new(&found))))?;
+    let error =
+        time("arand", || Ok(adapted_rand_error(&Labels::new(&truth), &Labels::new(&found))))?;
+    let wanted: f64 = file.dataset("error")?.read_scalar()?;
+    ensure!((error - wanted).abs() < 1e-9, "the error is {error}, not {wanted}");
+    Ok(())
+}
