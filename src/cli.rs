@@ -53,12 +53,22 @@ pub struct Common {
 pub struct Train {
     #[command(flatten)]
     pub common: Common,
+    /// Go on from last_checkpoint.pytorch of trainer.checkpoint_dir if it exists.
+    #[arg(long, value_parser = ["auto"])]
+    pub resume: Option<String>,
 }
 
 #[derive(Args, Debug)]
 pub struct Predict {
     #[command(flatten)]
     pub common: Common,
+    /// Leave out inputs whose result exists, made by this version with the same
+    /// settings and checkpoint.
+    #[arg(long)]
+    pub skip_existing: bool,
+    /// Take a share of the files: I/N (from 1), or slurm in a job array.
+    #[arg(long, value_name = "I/N|slurm")]
+    pub shard: Option<String>,
 }
 
 #[derive(Args, Debug)]

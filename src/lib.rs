@@ -19,6 +19,7 @@ pub mod patch;
 pub mod predict;
 pub mod report;
 pub mod stitch;
+pub mod stop;
 pub mod train;
 pub mod training_data;
 pub mod volume;

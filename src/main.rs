@@ -9,6 +9,7 @@ use unet3d::cli::{Cli, Command};
 use unet3d::commands;
 use unet3d::config::ConfigError;
 use unet3d::report::{Reporter, fail};
+use unet3d::stop::{STOPPED, Stopped};
 
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;
@@ -38,6 +39,10 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if error.is::<Stopped>() {
+                log::warn!("{error:#}");
+                return ExitCode::from(STOPPED);
+            }
             fail(&format!("{error:#}"));
             let usage = error.chain().any(|cause| cause.is::<ConfigError>());
             ExitCode::from(if usage { USAGE } else { FAILED })

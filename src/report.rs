@@ -77,3 +77,14 @@ pub fn fail(message: &str) {
         log::error!("{message}");
     }
 }
+
+/// What a panic said, for an error message.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        text.to_string()
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "unknown cause".to_string()
+    }
+}

@@ -13,12 +13,8 @@ use crate::checkpoint::{Checkpoint, File, Value};
 pub fn with_pickle(pickle: &[u8]) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    let entries: [(&str, &[u8]); 4] = [
-        ("a/data.pkl", pickle),
-        ("a/data/0", &[1; 64]),
-        ("a/data/1", &[2; 8]),
-        ("a/data/2", &[]),
-    ];
+    let entries: [(&str, &[u8]); 4] =
+        [("a/data.pkl", pickle), ("a/data/0", &[1; 64]), ("a/data/1", &[2; 8]), ("a/data/2", &[])];
     for (name, bytes) in entries {
         archive.start_file(name, options).unwrap();
         archive.write_all(bytes).unwrap();

@@ -1,38 +1,72 @@
 //! `unet3d predict`: every input file through the network.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use log::{info, warn};
+use tch::Device;
 
+use crate::checkpoint::sha256;
 use crate::cli;
 use crate::config::{ConfigError, Tree};
 use crate::device;
 use crate::model::{NetworkSpec, UNet};
 use crate::patch::{Loaders, prediction_inputs, required};
-use crate::predict::{Job, Network, Outcome, run};
+use crate::predict::{Job, Network, Outcome, is_up_to_date, run};
 use crate::report::Reporter;
+use crate::stop::{Stopped, on_signals};
+use crate::volume::InputFile;
 
 use super::Settings;
+use super::shard::Shard;
 
 pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
     let settings = Settings::open(&tree)?;
     let network = NetworkSpec::read(settings.required("model")?)?;
     let loaders = Loaders::read(settings.required("loaders")?)?;
-    let job = Job::read(&settings.top, &loaders, network, inputs(&loaders)?)?;
+    let shard = args.shard.as_deref().map(Shard::parse).transpose()?;
+    let mut job = Job::read(&settings.top, &loaders, network, inputs(&loaders)?)?;
     let model_path = model_path(&settings)?;
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
+    if let Some(shard) = shard {
+        job.retain(|index, _| shard.takes(index));
+        info!("{shard}: {} volume(s)", job.inputs.len());
+    }
+    job.attributes.push(("checkpoint_sha256", sha256(&model_path)?));
+    if args.skip_existing {
+        let before = job.inputs.len();
+        let (spec, attributes) = (job.output, job.attributes.clone());
+        job.retain(|_, (input, output)| !is_up_to_date(output, input, &spec, &attributes));
+        info!("{} of {before} volume(s) have their result already", before - job.inputs.len());
+    }
+    check_first(&job)?;
+    job.stop = on_signals()?;
 
-    let device = settings.device(&args.common)?;
-    let precision = settings.precision();
-    info!("predicting {} volume(s) on {}", job.inputs.len(), device::describe(device));
-    let net = UNet::new(&job.network, precision.kind(), device)?;
-    net.load_checkpoint(&model_path)?;
-    info!("{}: {} parameters", model_path.display(), net.parameter_count());
-
-    let outcome = run(&job, Network { net, device, precision }, reporter)?;
+    let networks = devices(&settings, args)?
+        .into_iter()
+        .map(|device| {
+            let precision = settings.precision();
+            let net = UNet::new(&job.network, precision.kind(), device)?;
+            net.load_checkpoint(&model_path)?;
+            info!("predicting {} volume(s) on {}", job.inputs.len(), device::describe(device));
+            Ok(Network { net, device, precision })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let outcome = run(&job, networks, reporter)?;
     report(&job, &outcome)
+}
+
+/// The devices to use: all visible GPUs unless one is named.
+fn devices(settings: &Settings<'_>, args: &cli::Predict) -> Result<Vec<Device>> {
+    let device = settings.device(&args.common)?;
+    let wish = args.common.device.as_deref().or(settings.top.maybe_text("device"));
+    Ok(match (device, wish) {
+        (Device::Cuda(_), None | Some("cuda")) => {
+            (0..tch::Cuda::device_count() as usize).map(Device::Cuda).collect()
+        }
+        _ => vec![device],
+    })
 }
 
 /// The files that `loaders.test.file_paths` stands for.
@@ -53,22 +87,41 @@ pub fn model_path(settings: &Settings<'_>) -> Result<PathBuf, ConfigError> {
     Err(settings.top.error("model_path", format!("no such checkpoint: {}", absolute.display())))
 }
 
+/// Patches that leave voxels uncovered do so in every file: better to hear of it
+/// before anything runs. Files that cannot be opened are reported in their turn.
+fn check_first(job: &Job) -> Result<()> {
+    let Some(path) = job.inputs.first() else { return Ok(()) };
+    if let Ok(dataset) = InputFile::open(path).and_then(|file| file.dataset(&job.raw)) {
+        job.plan(dataset.size())
+            .with_context(|| format!("{} (volume {:?})", path.display(), dataset.size()))?;
+    }
+    Ok(())
+}
+
 fn report(job: &Job, outcome: &Outcome) -> Result<()> {
-    if outcome.failed.is_empty() {
-        return Ok(());
-    }
-    let name = |path: &Path| path.display().to_string();
     for (index, fault) in &outcome.failed {
-        warn!("failed: {}: {fault:#}", name(&job.inputs[*index]));
+        warn!("failed: {}: {fault:#}", job.inputs[*index].display());
     }
-    if let [(_, fault)] = &outcome.failed[..]
-        && job.inputs.len() == 1
-    {
-        bail!("{fault:#}");
+    if outcome.left > 0 {
+        let message = format!(
+            "stopped by a signal: {} volume(s) are done, {} are left; `--skip-existing` goes on",
+            outcome.written, outcome.left
+        );
+        bail!(Stopped(message));
     }
-    Err(anyhow!(
-        "{} of {} volume(s) could not be predicted; the lines above say which and why",
-        outcome.failed.len(),
-        job.inputs.len()
-    ))
+    match &outcome.failed[..] {
+        [] => Ok(()),
+        [(_, fault)] if job.inputs.len() == 1 => bail!("{fault:#}"),
+        failed => {
+            let mut table = String::new();
+            for (index, fault) in failed {
+                table += &format!("\n  {}: {fault:#}", job.inputs[*index].display());
+            }
+            Err(anyhow!(
+                "{} of {} volume(s) could not be predicted:{table}",
+                failed.len(),
+                job.inputs.len()
+            ))
+        }
+    }
 }

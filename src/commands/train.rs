@@ -1,9 +1,6 @@
 //! `unet3d train`: a network learns from labelled volumes.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use anyhow::Result;
+use anyhow::{Result, bail};
 use log::{info, warn};
 
 use crate::cli;
@@ -15,6 +12,7 @@ use crate::metric;
 use crate::model::UNet;
 use crate::optim::{Optimizer, Scheduler};
 use crate::report::Reporter;
+use crate::stop::{Stopped, on_signals};
 use crate::train::{Ended, Parts, Progress, RunNotes, Trainer, check_directory, resume};
 
 use super::Settings;
@@ -24,7 +22,11 @@ use super::plan::Plan;
 pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
     let settings = Settings::open(&tree)?;
-    let plan = Plan::read(&settings)?;
+    let mut plan = Plan::read(&settings)?;
+    if args.resume.is_some() {
+        let last = plan.trainer.checkpoint_dir.join("last_checkpoint.pytorch");
+        plan.trainer.resume = last.is_file().then_some(last);
+    }
     let seed = settings.seed();
     let fresh_seed = seed.unwrap_or_else(rand::random);
     check_directory(&plan.trainer.checkpoint_dir)?;
@@ -95,7 +97,7 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
         precision: format!("{precision:?}"),
         config: tree.root.to_json(),
     };
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = on_signals()?;
     let spec = plan.trainer.clone();
     let parts = Parts {
         net,
@@ -119,6 +121,10 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
         Ended::LearningRate => "the learning rate fell below 1e-6".to_string(),
         Ended::Stopped => "stopped by a signal".to_string(),
     };
-    info!("{why}; {}", spec.checkpoint_dir.join("last_checkpoint.pytorch").display());
+    let why = format!("{why}; {}", spec.checkpoint_dir.join("last_checkpoint.pytorch").display());
+    if ended == Ended::Stopped {
+        bail!(Stopped(format!("{why}: `--resume auto` goes on from there")));
+    }
+    info!("{why}");
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::augment::Recipe;
 use crate::config::{ConfigError, Node, Parameter, Section};
@@ -10,6 +12,8 @@ use crate::patch::slices::{self, Grid};
 use crate::patch::{DatasetKind, Loaders, required};
 use crate::stitch::{Blending, Plan, PlanError};
 use crate::volume::Mirror;
+
+use super::output::{Attributes, OUTPUT, OutputSpec};
 
 /// The keys of the `predictor` section.
 pub const PREDICTOR: &[Parameter] = &[
@@ -26,6 +30,13 @@ pub const PREDICTOR: &[Parameter] = &[
         &["average", "gaussian"],
         "how patches that overlap are weighted",
     ),
+    Parameter::any("tta", "average over flips along these axes, as in [y, x]"),
+    OUTPUT[0],
+    OUTPUT[1],
+    OUTPUT[2],
+    OUTPUT[3],
+    OUTPUT[4],
+    OUTPUT[5],
 ];
 
 /// A prediction run.
@@ -45,6 +56,16 @@ pub struct Job {
     /// The only output channel to keep.
     pub channel: Option<usize>,
     pub network: NetworkSpec,
+    pub output: OutputSpec,
+    /// What outputs say of their making.
+    pub attributes: Attributes,
+    /// Sets of axes of (N, C, D, H, W) to flip; predictions are averaged over
+    /// them. The first is empty: the patch as it is.
+    pub flips: Vec<Vec<i64>>,
+    /// Threads that compress, for each device.
+    pub compressors: usize,
+    /// Becomes true when the run shall end: the file under way is dropped.
+    pub stop: Arc<AtomicBool>,
     /// Where errors about patches point to.
     slice_builder: Node,
 }
@@ -86,6 +107,13 @@ impl Job {
             ));
         }
         let recipe = Recipe::read_raw(required(&phase, "transformer")?)?;
+        let output = OutputSpec::read(&predictor)?;
+        if output.segmentation && !network.is_segmentation {
+            return Err(predictor.error(
+                "save_segmentation",
+                "a regression network (`model.is_segmentation: false`) has no classes to choose from",
+            ));
+        }
         let outputs =
             inputs.iter().map(|path| output_path(path, loaders.output_dir.as_deref())).collect();
         let job = Job {
@@ -103,6 +131,15 @@ impl Job {
             batch_size: loaders.batch_size,
             recipe,
             channel,
+            output,
+            attributes: vec![
+                ("unet3d_version", env!("CARGO_PKG_VERSION").to_string()),
+                ("settings", settings_of(top, loaders, &predictor)),
+                ("configuration", top.node.to_json()),
+            ],
+            flips: read_flips(&predictor)?,
+            compressors: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            stop: Arc::default(),
             network,
             slice_builder: slice_builder.clone(),
         };
@@ -124,6 +161,18 @@ impl Job {
             }
         }
         Ok(())
+    }
+
+    /// Keeps the files (number, (input, output)) that `keep` says.
+    pub fn retain(&mut self, keep: impl Fn(usize, (&Path, &Path)) -> bool) {
+        let files = std::mem::take(&mut self.inputs).into_iter();
+        let files: Vec<_> = files.zip(std::mem::take(&mut self.outputs)).collect();
+        for (index, (input, output)) in files.into_iter().enumerate() {
+            if keep(index, (&input, &output)) {
+                self.inputs.push(input);
+                self.outputs.push(output);
+            }
+        }
     }
 
     /// How a volume of this size (z, y, x) is cut and put together.
@@ -150,4 +199,44 @@ fn output_path(input: &Path, directory: Option<&Path>) -> PathBuf {
         Some(directory) => directory.join(name),
         None => input.with_file_name(name),
     }
+}
+
+/// The settings that decide what the result is, as text: an output made with
+/// others is out of date.
+fn settings_of(top: &Section<'_>, loaders: &Loaders<'_>, predictor: &Section<'_>) -> String {
+    let json = |node: Option<&Node>| node.map_or("null".into(), Node::to_json);
+    let test = top.node.at("loaders.test");
+    [
+        ("model", json(top.child("model"))),
+        ("predictor", predictor.node.to_json()),
+        ("prediction_channel", json(top.child("prediction_channel"))),
+        ("precision", json(top.child("precision"))),
+        ("raw_internal_path", loaders.raw.to_string()),
+        ("mirror_padding", format!("{:?}", loaders.mirror_padding)),
+        ("slice_builder", json(test.and_then(|test| test.get("slice_builder")))),
+        ("transformer", json(test.and_then(|test| test.get("transformer")))),
+    ]
+    .map(|(name, text)| format!("{name}: {text}"))
+    .join("\n")
+}
+
+/// All combinations of the axes of `tta`.
+fn read_flips(predictor: &Section<'_>) -> Result<Vec<Vec<i64>>, ConfigError> {
+    let mut flips = vec![Vec::new()];
+    let Some(node) = predictor.child("tta") else { return Ok(flips) };
+    for item in node.items()? {
+        let axis = match item.text()? {
+            "z" => 2,
+            "y" => 3,
+            "x" => 4,
+            other => return Err(item.error(format!("'{other}' is no axis; write z, y or x"))),
+        };
+        if flips.iter().any(|flip| flip.contains(&axis)) {
+            return Err(item.error("the axis stands twice"));
+        }
+        let with: Vec<Vec<i64>> =
+            flips.iter().map(|flip| flip.iter().copied().chain([axis]).collect()).collect();
+        flips.extend(with);
+    }
+    Ok(flips)
 }

@@ -10,10 +10,13 @@
 
 mod job;
 mod network;
+mod output;
+mod preview;
 mod read;
 mod run;
 mod write;
 
 pub use job::{Job, PREDICTOR};
 pub use network::Network;
+pub use output::{OutputSpec, is_up_to_date};
 pub use run::{Outcome, run};

@@ -2,11 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use ndarray::{Array2, Axis};
 
 use crate::augment::stream::SampleKey;
+use crate::report::panic_text;
 use crate::stitch::Plan;
 use crate::volume::{InputFile, Source, Statistics, Volume, Window};
 
@@ -15,7 +18,7 @@ use super::job::Job;
 /// What the reader sends on, in the order of files and patches.
 pub enum Fed {
     /// A file begins.
-    Open { index: usize, plan: Plan },
+    Open { index: usize, plan: Plan, raw: Option<Array2<f32>> },
     /// Patches of the file, transformed, each (C, D, H, W).
     Batch { patches: Vec<[usize; 3]>, raw: Vec<Volume> },
     /// All patches were sent.
@@ -35,17 +38,11 @@ pub fn read_all(job: &Job, indices: impl Iterator<Item = usize>, out: &SyncSende
             Ok(Ok(Ok(()))) => continue,
             Ok(Ok(Err(Gone))) => return,
             Ok(Err(error)) => error,
-            Err(panic) => {
-                let cause = panic
-                    .downcast_ref::<String>()
-                    .cloned()
-                    .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
-                    .unwrap_or_else(|| "unknown cause".into());
-                anyhow!(
-                    "{}: reading it failed inside the program: {cause}",
-                    job.inputs[index].display()
-                )
-            }
+            Err(panic) => anyhow!(
+                "{}: reading it failed inside the program: {}",
+                job.inputs[index].display(),
+                panic_text(&*panic)
+            ),
         };
         if out.send(Fed::Failed { index, error: failed }).is_err() {
             return;
@@ -91,6 +88,19 @@ impl Input {
         Ok(Input { source, statistics, plan })
     }
 
+    /// The maximum of the raw data along channels and z, (H, W).
+    fn projection(&self) -> Result<Array2<f32>> {
+        let [depth, height, width] = self.source.size();
+        let mut most = Array2::from_elem((height, width), f32::NEG_INFINITY);
+        for z in 0..depth {
+            let plane = self.source.window(&Window::new([z, 0, 0], [1, height, width]))?.into_f32();
+            for channel in plane.axis_iter(Axis(0)) {
+                most.zip_mut_with(&channel.index_axis(Axis(0), 0), |m, v| *m = m.max(*v));
+            }
+        }
+        Ok(most)
+    }
+
     /// A patch as the network takes it.
     pub fn patch(&self, job: &Job, number: u64, patch: [usize; 3]) -> Result<Volume> {
         let window = Window::new(self.plan.corner(patch), job.grid.patch);
@@ -118,11 +128,15 @@ fn read_one(job: &Job, index: usize, out: &SyncSender<Fed>) -> Result<Result<(),
     let path = &job.inputs[index];
     let input = Input::open(job, path)?;
     let patches: Vec<_> = input.plan.patches().collect();
-    if out.send(Fed::Open { index, plan: input.plan.clone() }).is_err() {
+    let raw = if job.output.preview { Some(input.projection()?) } else { None };
+    if out.send(Fed::Open { index, plan: input.plan.clone(), raw }).is_err() {
         return Ok(Err(Gone));
     }
     let mut number = 0;
     for batch in patches.chunks(job.batch_size) {
+        if job.stop.load(Ordering::Relaxed) {
+            return Ok(Err(Gone));
+        }
         let mut raw = Vec::with_capacity(batch.len());
         for patch in batch {
             raw.push(input.patch(job, number, *patch).with_context(|| path.display().to_string())?);

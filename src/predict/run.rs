@@ -1,16 +1,17 @@
-//! Starts the stages and gathers what became of each file.
+//! Starts the stages on every device and gathers what became of each file.
 
-use std::sync::mpsc::sync_channel;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use log::{error, info};
 
-use crate::report::Reporter;
+use crate::report::{Reporter, panic_text};
 
 use super::job::Job;
-use super::network::{Network, panic_error};
+use super::network::Network;
 use super::read::read_all;
 use super::write::write_all;
 
@@ -25,32 +26,54 @@ pub struct Outcome {
     pub written: usize,
     /// Index of the file and why it failed, in the order of the files.
     pub failed: Vec<(usize, anyhow::Error)>,
+    /// Files that were not reached, because a signal came.
+    pub left: usize,
 }
 
-/// Predicts all files of `job`.
-pub fn run(job: &Job, network: Network, reporter: &Reporter) -> Result<Outcome> {
+/// Predicts all files of `job`, on all devices side by side, one file each.
+pub fn run(job: &Job, networks: Vec<Network>, reporter: &Reporter) -> Result<Outcome> {
     let total = job.inputs.len();
     let mut outcome = Outcome::default();
-    let mut seen = vec![false; total];
     let bar = reporter.bar(total as u64, "volumes");
     let started = Instant::now();
-    let (to_network, from_reader) = sync_channel(BATCHES_AHEAD);
-    let (to_writer, from_network) = sync_channel(PLANES_AHEAD);
-    let stages = thread::scope(|scope| -> Result<()> {
-        let reader = scope.spawn(move || read_all(job, 0..total, &to_network));
-        let runner = scope.spawn(move || network.predict_all(job, from_reader, &to_writer));
-        let mut last = Instant::now();
-        write_all(job, from_network, |index, result| {
+    let next = AtomicUsize::new(0);
+    let (report, reports) = channel();
+    let mut seen = vec![false; total];
+    thread::scope(|scope| -> Result<()> {
+        let mut stages = Vec::new();
+        for network in networks {
+            let (to_network, from_reader) = sync_channel(BATCHES_AHEAD);
+            let (to_writer, from_network) = sync_channel(PLANES_AHEAD);
+            let (report, next) = (report.clone(), &next);
+            stages.push(scope.spawn(move || {
+                let more = || {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    (index < total && !job.stop.load(Ordering::Relaxed)).then_some(index)
+                };
+                read_all(job, std::iter::from_fn(more), &to_network);
+            }));
+            stages.push(scope.spawn(move || network.predict_all(job, from_reader, &to_writer)));
+            stages.push(scope.spawn(move || {
+                write_all(job, from_network, |index, result| {
+                    // The gathering end stays until the last stage is done.
+                    let _ = report.send((index, result));
+                });
+            }));
+        }
+        drop(report);
+        for (index, result) in reports {
             seen[index] = true;
             bar.inc(1);
             match result {
                 Ok(()) => {
                     outcome.written += 1;
+                    let done = outcome.written + outcome.failed.len();
+                    let rate = started.elapsed().as_secs_f64() / done as f64;
+                    let left = std::time::Duration::from_secs_f64(rate * (total - done) as f64);
                     info!(
-                        "{}/{total} {} ({:.2} s)",
-                        outcome.written + outcome.failed.len(),
+                        "{done}/{total} {} ({rate:.2} s a volume, {} left)",
                         job.outputs[index].display(),
-                        last.elapsed().as_secs_f64()
+                        indicatif::HumanDuration(left)
                     );
                 }
                 Err(fault) => {
@@ -58,25 +81,30 @@ pub fn run(job: &Job, network: Network, reporter: &Reporter) -> Result<Outcome> 
                     outcome.failed.push((index, fault));
                 }
             }
-            last = Instant::now();
-        });
-        for (stage, what) in [(reader, "reading"), (runner, "the network")] {
-            stage.join().map_err(|panic| panic_error(what, panic))?;
+        }
+        for stage in stages {
+            stage.join().map_err(|panic| {
+                anyhow!("prediction failed inside the program: {}", panic_text(&*panic))
+            })?;
         }
         Ok(())
-    });
+    })?;
     bar.finish_and_clear();
-    stages?;
+    let stopped = job.stop.load(Ordering::Relaxed);
     for (index, _) in seen.iter().enumerate().filter(|(_, seen)| !**seen) {
-        let fault = anyhow::anyhow!("{}: was not reached", job.inputs[index].display());
-        outcome.failed.push((index, fault));
+        if stopped {
+            outcome.left += 1;
+        } else {
+            let fault = anyhow!("{}: no result came", job.inputs[index].display());
+            outcome.failed.push((index, fault));
+        }
     }
     outcome.failed.sort_by_key(|(index, _)| *index);
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = started.elapsed().as_secs_f64().max(1e-9);
     info!(
-        "{} of {total} volume(s) predicted in {seconds:.1} s ({:.2} volumes/s)",
+        "{} of {total} volume(s) predicted in {seconds:.1} s: {:.2} volumes/s",
         outcome.written,
-        outcome.written as f64 / seconds.max(1e-9)
+        outcome.written as f64 / seconds
     );
     Ok(outcome)
 }

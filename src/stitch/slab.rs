@@ -72,9 +72,15 @@ impl Slab {
             });
         }
         if let Some(weights) = weights {
-            let weights = weights.f_to_device(device)?;
+            let (source, weights) = (source.f_to_device(device)?, weights.f_to_device(device)?);
             let _ = target.f_addcmul_(&source, &weights)?;
         }
+        Ok(())
+    }
+
+    /// Moves the sums to another device.
+    pub fn to_device(&mut self, device: Device) -> Result<()> {
+        self.sums = self.sums.f_to_device(device)?;
         Ok(())
     }
 

@@ -1,0 +1,178 @@
+//! What is written for a volume: probabilities, segmentation, preview, and the
+//! attributes that tell how it was made.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use hdf5::types::VarLenUnicode;
+use ndarray::ArrayView4;
+use tch::{Device, Kind, Tensor};
+
+use crate::config::{ConfigError, Parameter, Section};
+use crate::ffi::tensor::as_slice;
+use crate::volume::h5::{Compression, Encoding, OutputFile, VolumeId};
+
+/// Keys of the `predictor` section that are about the output.
+pub const OUTPUT: &[Parameter] = &[
+    Parameter::choice("compression", "gzip", &["gzip", "none"], "of the written volumes"),
+    Parameter::integer("compression_level", 4, "1 is fast, 9 is small").within(1.0, 9.0),
+    Parameter::choice(
+        "output_dtype",
+        "float32",
+        &["float32", "float16", "uint8"],
+        "of `predictions`; uint8 holds 255 times the probability",
+    ),
+    Parameter::flag("save_probabilities", true, "write `predictions`"),
+    Parameter::flag(
+        "save_segmentation",
+        false,
+        "write `segmentation` (uint16): the likeliest class, or probability > 0.5 of one channel",
+    ),
+    Parameter::flag("preview", false, "write `<stem>_predictions.png`, maximum projections"),
+];
+
+/// What to write and how.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OutputSpec {
+    pub compression: Compression,
+    pub encoding: Encoding,
+    pub probabilities: bool,
+    pub segmentation: bool,
+    pub preview: bool,
+}
+
+impl OutputSpec {
+    pub fn read(predictor: &Section<'_>) -> Result<Self, ConfigError> {
+        let spec = OutputSpec {
+            compression: match predictor.text("compression") {
+                "none" => Compression::None,
+                _ => Compression::Gzip { level: predictor.size("compression_level") as u8 },
+            },
+            encoding: match predictor.text("output_dtype") {
+                "float16" => Encoding::Float16,
+                "uint8" => Encoding::ScaledUint8,
+                _ => Encoding::Float32,
+            },
+            probabilities: predictor.flag("save_probabilities"),
+            segmentation: predictor.flag("save_segmentation"),
+            preview: predictor.flag("preview"),
+        };
+        if !spec.probabilities && !spec.segmentation {
+            return Err(predictor.error(
+                "save_probabilities",
+                "nothing would be written; set `save_segmentation: true` as well, or leave this out",
+            ));
+        }
+        Ok(spec)
+    }
+}
+
+/// Text attributes of an output: version, configuration, checkpoint.
+pub type Attributes = Vec<(&'static str, String)>;
+
+/// The attributes that must be the same for an output to be up to date.
+pub const DECISIVE: [&str; 3] = ["unet3d_version", "settings", "checkpoint_sha256"];
+
+/// A result being written.
+pub struct Output {
+    file: OutputFile,
+    probabilities: Option<VolumeId>,
+    segmentation: Option<VolumeId>,
+}
+
+impl Output {
+    /// Begins the result of `channels` channels and size (z, y, x).
+    pub fn create(
+        path: &Path,
+        spec: &OutputSpec,
+        attributes: &Attributes,
+        channels: usize,
+        size: [usize; 3],
+        threads: usize,
+    ) -> Result<Self> {
+        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(directory)
+                .with_context(|| format!("{}: cannot be made", directory.display()))?;
+        }
+        let mut file = OutputFile::create(path, threads)?;
+        for (name, text) in attributes {
+            file.attribute(name, text)?;
+        }
+        let [d, h, w] = size;
+        let probabilities = match spec.probabilities {
+            true => {
+                let shape = [channels, d, h, w];
+                Some(file.volume("predictions", shape, true, spec.encoding, spec.compression)?)
+            }
+            false => None,
+        };
+        let segmentation = match spec.segmentation {
+            true => {
+                let shape = [1, d, h, w];
+                let encoding = Encoding::Uint16;
+                Some(file.volume("segmentation", shape, false, encoding, spec.compression)?)
+            }
+            false => None,
+        };
+        Ok(Output { file, probabilities, segmentation })
+    }
+
+    /// Writes the next planes, (C, d, H, W) on the CPU.
+    pub fn write(&mut self, values: &Tensor) -> Result<()> {
+        let values = values.f_to_device(Device::Cpu)?.f_contiguous()?;
+        if let Some(id) = self.segmentation {
+            let labels = if values.size()[0] == 1 {
+                values.f_gt(0.5)?
+            } else {
+                values.f_argmax(0, false)?.f_unsqueeze(0)?
+            };
+            let labels = labels.f_to_kind(Kind::Float)?;
+            self.file.write(id, 0, view(&labels)?)?;
+        }
+        if let Some(id) = self.probabilities {
+            self.file.write(id, 0, view(&values)?)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the file its name.
+    pub fn finish(self) -> Result<()> {
+        self.file.finish()
+    }
+}
+
+/// A contiguous CPU tensor (C, D, H, W) of float32 as an array.
+pub fn view(tensor: &Tensor) -> Result<ArrayView4<'_, f32>> {
+    let size: Vec<usize> = tensor.size().iter().map(|n| *n as usize).collect();
+    let shape: [usize; 4] =
+        size.try_into().map_err(|_| anyhow::anyhow!("a tensor (C, D, H, W) is wanted"))?;
+    Ok(ArrayView4::from_shape(shape, as_slice::<f32>(tensor)?)?)
+}
+
+/// Whether the file at `path` holds the result of these settings, made after the
+/// input was last changed.
+pub fn is_up_to_date(
+    path: &Path,
+    input: &Path,
+    spec: &OutputSpec,
+    attributes: &Attributes,
+) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
+    let (Some(made), Some(given)) = (changed(path), changed(input)) else { return false };
+    if made < given {
+        return false;
+    }
+    let Ok(file) = hdf5::File::with_options().with_fapl(|p| p.file_locking(false)).open(path)
+    else {
+        return false;
+    };
+    let holds = |name: &str, wanted: bool| !wanted || file.link_exists(name);
+    holds("predictions", spec.probabilities)
+        && holds("segmentation", spec.segmentation)
+        && attributes.iter().filter(|(name, _)| DECISIVE.contains(name)).all(|(name, text)| {
+            file.attr(name)
+                .and_then(|attribute| attribute.read_scalar::<VarLenUnicode>())
+                .is_ok_and(|found| found.as_str() == text)
+        })
+}

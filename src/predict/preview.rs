@@ -1,0 +1,79 @@
+//! A picture of a result: maximum projections along z of raw and prediction.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use ndarray::{Array2, Array3, ArrayView4, Axis};
+
+/// Maximum projections that grow plane by plane.
+pub struct Preview {
+    /// (H, W), over all channels.
+    raw: Array2<f32>,
+    /// (C, H, W)
+    result: Array3<f32>,
+}
+
+impl Preview {
+    pub fn new(raw: Array2<f32>, channels: usize) -> Self {
+        let (height, width) = raw.dim();
+        let result = Array3::from_elem((channels, height, width), f32::NEG_INFINITY);
+        Preview { raw, result }
+    }
+
+    /// Adds planes (C, d, H, W).
+    pub fn add(&mut self, planes: ArrayView4<'_, f32>) {
+        for plane in planes.axis_iter(Axis(1)) {
+            self.result.zip_mut_with(&plane, |most, value| *most = most.max(*value));
+        }
+    }
+
+    /// Writes raw and result side by side. Classes have a colour each, as bright
+    /// as they are likely; class 0 of several is the background.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let (height, width) = self.raw.dim();
+        let raw = scaled(&self.raw);
+        let channels = self.result.dim().0;
+        let mut pixels = Vec::with_capacity(height * 2 * width * 3);
+        for y in 0..height {
+            for x in 0..width {
+                pixels.extend([raw[[y, x]]; 3]);
+            }
+            for x in 0..width {
+                let first = usize::from(channels > 1);
+                let (class, value) = (first..channels)
+                    .map(|class| (class, self.result[[class, y, x]]))
+                    .fold((first, f32::NEG_INFINITY), |a, b| if b.1 > a.1 { b } else { a });
+                let brightness = value.clamp(0.0, 1.0);
+                let colour = if channels == 1 { [1.0; 3] } else { colour(class) };
+                pixels.extend(colour.map(|part| (part * brightness * 255.0).round() as u8));
+            }
+        }
+        let context = || format!("{}: the preview cannot be written", path.display());
+        let file = BufWriter::new(File::create(path).with_context(context)?);
+        let mut encoder = png::Encoder::new(file, 2 * width as u32, height as u32);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let mut writer = encoder.write_header().with_context(context)?;
+        writer.write_image_data(&pixels).with_context(context)?;
+        writer.finish().with_context(context)
+    }
+}
+
+/// From the smallest to the largest value as 0 to 255.
+fn scaled(values: &Array2<f32>) -> Array2<u8> {
+    let low = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let range = if high > low { high - low } else { 1.0 };
+    values.mapv(|value| ((value - low) / range * 255.0).round() as u8)
+}
+
+/// A colour for a class: hues a golden angle apart, so that neighbours differ.
+fn colour(class: usize) -> [f32; 3] {
+    let hue = (class as f32 * 0.618_034).fract() * 6.0;
+    [5.0, 3.0, 1.0].map(|offset| {
+        let k = (offset + hue) % 6.0;
+        1.0 - 0.85 * k.min(4.0 - k).clamp(0.0, 1.0)
+    })
+}
