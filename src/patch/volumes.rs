@@ -15,7 +15,7 @@ use super::{Window, file_paths};
 use crate::augment::stream::SampleKey;
 use crate::augment::{Recipe, Signatures};
 use crate::config::Section;
-use crate::volume::{Dataset, InputFile, Sample, Signature, Source, Statistics, Volume};
+use crate::volume::{Dataset, InputFile, Palette, Sample, Signature, Source, Statistics, Volume};
 
 /// The patches of all files of a training or validation phase.
 ///
@@ -210,17 +210,17 @@ impl FilePatches {
         let label = target(loaders.label, "label_internal_path")?;
         let weight = loaders.weight.map(|name| target(name, "weight_internal_path")).transpose()?;
         let (raw, statistics) = open_raw(raw, loaders.dataset)?;
-        let hold = |dataset: Dataset| -> Result<Source> {
-            match loaders.dataset {
-                DatasetKind::Lazy => Ok(Source::File(dataset)),
-                _ => Ok(dataset.read()?.into()),
-            }
+        let lazy = loaders.dataset == DatasetKind::Lazy;
+        let label = if lazy { Source::File(label) } else { hold_label(label)? };
+        let weight = match weight {
+            Some(weight) if !lazy => Some(hold_weight(weight)?),
+            weight => weight.map(Source::File),
         };
         Ok(FilePatches {
             path: path.to_path_buf(),
             raw,
-            label: hold(label)?,
-            weight: weight.map(hold).transpose()?,
+            label,
+            weight,
             statistics,
             windows: Vec::new(),
         })
@@ -238,6 +238,42 @@ impl FilePatches {
     fn sources(&self) -> impl Iterator<Item = &Source> {
         [&self.raw, &self.label].into_iter().chain(&self.weight)
     }
+}
+
+/// From so many channels on a compact form is worth looking for.
+const MANY_CHANNELS: usize = 8;
+
+/// Reads a label into memory, by class if it is one-hot.
+fn hold_label(dataset: Dataset) -> Result<Source> {
+    if dataset.channels() >= MANY_CHANNELS {
+        if let Some(label) = dataset.read_one_hot()? {
+            return Ok(Source::OneHot(Arc::new(label)));
+        }
+        log::info!(
+            "{}: `{}` is not one-hot and is held with all its {} channels",
+            dataset.path().display(),
+            dataset.name(),
+            dataset.channels()
+        );
+    }
+    Ok(dataset.read()?.into())
+}
+
+/// Reads a weight map into memory, by columns if there are few different ones.
+fn hold_weight(dataset: Dataset) -> Result<Source> {
+    if dataset.channels() >= MANY_CHANNELS {
+        if let Some(palette) = dataset.read_palette()? {
+            return Ok(Source::Palette(Arc::new(palette)));
+        }
+        log::info!(
+            "{}: `{}` has more than {} different columns and is held with all its {} channels",
+            dataset.path().display(),
+            dataset.name(),
+            Palette::LIMIT,
+            dataset.channels()
+        );
+    }
+    Ok(dataset.read()?.into())
 }
 
 /// The raw data, in memory or on file, and its statistics before any padding.

@@ -52,6 +52,19 @@ pub enum Values {
     F64(Array4<f64>),
 }
 
+impl Values {
+    pub fn element(&self) -> Element {
+        match self {
+            Values::U8(_) => Element::U8,
+            Values::U16(_) => Element::U16,
+            Values::I32(_) => Element::I32,
+            Values::I64(_) => Element::I64,
+            Values::F32(_) => Element::F32,
+            Values::F64(_) => Element::F64,
+        }
+    }
+}
+
 /// Runs the same expression on the array inside [`Values`], whatever its type.
 /// A cast that most types need is idle for one of them.
 #[macro_export]
@@ -150,14 +163,7 @@ impl Volume {
     }
 
     pub fn element(&self) -> Element {
-        match self.values {
-            Values::U8(_) => Element::U8,
-            Values::U16(_) => Element::U16,
-            Values::I32(_) => Element::I32,
-            Values::I64(_) => Element::I64,
-            Values::F32(_) => Element::F32,
-            Values::F64(_) => Element::F64,
-        }
+        self.values.element()
     }
 
     pub fn bytes(&self) -> usize {

@@ -1,6 +1,7 @@
 //! Volumes: arrays of voxels, the raw/label/weight sample, HDF5 in and out.
 
 mod array;
+mod compact;
 pub mod h5;
 mod mirror;
 mod sample;
@@ -10,6 +11,7 @@ mod statistics;
 mod window;
 
 pub use array::{Element, Values, Volume};
+pub use compact::{OneHot, Palette};
 pub use h5::{Compression, Dataset, Encoding, InputFile, OutputFile, VolumeId};
 pub use mirror::Mirror;
 pub use sample::{Sample, Statistics};

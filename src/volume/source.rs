@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::{Dataset, Element, Mirror, Volume, Window};
+use super::{Dataset, Element, Mirror, OneHot, Palette, Volume, Window};
 
 /// A volume that patches are cut from. Cloning it copies no voxel.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// Held in memory, in the element type of the file.
     Memory(Arc<Volume>),
+    /// Held in memory as the class of each voxel; windows are expanded.
+    OneHot(Arc<OneHot>),
+    /// Held in memory as the column of each voxel; windows are expanded.
+    Palette(Arc<Palette>),
     /// Read piece by piece.
     File(Dataset),
 }
@@ -25,6 +29,8 @@ impl Source {
     pub fn channels(&self) -> usize {
         match self {
             Source::Memory(volume) => volume.channels(),
+            Source::OneHot(label) => label.classes,
+            Source::Palette(palette) => palette.channels(),
             Source::File(dataset) => dataset.channels(),
         }
     }
@@ -33,6 +39,8 @@ impl Source {
     pub fn size(&self) -> [usize; 3] {
         match self {
             Source::Memory(volume) => volume.size(),
+            Source::OneHot(label) => label.size(),
+            Source::Palette(palette) => palette.size(),
             Source::File(dataset) => dataset.size(),
         }
     }
@@ -40,21 +48,22 @@ impl Source {
     pub fn has_channels(&self) -> bool {
         match self {
             Source::Memory(volume) => volume.has_channels,
+            Source::OneHot(_) | Source::Palette(_) => true,
             Source::File(dataset) => dataset.has_channels(),
         }
     }
 
     /// (D, H, W) or (C, D, H, W).
     pub fn shape(&self) -> Vec<usize> {
-        match self {
-            Source::Memory(volume) => volume.shape(),
-            Source::File(dataset) => dataset.shape(),
-        }
+        let channels = self.has_channels().then(|| self.channels());
+        channels.into_iter().chain(self.size()).collect()
     }
 
     pub fn element(&self) -> Element {
         match self {
             Source::Memory(volume) => volume.element(),
+            Source::OneHot(label) => label.element,
+            Source::Palette(palette) => palette.element(),
             Source::File(dataset) => dataset.element(),
         }
     }
@@ -63,6 +72,8 @@ impl Source {
     pub fn bytes_held(&self) -> usize {
         match self {
             Source::Memory(volume) => volume.bytes(),
+            Source::OneHot(label) => label.bytes(),
+            Source::Palette(palette) => palette.bytes(),
             Source::File(_) => 0,
         }
     }
@@ -74,6 +85,8 @@ impl Source {
     pub fn window(&self, window: &Window) -> Result<Volume> {
         match self {
             Source::Memory(volume) => Ok(volume.window(window)),
+            Source::OneHot(label) => Ok(label.window(window).expand()),
+            Source::Palette(palette) => Ok(palette.window(window).expand()),
             Source::File(dataset) => dataset.read_window(window),
         }
     }

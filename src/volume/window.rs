@@ -66,7 +66,7 @@ impl Volume {
 }
 
 /// Copies row by row: a slice's own `to_owned` goes voxel by voxel.
-fn copy_window<T: Copy>(array: &Array4<T>, window: &Window) -> Array4<T> {
+pub(super) fn copy_window<T: Copy>(array: &Array4<T>, window: &Window) -> Array4<T> {
     let [d, h, w] = window.size;
     let channels = array.dim().0;
     let mut out = Vec::with_capacity(channels * window.voxels());

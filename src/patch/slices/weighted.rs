@@ -142,24 +142,43 @@ fn planes(weight: &Source, file: &Targets<'_>) -> Result<Vec<f64>> {
 /// The weights of the voxels of one z, summed over the channels.
 fn plane(weight: &Source, z: usize, file: &Targets<'_>) -> Result<Vec<f64>> {
     let [_, h, w] = weight.size();
-    let volume = weight.window(&Window::new([z, 0, 0], [1, h, w]))?;
-    let mut sums = vec![0.0; h * w];
-    with_values!(&volume.values, a => {
-        for channel in a.outer_iter() {
-            for (sum, &value) in sums.iter_mut().zip(channel) {
-                let value = value as f64;
-                if !(value >= 0.0 && value.is_finite()) {
-                    bail!(
-                        "{}: the weight map holds {value} at z {z}; \
-                         patches are drawn by weights, which are 0 or larger",
-                        file.path.display()
-                    );
-                }
-                *sum += value;
-            }
+    let window = Window::new([z, 0, 0], [1, h, w]);
+    let sums = match weight {
+        // Channels are summed in the same order as those of a whole volume.
+        Source::Palette(palette) => {
+            let columns = with_values!(&palette.table, table => {
+                let columns = table.rows().into_iter();
+                columns.map(|column| sum(column.iter().map(|&w| w as f64))).collect::<Vec<_>>()
+            });
+            let indices = palette.window(&window).indices;
+            indices.iter().map(|&index| columns[usize::from(index)]).collect()
         }
-    });
+        _ => {
+            let volume = weight.window(&window)?;
+            let mut sums = vec![0.0; h * w];
+            with_values!(&volume.values, a => {
+                for channel in a.outer_iter() {
+                    for (total, &value) in sums.iter_mut().zip(channel) {
+                        *total = sum([*total, value as f64].into_iter());
+                    }
+                }
+            });
+            sums
+        }
+    };
+    if sums.iter().any(|sum: &f64| !sum.is_finite()) {
+        bail!(
+            "{}: the weight map holds a value at z {z} that is negative, NaN or infinite; \
+             patches are drawn by weights, which are 0 or larger",
+            file.path.display()
+        );
+    }
     Ok(sums)
+}
+
+/// The sum of weights, NaN if one of them is negative.
+fn sum(weights: impl Iterator<Item = f64>) -> f64 {
+    weights.fold(0.0, |sum, weight| if weight >= 0.0 { sum + weight } else { f64::NAN })
 }
 
 /// The voxel at which the running sum of the weights passes `target`.
@@ -247,7 +266,7 @@ mod tests {
         let zeros = Source::from(Volume::plain(Array4::<u8>::zeros((1, 4, 8, 10))));
         assert!(error(Some(&zeros)).to_string().contains("volume.h5: all weights are 0"));
         let negative = Source::from(Volume::plain(Array4::from_elem((1, 4, 8, 10), -1i64)));
-        assert!(error(Some(&negative)).to_string().contains("holds -1 at z 0"));
+        assert!(error(Some(&negative)).to_string().contains("at z 0 that is negative"));
         assert!(error(None).to_string().contains("weight_internal_path"));
     }
 

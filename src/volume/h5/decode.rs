@@ -2,18 +2,14 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 use libdeflater::Decompressor;
-use ndarray::{ArrayViewMut4, Axis};
+use ndarray::ArrayViewMut4;
 
 use super::storage::{Chunk, Chunks, Step, Storage};
 use super::stored::Stored;
-
-/// A part of the array that is being filled: where it begins in the data set,
-/// and its voxels. (C, D, H, W)
-type Tile<'a, T> = ([usize; 4], ArrayViewMut4<'a, T>);
+use super::tiles::{for_each, split};
 
 /// Fills `out`, which begins at `origin` of a data set of `shape`, with
 /// `threads` threads.
@@ -30,59 +26,16 @@ pub(super) fn read<S: Stored>(
         // Planes are a good handful for one thread at a time.
         _ => [1, 1, usize::MAX, usize::MAX],
     };
-    let tiles = split(origin, out, step);
-    let threads = threads.clamp(1, tiles.len().max(1));
-    let queue = Mutex::new(tiles.into_iter());
-    let work = || {
-        let mut scratch = Scratch::default();
-        loop {
-            let tile = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
-            let Some((origin, tile)) = tile else { return Ok(()) };
-            match storage {
-                Storage::Chunked(chunks) => {
-                    let bytes = scratch.chunk(file, chunks, chunks.at(origin), size_of::<S>())?;
-                    let within = std::array::from_fn(|axis| origin[axis] % chunks.shape[axis]);
-                    copy::<S>(bytes, chunks.shape, within, tile)?;
-                }
-                Storage::Contiguous { offset } => {
-                    scratch.rows::<S>(file, *offset, shape, origin, tile)?;
-                }
-                Storage::Library => unreachable!("the library reads these itself"),
-            }
+    for_each(split(origin, out, step), threads, |scratch: &mut Scratch, origin, tile| match storage
+    {
+        Storage::Chunked(chunks) => {
+            let bytes = scratch.chunk(file, chunks, chunks.at(origin), size_of::<S>())?;
+            let within = std::array::from_fn(|axis| origin[axis] % chunks.shape[axis]);
+            copy::<S>(bytes, chunks.shape, within, tile)
         }
-    };
-    if threads == 1 {
-        return work();
-    }
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| {
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        Storage::Contiguous { offset } => scratch.rows::<S>(file, *offset, shape, origin, tile),
+        Storage::Library => unreachable!("the library reads these itself"),
     })
-}
-
-/// Cuts an array along the lines of a grid that has one at 0 and every `step`.
-fn split<T>(origin: [usize; 4], array: ArrayViewMut4<'_, T>, step: [usize; 4]) -> Vec<Tile<'_, T>> {
-    let mut tiles = vec![(origin, array)];
-    for axis in 0..4 {
-        let mut cut = Vec::new();
-        for (mut origin, mut rest) in tiles {
-            loop {
-                let to_line = step[axis] - origin[axis] % step[axis];
-                if rest.len_of(Axis(axis)) <= to_line {
-                    cut.push((origin, rest));
-                    break;
-                }
-                let (tile, more) = rest.split_at(Axis(axis), to_line);
-                cut.push((origin, tile));
-                origin[axis] += to_line;
-                rest = more;
-            }
-        }
-        tiles = cut;
-    }
-    tiles
 }
 
 /// Decodes the part of a chunk that begins at `within` into `tile`.
@@ -226,25 +179,6 @@ fn unshuffle(shuffled: &[u8], plain: &mut [u8], size: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::Array4;
-
-    #[test]
-    fn tiles_meet_the_lines_of_the_grid() {
-        let mut array = Array4::<u8>::zeros((1, 5, 1, 7));
-        let tiles = split([0, 3, 0, 2], array.view_mut(), [1, 4, 9, 3]);
-        let places: Vec<_> = tiles.iter().map(|(at, tile)| (at[1], at[3], tile.dim())).collect();
-        assert_eq!(
-            places,
-            [
-                (3, 2, (1, 1, 1, 1)),
-                (3, 3, (1, 1, 1, 3)),
-                (3, 6, (1, 1, 1, 3)),
-                (4, 2, (1, 4, 1, 1)),
-                (4, 3, (1, 4, 1, 3)),
-                (4, 6, (1, 4, 1, 3)),
-            ]
-        );
-    }
 
     #[test]
     fn unshuffling_gathers_the_bytes_of_a_number() {

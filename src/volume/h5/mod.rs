@@ -10,6 +10,7 @@
 //! threads of their own and handed to HDF5 as they are to stand in the file, an
 //! ordinary gzip data set to any reader.
 
+mod compact;
 mod dataset;
 mod decode;
 mod input;
@@ -17,6 +18,7 @@ mod output;
 mod pool;
 mod storage;
 mod stored;
+mod tiles;
 
 pub use dataset::Dataset;
 pub use input::InputFile;

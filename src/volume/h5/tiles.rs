@@ -1,0 +1,115 @@
+//! Parts of an array that threads fill side by side.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use ndarray::{ArrayViewMut4, Axis};
+
+/// A part of the array that is being filled: where it begins in the data set,
+/// and its voxels. (C, D, H, W)
+pub(super) type Tile<'a, T> = ([usize; 4], ArrayViewMut4<'a, T>);
+
+/// Cuts an array along the lines of a grid that has one at 0 and every `step`.
+pub(super) fn split<T>(
+    origin: [usize; 4],
+    array: ArrayViewMut4<'_, T>,
+    step: [usize; 4],
+) -> Vec<Tile<'_, T>> {
+    let mut tiles = vec![(origin, array)];
+    for axis in 0..4 {
+        let mut cut = Vec::new();
+        for (mut origin, mut rest) in tiles {
+            loop {
+                let to_line = step[axis] - origin[axis] % step[axis];
+                if rest.len_of(Axis(axis)) <= to_line {
+                    cut.push((origin, rest));
+                    break;
+                }
+                let (tile, more) = rest.split_at(Axis(axis), to_line);
+                cut.push((origin, tile));
+                origin[axis] += to_line;
+                rest = more;
+            }
+        }
+        tiles = cut;
+    }
+    tiles
+}
+
+/// Works on all tiles with that many threads, each with a state of its own. The
+/// first error stops them all.
+pub(super) fn for_each<T: Send, S: Default>(
+    tiles: Vec<Tile<'_, T>>,
+    threads: usize,
+    work: impl Fn(&mut S, [usize; 4], ArrayViewMut4<'_, T>) -> Result<()> + Sync,
+) -> Result<()> {
+    let threads = threads.clamp(1, tiles.len().max(1));
+    let queue = Mutex::new(tiles.into_iter());
+    let failed = AtomicBool::new(false);
+    let run = || {
+        let mut state = S::default();
+        while !failed.load(Ordering::Relaxed) {
+            let tile = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+            let Some((origin, tile)) = tile else { break };
+            work(&mut state, origin, tile)
+                .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(())
+    };
+    if threads == 1 {
+        return run();
+    }
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        // All are joined before the first error is told.
+        let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        results
+            .into_iter()
+            .try_for_each(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array4;
+
+    #[test]
+    fn tiles_meet_the_lines_of_the_grid() {
+        let mut array = Array4::<u8>::zeros((1, 5, 1, 7));
+        let tiles = split([0, 3, 0, 2], array.view_mut(), [1, 4, 9, 3]);
+        let places: Vec<_> = tiles.iter().map(|(at, tile)| (at[1], at[3], tile.dim())).collect();
+        assert_eq!(
+            places,
+            [
+                (3, 2, (1, 1, 1, 1)),
+                (3, 3, (1, 1, 1, 3)),
+                (3, 6, (1, 1, 1, 3)),
+                (4, 2, (1, 4, 1, 1)),
+                (4, 3, (1, 4, 1, 3)),
+                (4, 6, (1, 4, 1, 3)),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_tile_is_worked_on_and_an_error_ends_it() {
+        for threads in [1, 3] {
+            let mut array = Array4::<u16>::zeros((2, 3, 4, 5));
+            let tiles = split([0; 4], array.view_mut(), [1, 2, 2, 2]);
+            for_each(tiles, threads, |(): &mut (), _, mut tile| {
+                tile += 1;
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(array, Array4::ones((2, 3, 4, 5)));
+            let tiles = split([0; 4], array.view_mut(), [1; 4]);
+            let error = for_each(tiles, threads, |(): &mut (), origin, _| {
+                anyhow::ensure!(origin != [1, 0, 2, 1], "not here");
+                Ok(())
+            });
+            assert_eq!(error.unwrap_err().to_string(), "not here");
+        }
+    }
+}
