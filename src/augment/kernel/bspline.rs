@@ -214,9 +214,12 @@ impl BSpline {
     /// the cell to `from + over`, as polynomials of the share of the way.
     fn along(&self, cell: [usize; 3], from: [f64; 3], over: [f64; 3]) -> Polynomials {
         // The B-splines as polynomials of the share of the way.
-        let lines: Lines = std::array::from_fn(|axis| {
-            self.basis(axis).map(|polynomial| substitute(polynomial, from[axis], over[axis]))
-        });
+        let mut lines: Lines = [self.basis(0), self.basis(1), self.basis(2)];
+        for (axis, polynomials) in lines.iter_mut().enumerate() {
+            for polynomial in polynomials {
+                *polynomial = substitute(*polynomial, from[axis], over[axis]);
+            }
+        }
         let [_, height, width] = counts(self.mesh, self.order);
         let first = (cell[0] * height + cell[1]) * width + cell[2];
         let points = Points { values: &self.points[first..], height, width };
@@ -244,8 +247,10 @@ struct Points<'a> {
 }
 
 /// Sums coefficients times B-splines over `T` taps along x and y and `Z` along z:
-/// products of polynomials, for the three displacements side by side.
-#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
+/// products of polynomials, for the three displacements side by side. Four numbers
+/// at a time and no more: read back eight at a time, what was just stored by four
+/// would have to wait.
+#[multiversion(targets("x86_64+avx2"))]
 fn contract<const T: usize, const Z: usize>(points: &Points<'_>, lines: &Lines) -> Polynomials {
     #[inline(always)]
     fn add(sum: &mut [f64; 4], weight: f64, value: &[f64; 4]) {
@@ -277,7 +282,13 @@ fn contract<const T: usize, const Z: usize>(points: &Points<'_>, lines: &Lines) 
             }
         }
     }
-    std::array::from_fn(|component| result.map(|term| term[component]))
+    let mut polynomials = [[0.0; TERMS]; 3];
+    for (power, term) in result.iter().enumerate() {
+        for component in 0..3 {
+            polynomials[component][power] = term[component];
+        }
+    }
+    polynomials
 }
 
 /// The polynomial p(from + over·s) in s.
