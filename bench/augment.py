@@ -281,35 +281,60 @@ def lists(text):
     return yaml.safe_load(text)
 
 
-def main():
-    program, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 4
-    chosen = sys.argv[3:] or CASES
+def ours(program, name, count, first, *without, environment=None):
+    """Seconds and float32 patches of memory a sample."""
+    words = [program, name, str(count), str(first), *without]
+    out = subprocess.run(words, capture_output=True, text=True, check=True, env=environment).stdout
+    _, seconds, patches = out.strip().split("\t")
+    return float(seconds), float(patches)
+
+
+def compare(program, rounds, names):
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
     print("| lists | patch | unet3d, ms | Python, ms | ratio | memory, float32 patches |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for name in chosen:
-        text, shape, ours_count, python_count = CASES[name]
+    for name in names:
+        text, shape, our_count, python_count = CASES[name]
         volumes = sample(shape)
         made = {key: pipeline(steps) for key, steps in lists(text).items()}
-        ours, python, memory = [], [], 0.0
-
-        def run(count, first, env=None):
-            words = [program, name, str(count), str(first)]
-            out = subprocess.run(words, capture_output=True, text=True, check=True, env=env).stdout
-            _, seconds, patches = out.strip().split("\t")
-            return float(seconds), float(patches)
-
+        our_seconds, python_seconds = [], []
         for i in range(rounds):
-            ours.append(run(ours_count, i * ours_count)[0])
+            our_seconds.append(ours(program, name, our_count, i * our_count)[0])
             start = time.process_time()
             for _ in range(python_count):
                 for key, f in made.items():
                     f(volumes[key])
-            python.append((time.process_time() - start) / python_count)
-        memory = run(ours_count, 0, environment)[1]
-        a, b = 1e3 * np.mean(ours), 1e3 * np.mean(python)
+            python_seconds.append((time.process_time() - start) / python_count)
+        _, memory = ours(program, name, our_count, 0, environment=environment)
+        a, b = 1e3 * np.mean(our_seconds), 1e3 * np.mean(python_seconds)
         size = "×".join(str(n) for n in shape if n)
-        print(f"| {name} | {size} | {a:.2f} | {b:.0f} | {b / a:.0f} | {memory:.1f} |", flush=True)
+        print(f"| {name} | {size} | {a:.2f} | {b:.1f} | {b / a:.1f} | {memory:.1f} |", flush=True)
+
+
+def shares(program, rounds):
+    """What each transform of a pipeline costs: the time that is gone without it."""
+    print("\n| pipeline | transform | ms a sample | share |")
+    print("| --- | --- | --- | --- |")
+    for name, (text, _, count, _) in CASES.items():
+        if not text.endswith(".yaml"):
+            continue
+        names = dict.fromkeys(step["name"] for steps in lists(text).values() for step in steps)
+
+        def mean(*without):
+            runs = [ours(program, name, count, i * count, *without)[0] for i in range(rounds)]
+            return 1e3 * np.mean(runs)
+
+        whole = mean()
+        for transform in names:
+            gone = whole - mean(transform)
+            print(f"| {name} | {transform} | {gone:.2f} | {gone / whole:.0%} |", flush=True)
+
+
+def main():
+    program, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 4
+    compare(program, rounds, sys.argv[3:] or CASES)
+    if len(sys.argv) <= 3:
+        shares(program, rounds)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 //! Processor seconds and memory per sample of whole lists of transforms, one core.
 //!
-//!     cargo bench --bench augment -- NAME ITERATIONS FIRST
+//!     cargo bench --bench augment -- NAME ITERATIONS FIRST [TRANSFORM]
 //!
 //! prints for the named case `NAME SECONDS MEMORY`, tab-separated: the mean over
 //! samples FIRST, FIRST + 1, …, and the most memory that a sample held beyond its
 //! own input, in units of the float32 patch (set `MALLOC_MMAP_THRESHOLD_=65536` for
-//! it, or memory that the allocator keeps counts too). Without arguments all cases
-//! run a few times. `augment.py` runs this and the Python libraries in turn;
+//! it, or memory that the allocator keeps counts too). A fourth argument names a
+//! transform to leave out, which shows what it costs: the others draw what they
+//! would draw anyway. Without arguments all cases run a few times. `augment.py` runs this and the Python libraries in turn;
 //! `kernel.rs` times single deformations.
 
 use std::path::Path;
@@ -55,15 +56,26 @@ static CASES: &[Case] = &[
 
 const STATISTICS: Statistics = Statistics { min: 0.0, max: 4095.0, mean: 400.0, std: 300.0 };
 
-fn recipe(text: &str) -> Recipe {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+/// The lists, with every transform called `without` doing nothing.
+fn recipe(text: &str, without: Option<&str>) -> Recipe {
     if text.starts_with('{') {
         let tree = Tree::parse(text, "bench", &[]).expect("YAML");
         return Recipe::read(&tree.root).expect("a recipe");
     }
-    let tree = Tree::read(&root.join(text), &[]).expect("YAML");
-    let section = tree.root.at("loaders.train.transformer").expect("the section");
-    Recipe::read(section).expect("a recipe")
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(text);
+    let section = "loaders.train.transformer";
+    let tree = Tree::read(&path, &[]).expect("YAML");
+    let mut overrides = Vec::new();
+    for list in ["raw", "label", "weight"] {
+        let Some(list_node) = tree.root.at(&format!("{section}.{list}")) else { continue };
+        for (i, item) in list_node.items().expect("a list").iter().enumerate() {
+            if without == item.get("name").and_then(|name| name.text().ok()) {
+                overrides.push(format!("{section}.{list}.{i}.name=Identity"));
+            }
+        }
+    }
+    let tree = Tree::read(&path, &overrides).expect("YAML");
+    Recipe::read(tree.root.at(section).expect("the section")).expect("a recipe")
 }
 
 /// Smooth blobs with some texture, as float32 raw data and as uint16 labels.
@@ -103,8 +115,8 @@ fn cpu_seconds() -> f64 {
     nanoseconds.expect("nanoseconds on a core") * 1e-9
 }
 
-fn run(case: &Case, iterations: u64, first: u64) {
-    let recipe = recipe(case.recipe);
+fn run(case: &Case, iterations: u64, first: u64, without: Option<&str>) {
+    let recipe = recipe(case.recipe, without);
     let input = sample(case);
     let patch = input.raw.channels() * input.raw.size().iter().product::<usize>() * 4;
     let mut seconds = 0.0;
@@ -131,10 +143,10 @@ fn main() {
         words.get(i).map_or(default, |word| word.parse().expect("a number of samples"))
     };
     match words.first() {
-        None => CASES.iter().for_each(|case| run(case, 5, 0)),
+        None => CASES.iter().for_each(|case| run(case, 5, 0, None)),
         Some(name) => {
             let case = CASES.iter().find(|case| case.name == name).expect("a case of this name");
-            run(case, number(1, 5), number(2, 0));
+            run(case, number(1, 5), number(2, 0), words.get(3).map(String::as_str));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Times of the transforms that resample or blur, each with probability 1.
 //!
 //! `cargo bench --bench kernel -- CASE ROUNDS` prints the milliseconds of CPU
-//! time of each round of one case; without arguments the names of the cases. `kernel.py` runs
+//! time of each round of one case, with `peak` for ROUNDS the extra memory in
+//! patches; without arguments the names of the cases. `kernel.py` runs
 //! this and the Python libraries in turn.
 
 use std::time::{Duration, Instant};
@@ -158,6 +159,29 @@ fn memory_bandwidth() {
     }
 }
 
+/// A line of `/proc/self/status`, in bytes; 0 where there is no such file.
+fn status(name: &str) -> f64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    number.unwrap_or_default() * 1024.0
+}
+
+/// The most memory one sample needs beside itself, in units of its raw patch as
+/// float32; its own result, which takes the place of the sample, included.
+fn peak(recipe: &Recipe, sample: Sample, statistics: &Statistics) {
+    let patch = 4.0 * (sample.raw.channels() * sample.raw.size().iter().product::<usize>()) as f64;
+    let key = SampleKey { seed: 7, epoch: 0, sample: 0 };
+    let given = sample.clone();
+    // Sets the high-water mark back to what is in use.
+    let reset = std::fs::write("/proc/self/clear_refs", "5").is_ok();
+    let before = status("VmRSS:");
+    assert!(recipe.apply(given, key, statistics).is_ok());
+    if reset {
+        println!("{:.2}", (status("VmHWM:") - before) / patch);
+    }
+}
+
 fn main() {
     // Cargo passes `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -175,6 +199,9 @@ fn main() {
     let recipe = recipe(&case);
     let sample = sample(&case);
     let statistics = Statistics { min: -1.0, max: 1.0, mean: 0.0, std: 1.0 };
+    if arguments.get(1).is_some_and(|word| word == "peak") {
+        return peak(&recipe, sample, &statistics);
+    }
     let zero = Instant::now();
     for round in 0..rounds {
         let sample = sample.clone();

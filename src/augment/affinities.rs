@@ -31,9 +31,8 @@ const XYZ: [Axis; 3] = [Axis::X, Axis::Y, Axis::Z];
 pub fn affinity(label: &Volume, axis: Axis, offset: usize, mask: &mut [u8]) {
     let size = label.size();
     with_values!(&label.values, values => {
-        if let Some(values) = values.as_slice() {
-            compare(values, size, axis, offset, mask);
-        }
+        let values = values.as_slice().expect("volumes are contiguous");
+        compare(values, size, axis, offset, mask)
     });
 }
 

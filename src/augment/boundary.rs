@@ -53,17 +53,16 @@ impl Side {
 pub fn find_boundaries(label: &Volume, connectivity: usize, side: Side, mask: &mut [u8]) {
     let size = label.size();
     with_values!(&label.values, values => {
-        if let Some(values) = values.as_slice() {
-            mark_changes(values, size, connectivity, mask);
-            match side {
-                Side::Thick => {}
-                Side::Inner => {
-                    for (mark, value) in mask.iter_mut().zip(values) {
-                        *mark &= u8::from(!value.is(0));
-                    }
+        let values = values.as_slice().expect("volumes are contiguous");
+        mark_changes(values, size, connectivity, mask);
+        match side {
+            Side::Thick => {}
+            Side::Inner => {
+                for (mark, value) in mask.iter_mut().zip(values) {
+                    *mark &= u8::from(!value.is(0));
                 }
-                Side::Outer => keep_outer(values, size, mask),
             }
+            Side::Outer => keep_outer(values, size, mask),
         }
     });
 }

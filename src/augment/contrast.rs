@@ -52,8 +52,7 @@ impl Transform for RandomContrast {
                 for mut channel in $array.outer_iter_mut() {
                     let alpha = stream.between(self.alpha[0], self.alpha[1]);
                     let mean = if self.use_data_mean {
-                        let sum: f64 = channel.iter().map(|&x| f64::from(x)).sum();
-                        sum / channel.len() as f64
+                        floats::mean(channel.as_slice().expect("volumes are contiguous"))
                     } else {
                         self.mean.unwrap_or(scope.statistics.mean)
                     };

@@ -38,3 +38,16 @@ pub fn map(volume: Volume, f: impl Fn(f64) -> f64) -> Volume {
     };
     Volume { values, has_channels: volume.has_channels }
 }
+
+/// The mean, summed in double precision over several lanes at once.
+pub fn mean<T: Copy + Into<f64>>(values: &[T]) -> f64 {
+    let (blocks, rest) = values.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for block in blocks {
+        for (sum, &value) in sums.iter_mut().zip(block) {
+            *sum += value.into();
+        }
+    }
+    let rest: f64 = rest.iter().map(|&value| value.into()).sum();
+    (sums.iter().sum::<f64>() + rest) / values.len() as f64
+}

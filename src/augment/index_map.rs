@@ -4,10 +4,15 @@
 //! of the cube), so any sequence of them is again one of them: it costs one pass
 //! over the voxels, whatever its length, and keeps values exactly.
 
+use std::mem::swap;
+
 use ndarray::Array4;
 
 use crate::map_values;
 use crate::volume::Volume;
+
+/// What holds of every volume.
+const C_ORDER: &str = "volumes are contiguous, in C order";
 
 /// Where each voxel of the output is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +54,48 @@ impl IndexMap {
         self.axes.map(|axis| input[axis])
     }
 
-    /// Maps every channel of a volume. Needs memory for one more volume, except
-    /// for the identity.
+    /// Maps every channel of a volume: flips in place, turns with memory for one
+    /// more volume.
     pub fn apply(&self, volume: Volume) -> Volume {
-        if *self == IndexMap::IDENTITY {
-            return volume;
-        }
         let has_channels = volume.has_channels;
-        Volume { values: map_values!(volume.values, a => self.gather(&a)), has_channels }
+        let values = map_values!(volume.values, a => {
+            if self.axes == IndexMap::IDENTITY.axes { self.flip(a) } else { self.gather(&a) }
+        });
+        Volume { values, has_channels }
+    }
+
+    /// A map that exchanges no axes: voxels change places in pairs.
+    fn flip<T: Copy>(&self, mut array: Array4<T>) -> Array4<T> {
+        let (_, depth, height, width) = array.dim();
+        let [back_z, back_y, back_x] = self.backwards;
+        let voxels = depth * height * width;
+        if voxels == 0 || !(back_z || back_y || back_x) {
+            return array;
+        }
+        let partner = |row: usize| {
+            let (z, y) = (row / height, row % height);
+            let z = if back_z { depth - 1 - z } else { z };
+            let y = if back_y { height - 1 - y } else { y };
+            z * height + y
+        };
+        let values = array.as_slice_mut().expect(C_ORDER);
+        for channel in values.chunks_exact_mut(voxels) {
+            for row in 0..depth * height {
+                let other = partner(row);
+                if other == row && back_x {
+                    channel[row * width..][..width].reverse();
+                } else if other > row {
+                    let (before, after) = channel.split_at_mut(other * width);
+                    let (here, there) = (&mut before[row * width..][..width], &mut after[..width]);
+                    if back_x {
+                        here.iter_mut().zip(there.iter_mut().rev()).for_each(|(a, b)| swap(a, b));
+                    } else {
+                        here.swap_with_slice(there);
+                    }
+                }
+            }
+        }
+        array
     }
 
     fn gather<T: Copy + Default>(&self, input: &Array4<T>) -> Array4<T> {
@@ -65,8 +104,8 @@ impl IndexMap {
         let size = self.size(input_size);
         let voxels = depth * height * width;
         let mut output = vec![T::default(); channels * voxels];
-        let input = input.as_standard_layout();
-        if let Some(input) = input.as_slice().filter(|_| voxels > 0) {
+        if voxels > 0 {
+            let input = input.as_slice().expect(C_ORDER);
             let walk = Walk::new(self, input_size);
             for (input, output) in input.chunks_exact(voxels).zip(output.chunks_exact_mut(voxels)) {
                 walk.channel(input, output);

@@ -105,11 +105,11 @@ impl Transform for PoissonNoise {
         let mean = stream.between(self.lam[0], self.lam[1]);
         match &mut volume.values {
             Values::F32(array) => {
-                let Some(voxels) = array.as_slice_mut() else { return Ok(volume) };
+                let voxels = array.as_slice_mut().expect("volumes are contiguous");
                 counts(&mut stream, mean, voxels.len(), |i, count| voxels[i] += count as f32);
             }
             Values::F64(array) => {
-                let Some(voxels) = array.as_slice_mut() else { return Ok(volume) };
+                let voxels = array.as_slice_mut().expect("volumes are contiguous");
                 counts(&mut stream, mean, voxels.len(), |i, count| voxels[i] += count);
             }
             _ => unreachable!("the volume was converted"),

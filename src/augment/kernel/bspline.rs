@@ -25,7 +25,7 @@ const MARGIN: f64 = 1.0 / 8.0;
 #[derive(Clone, Debug, PartialEq)]
 pub struct BSpline {
     order: usize,
-    /// Cells of the mesh per axis; 0 for an axis along which nothing changes.
+    /// Cells of the mesh per axis; 0 along z if nothing changes along it.
     mesh: [usize; 3],
     /// Lower corner of the domain and size of a cell, in voxels.
     origin: [f64; 3],
@@ -33,22 +33,27 @@ pub struct BSpline {
     /// Displacement in z, y and x; each [z][y][x], x fastest, `mesh + order`
     /// along an axis with a mesh and one along an axis without.
     coefficients: [Vec<f64>; 3],
+    /// The same by control point, the three displacements side by side.
+    points: Vec<[f64; 4]>,
 }
 
 impl BSpline {
     /// A transform over the box of an image of `size`, as
     /// `BSplineTransformInitializer` makes it. `mesh` counts the cells in
-    /// (z, y, x); an axis with 0 cells is one along which the displacement does
-    /// not change. `coefficients` are the displacements in z, y and x.
+    /// (z, y, x); 0 along z means that the displacement does not change along z. `coefficients` are the displacements in z, y and x.
     pub fn over(size: Size, mesh: [usize; 3], order: usize, coefficients: [Vec<f64>; 3]) -> Self {
         assert!(order <= MAX_ORDER);
+        assert!(mesh[1] > 0 && mesh[2] > 0, "only z can do without a mesh");
         let count: usize = counts(mesh, order).iter().product();
         assert!(coefficients.iter().all(|component| component.len() == count));
         let origin = [-0.5 - MARGIN; 3];
         let cell = std::array::from_fn(|axis| {
             (size[axis] as f64 + 2.0 * MARGIN) / mesh[axis].max(1) as f64
         });
-        BSpline { order, mesh, origin, cell, coefficients }
+        let points = (0..count)
+            .map(|i| [coefficients[0][i], coefficients[1][i], coefficients[2][i], 0.0])
+            .collect();
+        BSpline { order, mesh, origin, cell, coefficients, points }
     }
 
     /// The displacements in z, y and x at the control points, x fastest.
@@ -197,47 +202,93 @@ impl BSpline {
                     start[axis] + slope[axis] * begin as f64 - cell[axis] as f64
                 });
                 let over = slope.map(|slope| slope * length);
-                let (polynomials, degree) = self.along(cell, from, over);
-                add(&polynomials, degree, 1.0 / length, begin..end, row);
+                let polynomials = self.along(cell, from, over);
+                let lines =
+                    [&mut row.z[begin..end], &mut row.y[begin..end], &mut row.x[begin..end]];
+                horner(&polynomials, self.order, 1.0 / length, lines);
             }
         }
     }
 
     /// The displacements along a line inside a cell, from the position `from` in
     /// the cell to `from + over`, as polynomials of the share of the way.
-    fn along(&self, cell: [usize; 3], from: [f64; 3], over: [f64; 3]) -> (Polynomials, usize) {
+    fn along(&self, cell: [usize; 3], from: [f64; 3], over: [f64; 3]) -> Polynomials {
         // The B-splines as polynomials of the share of the way.
-        let lines: [[[f64; TAPS]; TAPS]; 3] = std::array::from_fn(|axis| {
-            self.basis(axis).map(|polynomial| substitute(polynomial, from[axis], over[axis]))
-        });
-        let taps = self.taps();
-        let degrees: [usize; 3] =
-            std::array::from_fn(|axis| if over[axis] == 0.0 { 0 } else { taps[axis] - 1 });
-        let count = counts(self.mesh, self.order);
-        let mut result = [[0.0; TERMS]; 3];
-        for (component, result) in result.iter_mut().enumerate() {
-            for z in 0..taps[0] {
-                let mut plane = [0.0; 2 * MAX_ORDER + 1];
-                for y in 0..taps[1] {
-                    let at = ((cell[0] + z) * count[1] + cell[1] + y) * count[2] + cell[2];
-                    let coefficients = &self.coefficients[component][at..at + taps[2]];
-                    let mut line = [0.0; TAPS];
-                    for (&coefficient, weights) in coefficients.iter().zip(&lines[2]) {
-                        for (line, &weight) in line.iter_mut().zip(weights) {
-                            *line += coefficient * weight;
-                        }
-                    }
-                    multiply_add(&lines[1][y][..=degrees[1]], &line[..=degrees[2]], &mut plane);
-                }
-                multiply_add(
-                    &lines[0][z][..=degrees[0]],
-                    &plane[..=degrees[1] + degrees[2]],
-                    result,
-                );
+        let mut lines: Lines = [self.basis(0), self.basis(1), self.basis(2)];
+        for (axis, polynomials) in lines.iter_mut().enumerate() {
+            for polynomial in polynomials {
+                *polynomial = substitute(*polynomial, from[axis], over[axis]);
             }
         }
-        (result, degrees.iter().sum())
+        let [_, height, width] = counts(self.mesh, self.order);
+        let first = (cell[0] * height + cell[1]) * width + cell[2];
+        let points = Points { values: &self.points[first..], height, width };
+        match (self.order, self.mesh[0] > 0) {
+            (0, false) => contract::<1, 1>(&points, &lines),
+            (0, true) => contract::<1, 1>(&points, &lines),
+            (1, false) => contract::<2, 1>(&points, &lines),
+            (1, true) => contract::<2, 2>(&points, &lines),
+            (2, false) => contract::<3, 1>(&points, &lines),
+            (2, true) => contract::<3, 3>(&points, &lines),
+            (_, false) => contract::<4, 1>(&points, &lines),
+            (_, true) => contract::<4, 4>(&points, &lines),
+        }
     }
+}
+
+/// B-splines as polynomials: [axis][tap][power].
+type Lines = [[[f64; TAPS]; TAPS]; 3];
+
+/// Control points from the first that takes part.
+struct Points<'a> {
+    values: &'a [[f64; 4]],
+    height: usize,
+    width: usize,
+}
+
+/// Sums coefficients times B-splines over `T` taps along x and y and `Z` along z:
+/// products of polynomials, for the three displacements side by side. Four numbers
+/// at a time and no more: read back eight at a time, what was just stored by four
+/// would have to wait.
+#[multiversion(targets("x86_64+avx2"))]
+fn contract<const T: usize, const Z: usize>(points: &Points<'_>, lines: &Lines) -> Polynomials {
+    #[inline(always)]
+    fn add(sum: &mut [f64; 4], weight: f64, value: &[f64; 4]) {
+        for l in 0..4 {
+            sum[l] += weight * value[l];
+        }
+    }
+    let mut result = [[0.0; 4]; TERMS];
+    for z in 0..Z {
+        let mut plane = [[0.0; 4]; 2 * TAPS - 1];
+        for y in 0..T {
+            let start = (z * points.height + y) * points.width;
+            let taps = &points.values[start..start + T];
+            let mut line = [[0.0; 4]; TAPS];
+            for x in 0..T {
+                for power in 0..T {
+                    add(&mut line[power], lines[2][x][power], &taps[x]);
+                }
+            }
+            for a in 0..T {
+                for b in 0..T {
+                    add(&mut plane[a + b], lines[1][y][a], &line[b]);
+                }
+            }
+        }
+        for a in 0..Z {
+            for b in 0..2 * T - 1 {
+                add(&mut result[a + b], lines[0][z][a], &plane[b]);
+            }
+        }
+    }
+    let mut polynomials = [[0.0; TERMS]; 3];
+    for (power, term) in result.iter().enumerate() {
+        for component in 0..3 {
+            polynomials[component][power] = term[component];
+        }
+    }
+    polynomials
 }
 
 /// The polynomial p(from + over·s) in s.
@@ -251,42 +302,13 @@ fn substitute(p: [f64; TAPS], from: f64, over: f64) -> [f64; TAPS] {
     ]
 }
 
-/// Adds the product of two polynomials to a third.
-fn multiply_add(a: &[f64], b: &[f64], sum: &mut [f64]) {
-    for (i, &a) in a.iter().enumerate() {
-        for (sum, &b) in sum[i..].iter_mut().zip(b) {
-            *sum += a * b;
-        }
-    }
-}
-
 /// Adds the polynomials to a piece of a row, at the shares 0, `step`, 2·`step`…
-fn add(
-    polynomials: &Polynomials,
-    degree: usize,
-    step: f64,
-    piece: std::ops::Range<usize>,
-    row: &mut Row,
-) {
-    // The degrees that occur: affine along one, two or three axes of the mesh.
-    let lines = [&mut row.z[piece.clone()], &mut row.y[piece.clone()], &mut row.x[piece]];
-    for (line, polynomial) in lines.into_iter().zip(polynomials) {
-        match degree {
-            0 => line.iter_mut().for_each(|value| *value += polynomial[0]),
-            1..=2 => horner(polynomial, step, line, 2),
-            3..=4 => horner(polynomial, step, line, 4),
-            5..=6 => horner(polynomial, step, line, 6),
-            _ => horner(polynomial, step, line, 9),
-        }
-    }
-}
-
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
-fn horner(polynomial: &[f64; TERMS], step: f64, line: &mut [f64], degree: usize) {
+fn horner(polynomials: &Polynomials, order: usize, step: f64, lines: [&mut [f64]; 3]) {
     #[inline(always)]
     fn run<const DEGREE: usize>(polynomial: &[f64; TERMS], step: f64, line: &mut [f64]) {
-        for (i, value) in line.iter_mut().enumerate() {
-            let s = i as f64 * step;
+        for (value, i) in line.iter_mut().zip(0i32..) {
+            let s = f64::from(i) * step;
             let mut sum = polynomial[DEGREE];
             for power in (0..DEGREE).rev() {
                 sum = sum * s + polynomial[power];
@@ -294,10 +316,12 @@ fn horner(polynomial: &[f64; TERMS], step: f64, line: &mut [f64], degree: usize)
             *value += sum;
         }
     }
-    match degree {
-        2 => run::<2>(polynomial, step, line),
-        4 => run::<4>(polynomial, step, line),
-        6 => run::<6>(polynomial, step, line),
-        _ => run::<9>(polynomial, step, line),
+    for (line, polynomial) in lines.into_iter().zip(polynomials) {
+        match order {
+            0 => run::<0>(polynomial, step, line),
+            1 => run::<3>(polynomial, step, line),
+            2 => run::<6>(polynomial, step, line),
+            _ => run::<9>(polynomial, step, line),
+        }
     }
 }

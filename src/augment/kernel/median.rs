@@ -2,21 +2,56 @@
 
 /// numpy's median of float32 values: the middle one, or the mean of the two in
 /// the middle. 0 of nothing.
-///
-/// Finds it by counting, eleven bits of the value at a time, without a copy:
-/// three passes over the data.
 pub fn median(values: &[f32]) -> f32 {
     let n = values.len();
     if n == 0 {
         return 0.0;
     }
-    let upper = nth(values, n / 2);
-    if n % 2 == 1 {
-        return upper;
-    }
-    let lower = nth(values, n / 2 - 1);
+    let [lower, upper] = near_sample(values, (n - 1) / 2, n / 2)
+        .unwrap_or_else(|| [nth(values, (n - 1) / 2), nth(values, n / 2)]);
     // As numpy does: the mean in float32.
     if lower == upper { upper } else { (lower + upper) / 2.0 }
+}
+
+/// Values of which a sample is taken to guess where the median is.
+const SAMPLE: usize = 1024;
+
+/// The values of two neighbouring ranks about the middle, in one pass: a sample
+/// gives bounds around the middle, what is below them is counted and what is
+/// between them collected. `None` if the guess was wrong.
+fn near_sample(values: &[f32], lower: usize, upper: usize) -> Option<[f32; 2]> {
+    if values.len() < 16 * SAMPLE {
+        return None;
+    }
+    let mut sample: Vec<f32> =
+        values.iter().step_by(values.len() / SAMPLE).copied().take(SAMPLE).collect();
+    sample.sort_unstable_by(f32::total_cmp);
+    // Three standard deviations of the share of a sample that is below the median.
+    let margin = SAMPLE / 20;
+    let (low, high) = (sample[SAMPLE / 2 - margin], sample[SAMPLE / 2 + margin]);
+    let mut below = 0;
+    let mut between = Vec::with_capacity(values.len() / 8);
+    let mut found = [0f32; SAMPLE];
+    for block in values.chunks(SAMPLE) {
+        let mut count = 0;
+        for &value in block {
+            below += usize::from(value < low);
+            // Written in any case, so that there is no branch to mispredict.
+            found[count % SAMPLE] = value;
+            count += usize::from(value >= low && value <= high);
+        }
+        between.extend_from_slice(&found[..count]);
+    }
+    let (lower, upper) = (lower.checked_sub(below)?, upper.checked_sub(below)?);
+    if upper >= between.len() {
+        return None;
+    }
+    let (left, &mut high, _) = between.select_nth_unstable_by(upper, f32::total_cmp);
+    let low = match lower == upper {
+        true => high,
+        false => left.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+    };
+    Some([low, high])
 }
 
 /// An integer that is ordered as the float is.
@@ -30,7 +65,8 @@ fn from_key(key: u32) -> f32 {
     f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
 }
 
-/// The value with `rank` smaller ones before it in sorted order.
+/// The value with `rank` smaller ones before it in sorted order, by counting,
+/// eleven bits of the value at a time: three passes over the data, no copy.
 fn nth(values: &[f32], mut rank: usize) -> f32 {
     let mut known = 0u32;
     let mut known_bits = 0u32;
@@ -84,6 +120,22 @@ mod tests {
         assert_eq!(median(&[1.0, 1.0, 1.0, 9.0]), 1.0);
         assert_eq!(median(&[-0.5, 0.25, f32::MAX]), 0.25);
         assert_eq!(median_of(&[3u8, 1, 2, 9], f64::from), 2.5);
+    }
+
+    #[test]
+    fn a_sample_that_misleads_does_no_harm() {
+        let n = 16 * SAMPLE;
+        // What the sample sees is all large, all small, or all the same.
+        let step = n / SAMPLE;
+        let seen = |i: usize| i.is_multiple_of(step);
+        let large: Vec<f32> = (0..n).map(|i| if seen(i) { 1e6 } else { i as f32 }).collect();
+        let small: Vec<f32> = (0..n).map(|i| if seen(i) { -1e6 } else { i as f32 }).collect();
+        let same: Vec<f32> = (0..n).map(|i| if seen(i) { 7.0 } else { i as f32 }).collect();
+        let constant = vec![0.25f32; n + 1];
+        let ramp: Vec<f32> = (0..n).map(|i| ((i * 7919) % n) as f32).collect();
+        for values in [large, small, same, constant, ramp] {
+            assert_eq!(f64::from(median(&values)), median_of(&values, f64::from));
+        }
     }
 
     proptest! {

@@ -123,14 +123,8 @@ impl Field {
     /// The map p → p + displacement(p).
     pub fn map(&self) -> FieldMap<'_> {
         let [_, y, x] = self.modes;
-        let slice = || vec![0.0; y * x];
-        FieldMap {
-            field: self,
-            z: None,
-            slices: [slice(), slice(), slice()],
-            line: vec![0.0; x],
-            sum: vec![0.0; self.size[2]],
-        }
+        let zeros = |count: usize| std::array::from_fn(|_| vec![0.0; count]);
+        FieldMap { field: self, z: None, slices: zeros(y * x), lines: zeros(x) }
     }
 }
 
@@ -140,10 +134,9 @@ pub struct FieldMap<'a> {
     field: &'a Field,
     /// The slice that `slices` belong to.
     z: Option<usize>,
-    /// Amplitudes in the slice: [ky][kx].
+    /// Per component: amplitudes in the slice, [ky][kx], and in the row, [kx].
     slices: [Vec<f32>; 3],
-    line: Vec<f32>,
-    sum: Vec<f32>,
+    lines: [Vec<f32>; 3],
 }
 
 impl Map for FieldMap<'_> {
@@ -154,18 +147,16 @@ impl Map for FieldMap<'_> {
         ramp(y as f64, 0.0, &mut row.y);
         ramp(0.0, 1.0, &mut row.x);
         let [table_z, table_y, table_x] = &field.tables;
-        for (axis, out) in [&mut row.z, &mut row.y, &mut row.x].into_iter().enumerate() {
-            let Some(amplitudes) = &field.amplitudes[axis] else { continue };
+        // Components that stand still keep their lines of zeros.
+        for (axis, amplitudes) in field.amplitudes.iter().enumerate() {
+            let Some(amplitudes) = amplitudes else { continue };
             let slice = &mut self.slices[axis];
             if self.z != Some(z) {
                 combine(amplitudes, &at(table_z, z, depth), slice);
             }
-            combine(slice, &at(table_y, y, height), &mut self.line);
-            combine(table_x, &self.line, &mut self.sum);
-            for (value, &sum) in out.iter_mut().zip(&self.sum) {
-                *value += f64::from(sum);
-            }
+            combine(slice, &at(table_y, y, height), &mut self.lines[axis]);
         }
+        displace(table_x, &self.lines, row);
         self.z = Some(z);
     }
 }
@@ -173,6 +164,42 @@ impl Map for FieldMap<'_> {
 /// The values of all modes at position `i` of `n`.
 fn at(table: &[f32], i: usize, n: usize) -> Vec<f32> {
     table.iter().skip(i).step_by(n).copied().collect()
+}
+
+/// Adds the sums of the modes along x, [k][i], to a row, all components at once, so
+/// that each value of the table is read once.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
+fn displace(table: &[f32], lines: &[Vec<f32>; 3], row: &mut Row) {
+    let width = row.x.len();
+    let [z, y, x] = lines;
+    let weights = || z.iter().zip(y).zip(x).map(|((&z, &y), &x)| [z, y, x]);
+    for start in (0..width).step_by(LANES) {
+        let count = LANES.min(width - start);
+        let mut sums = [[0f32; LANES]; 3];
+        for (k, weights) in weights().enumerate() {
+            let line = &table[k * width + start..];
+            if count == LANES {
+                // The fixed length keeps the sums in registers.
+                let Some(line) = line.first_chunk::<LANES>() else { return };
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    for l in 0..LANES {
+                        sum[l] += weight * line[l];
+                    }
+                }
+            } else {
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    for (sum, &value) in sum.iter_mut().zip(&line[..count]) {
+                        *sum += weight * value;
+                    }
+                }
+            }
+        }
+        for (out, sum) in [&mut row.z, &mut row.y, &mut row.x].into_iter().zip(&sums) {
+            for (value, &sum) in out[start..start + count].iter_mut().zip(sum) {
+                *value += f64::from(sum);
+            }
+        }
+    }
 }
 
 /// Sum of rows as long as `out`, each times its weight.
