@@ -4,8 +4,8 @@
     python bench/criteria.py target/release/deps/criteria_speed-… [classes depth height width]
 
 The loss is PixelWiseCrossEntropyLoss, forward and backward, written out on
-one-hot labels and weights as a Python program has them (here in float32, which
-is kind to it; it reads them as int64), against the compact forms. Label images
+one-hot labels and weights, int64 as the Python program reads them, against the
+compact forms. Label images
 are 64 x 256 x 256. Every figure is the least of three.
 """
 
@@ -36,12 +36,14 @@ def torch_loss(size):
     classes, *space = size
     logits = torch.randn(1, *size, requires_grad=True)
     index = torch.randint(0, classes, (1, 1, *space))
-    target = torch.zeros(1, *size).scatter_(1, index, 1)
-    weights = torch.rand(1, *size)
+    target = torch.zeros(1, *size, dtype=torch.long).scatter_(1, index, 1)
+    weights = torch.randint(0, 50, (1, *size))
+    class_weights = torch.ones(1, classes, 1, 1, 1)
 
     def run():
         logits.grad = None
-        (-weights * target * torch.log_softmax(logits, 1)).mean().backward()
+        log_probabilities = torch.log_softmax(logits, 1)
+        (-(class_weights * weights) * target * log_probabilities).mean().backward()
 
     print("loss", least(run))
     print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -36,12 +36,10 @@ struct CrossEntropy {
 
 impl Criterion for CrossEntropy {
     fn forward(&self, logits: &Tensor, target: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        if target.dim() == 4 {
-            let scale = self.scale(logits, target, self.ignore)?;
-            let total = scale.f_sum(scale.f_kind()?)?;
-            return index_cross_entropy(logits, target, &scale.f_div(&total)?);
-        }
         let weight = self.weight.as_ref().map(|weight| weight.like(logits)).transpose()?;
+        if target.dim() == 4 {
+            return class_cross_entropy(logits, target, weight.as_ref(), self.ignore);
+        }
         Ok(logits.f_cross_entropy_loss(target, weight, Reduction::Mean, self.ignore, 0.0)?)
     }
 
@@ -53,21 +51,35 @@ impl Criterion for CrossEntropy {
     ) -> Result<Tensor> {
         match truth {
             Truth::Dense(target) => self.forward(logits, target, None),
+            // One-hot labels are probabilities: the mean is over all voxels.
             Truth::OneHot { index, .. } => {
-                let scale = self.scale(logits, index, NO_CLASS)?;
-                let voxels = index.numel() as f64;
-                index_cross_entropy(logits, index, &scale.f_div_scalar(voxels)?)
+                let weight = self.weight.as_ref().map(|weight| weight.like(logits)).transpose()?;
+                let scale = scale(logits, index, weight.as_ref(), NO_CLASS)?;
+                let scale = scale.f_div_scalar(index.numel() as f64)?;
+                index_cross_entropy(logits, index, &scale)
             }
         }
     }
 }
 
-impl CrossEntropy {
-    /// The weight of every voxel's class, 0 where the index is `ignore`.
-    fn scale(&self, logits: &Tensor, index: &Tensor, ignore: i64) -> Result<Tensor> {
-        let kept = index.f_ne(ignore)?.f_to_kind(logits.f_kind()?)?;
-        let Some(weight) = &self.weight else { return Ok(kept) };
-        let class = index.f_clamp(0, logits.size()[1] - 1)?;
-        Ok(weight.like(logits)?.f_take(&class)?.f_mul(&kept)?)
-    }
+/// The mean of `-weight · log softmax` of the true class, weighted by the class
+/// weights (C), over the voxels of class indices (N, D, H, W) that are not
+/// `ignore`. 0 if all are, where torch has NaN: there is nothing to learn.
+pub(super) fn class_cross_entropy(
+    logits: &Tensor,
+    target: &Tensor,
+    weight: Option<&Tensor>,
+    ignore: i64,
+) -> Result<Tensor> {
+    let scale = scale(logits, target, weight, ignore)?;
+    let total = scale.f_sum(scale.f_kind()?)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
+    index_cross_entropy(logits, target, &scale.f_div(&total)?)
+}
+
+/// The weight of every voxel's class, 0 where the index is `ignore`.
+fn scale(logits: &Tensor, index: &Tensor, weight: Option<&Tensor>, ignore: i64) -> Result<Tensor> {
+    let kept = index.f_ne(ignore)?.f_to_kind(logits.f_kind()?)?;
+    let Some(weight) = weight else { return Ok(kept) };
+    let class = index.f_clamp(0, logits.size()[1] - 1)?;
+    Ok(weight.f_take(&class)?.f_mul(&kept)?)
 }

@@ -1,9 +1,9 @@
 //! Cross-entropy with class weights taken from the prediction.
 
 use anyhow::Result;
-use tch::{Reduction, Tensor};
+use tch::Tensor;
 
-use super::cross_entropy::TORCH_IGNORES;
+use super::cross_entropy::{TORCH_IGNORES, class_cross_entropy};
 use super::registry::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
 use super::{ALL_BUT_CHANNEL, Criterion, Entry, Target};
 
@@ -38,6 +38,6 @@ impl Criterion for WeightedCrossEntropy {
             // sum(1 - p) is the number of voxels less sum(p).
             sums.f_rsub_scalar(voxels)?.f_div(&sums)
         })?;
-        Ok(logits.f_cross_entropy_loss(target, Some(weight), Reduction::Mean, self.ignore, 0.0)?)
+        class_cross_entropy(logits, target, Some(&weight), self.ignore)
     }
 }

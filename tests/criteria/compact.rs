@@ -192,3 +192,17 @@ fn a_label_that_is_no_class_is_an_error() {
         assert!(message.contains("outside the 3 classes"), "{message}");
     }
 }
+
+#[test]
+fn a_batch_of_ignored_voxels_teaches_nothing() {
+    for name in ["CrossEntropyLoss", "WeightedCrossEntropyLoss"] {
+        let loss = criterion(&format!("name: {name}, ignore_index: -1"));
+        for kind in [Kind::Float, Kind::Double] {
+            let logits = Tensor::randn([1, 3, 2, 2, 2], (kind, Device::Cpu));
+            let target = Tensor::full([1, 2, 2, 2], -1, INTEGERS);
+            let (value, gradient) = differentiate(&logits, |x| loss.forward(x, &target, None));
+            assert_eq!(value.double_value(&[]), 0.0);
+            assert_eq!(gradient.abs().max().double_value(&[]), 0.0);
+        }
+    }
+}
