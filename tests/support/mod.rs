@@ -53,4 +53,5 @@ pub fn tree(yaml: &str) -> Tree {
     Tree::parse(yaml, "test.yaml", &[]).unwrap_or_else(|e| panic!("{e}"))
 }
 
+pub mod lab;
 pub mod program;
