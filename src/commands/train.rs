@@ -13,7 +13,7 @@ use crate::model::UNet;
 use crate::optim::{Optimizer, Scheduler};
 use crate::report::Reporter;
 use crate::stop::{Stopped, on_signals};
-use crate::train::{Ended, Parts, Progress, RunNotes, Trainer, check_directory, resume};
+use crate::train::{Ended, Parts, Progress, RunNotes, Trainer, claim_directory, resume};
 
 use super::Settings;
 use super::data::TrainingData;
@@ -29,7 +29,7 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
     }
     let seed = settings.seed();
     let fresh_seed = seed.unwrap_or_else(rand::random);
-    check_directory(&plan.trainer.checkpoint_dir)?;
+    let _lock = claim_directory(&plan.trainer.checkpoint_dir)?;
 
     let device = settings.device(&args.common)?;
     let precision = settings.precision();

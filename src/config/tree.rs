@@ -222,7 +222,8 @@ fn parse_node(text: &str, name: &str) -> Result<Node, ConfigError> {
             message: format!("not valid YAML: {error}"),
         }
     })?;
-    Ok(attach(parsed, &source))
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(attach(parsed, &source, &lines))
 }
 
 /// Sets one value from `dotted.key=YAML`, making sections that are not there.
@@ -291,20 +292,29 @@ enum Parsed {
     Map(Vec<(String, Spanned<Parsed>)>),
 }
 
-fn attach(parsed: Spanned<Parsed>, source: &Arc<str>) -> Node {
+fn attach(parsed: Spanned<Parsed>, source: &Arc<str>, lines: &[&str]) -> Node {
     let at = parsed.referenced;
+    let (line, column) = (parsed.defined.line() as usize, parsed.defined.column() as usize);
+    // YAML 1.1 counts y and n among the booleans; PyYAML, which reads these
+    // files today, does not, and `[z, y, x]` is a list of axes.
+    let letter = || {
+        let mut rest = lines.get(line.wrapping_sub(1))?.chars().skip(column.wrapping_sub(1));
+        let first = rest.next().filter(|first| "yYnN".contains(*first))?;
+        let alone = rest.next().is_none_or(|next| !next.is_alphanumeric());
+        alone.then(|| first.to_string())
+    };
     let value = match parsed.value {
         Parsed::Null => Value::Null,
-        Parsed::Flag(b) => Value::Flag(b),
+        Parsed::Flag(b) => letter().map_or(Value::Flag(b), Value::Text),
         Parsed::Integer(i) => Value::Integer(i),
         Parsed::Number(x) => Value::Number(x),
         Parsed::Text(s) => Value::Text(s),
         Parsed::List(items) => {
-            Value::List(items.into_iter().map(|item| attach(item, source)).collect())
+            Value::List(items.into_iter().map(|item| attach(item, source, lines)).collect())
         }
-        Parsed::Map(entries) => {
-            Value::Map(entries.into_iter().map(|(key, node)| (key, attach(node, source))).collect())
-        }
+        Parsed::Map(entries) => Value::Map(
+            entries.into_iter().map(|(key, node)| (key, attach(node, source, lines))).collect(),
+        ),
     };
     Node {
         path: String::new(),

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use hdf5::types::VarLenUnicode;
 use ndarray::ArrayView4;
 use tch::{Device, Kind, Tensor};
@@ -91,6 +91,12 @@ impl Output {
         size: [usize; 3],
         threads: usize,
     ) -> Result<Self> {
+        ensure!(
+            !path.exists() || is_output(path),
+            "{}: exists and holds no predictions; it is not replaced. Move it away, or set \
+             `loaders.output_dir`",
+            path.display()
+        );
         if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(directory)
                 .with_context(|| format!("{}: cannot be made", directory.display()))?;
@@ -150,6 +156,18 @@ pub fn view(tensor: &Tensor) -> Result<ArrayView4<'_, f32>> {
     Ok(ArrayView4::from_shape(shape, as_slice::<f32>(tensor)?)?)
 }
 
+fn open(path: &Path) -> hdf5::Result<hdf5::File> {
+    hdf5::File::with_options().with_fapl(|plist| plist.file_locking(false)).open(path)
+}
+
+/// Whether a file is an output of prediction, and nothing is lost by replacing it.
+fn is_output(path: &Path) -> bool {
+    open(path).is_ok_and(|file| {
+        ["predictions", "segmentation"].iter().any(|name| file.link_exists(name))
+            && !file.link_exists("raw")
+    })
+}
+
 /// Whether the file at `path` holds the result of these settings, made after the
 /// input was last changed.
 pub fn is_up_to_date(
@@ -163,10 +181,7 @@ pub fn is_up_to_date(
     if made < given {
         return false;
     }
-    let Ok(file) = hdf5::File::with_options().with_fapl(|p| p.file_locking(false)).open(path)
-    else {
-        return false;
-    };
+    let Ok(file) = open(path) else { return false };
     let holds = |name: &str, wanted: bool| !wanted || file.link_exists(name);
     holds("predictions", spec.probabilities)
         && holds("segmentation", spec.segmentation)

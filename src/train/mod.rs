@@ -18,6 +18,6 @@ mod trainer;
 
 pub use average::Average;
 pub use resume::{Progress, resume};
-pub use save::{RunNotes, check_directory};
+pub use save::{RunNotes, claim_directory};
 pub use settings::{OnNan, TRAINER, TrainerSpec};
 pub use trainer::{Ended, Parts, Trainer};

@@ -1,11 +1,14 @@
 //! A run as a checkpoint.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use log::warn;
 
-use crate::checkpoint::{Checkpoint, Group, OptimizerState, ParameterState, Value, copy_file};
+use crate::checkpoint::{
+    Checkpoint, Group, OptimizerState, ParameterState, Value, copy_file, remove_leftovers,
+};
 use crate::model::{UNet, from_tensor};
 use crate::optim::{Algorithm, Moments, Optimizer, Scheduler};
 
@@ -83,8 +86,10 @@ pub fn save(
     Ok(())
 }
 
-/// The directory can be written; found out before hours of training.
-pub fn check_directory(directory: &Path) -> Result<()> {
+/// Takes hold of a checkpoint directory for this run, for as long as the file
+/// returned lives, and finds out before hours of training whether it can be
+/// written. A crash lets go of it as well: the lock is the system's.
+pub fn claim_directory(directory: &Path) -> Result<File> {
     let context = || {
         format!(
             "{}: checkpoints cannot be written there; choose another `trainer.checkpoint_dir`",
@@ -92,8 +97,23 @@ pub fn check_directory(directory: &Path) -> Result<()> {
         )
     };
     fs::create_dir_all(directory).with_context(context)?;
+    let lock = File::create(directory.join(".lock")).with_context(context)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => bail!(
+            "{}: another run writes its checkpoints there; wait for it, or choose another \
+             `trainer.checkpoint_dir`",
+            directory.display()
+        ),
+        // Some network file systems have no locks: better to train than not.
+        Err(TryLockError::Error(error)) => {
+            warn!("{}: cannot be locked against other runs: {error}", directory.display());
+        }
+    }
     tempfile::Builder::new().prefix(".writable").tempfile_in(directory).with_context(context)?;
-    Ok(())
+    // What a run that was killed in the midst of writing left behind.
+    remove_leftovers(directory).with_context(context)?;
+    Ok(lock)
 }
 
 fn optimizer_state(optimizer: &Optimizer, scheduler: &Scheduler) -> Result<OptimizerState> {
