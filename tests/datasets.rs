@@ -6,11 +6,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use ndarray::{Array3, Array4};
 use tempfile::TempDir;
-use unet3d::augment::Recipe;
 use unet3d::config::{ConfigError, Tree};
-use unet3d::patch::{
-    DataSet, Images, LabelCheck, Loader, Loaders, Position, VolumePatches, required, slices,
-};
+use unet3d::patch::{DataSet, Images, LabelCheck, Loader, Loaders, Position, VolumePatches};
 use unet3d::volume::{Sample, Values, Volume};
 
 /// A folder with volumes (12, 16, 20): raw of two channels, label, weight.

@@ -85,8 +85,7 @@ fn patches_held_read_lazily_batched_or_all_at_once_give_the_same() {
         }
     }
     // One patch as large as the padded volume takes another way through.
-    let whole =
-        ["loaders.test.slice_builder.patch_shape=[12, 24, 24]", "loaders.test.file_paths=[@]"];
+    let whole = "loaders.test.slice_builder.patch_shape=[12, 24, 24]";
     let file = format!("loaders.test.file_paths=['{}']", lab.path("test/t2.h5").display());
     with_config("predict", &config, &[whole, &file]).succeeded();
     let once = predictions(&lab, "t2");

@@ -135,7 +135,7 @@ proptest! {
         let size: [usize; 3] = std::array::from_fn(|a| (patch[a] + extra[a]).max(2 * padding[a] + 1));
         let expected = plain(size, patch, stride, halo, padding);
         let made = plan(size, patch, stride, halo, padding, Blending::Average);
-        match (plan, expected) {
+        match (made, expected) {
             (Ok(plan), Some(expected)) => {
                 let result = stitched(&plan, piece);
                 prop_assert_eq!(result.dim(), expected.dim());

@@ -298,8 +298,8 @@ fn without_padding(plan: &Plan, planes: &Range<usize>, values: &Tensor) -> Resul
         return Ok(None);
     }
     let mut values = values.f_narrow(1, (first - planes.start) as i64, (last - first) as i64)?;
-    for axis in 1..3 {
-        values = values.f_narrow(axis as i64 + 1, plan.padding[axis] as i64, size[axis] as i64)?;
+    for (axis, (padding, size)) in plan.padding.iter().zip(size).enumerate().skip(1) {
+        values = values.f_narrow(axis as i64 + 1, *padding as i64, size as i64)?;
     }
     Ok(Some(values))
 }

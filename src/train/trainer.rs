@@ -171,8 +171,8 @@ impl<'a> Trainer<'a> {
             Some(Pending { loss: step.loss.shallow_clone(), size: batch.size, iteration, origins });
 
         let spec = &self.parts.spec;
-        let validate = iteration % spec.validate_after_iters == 0;
-        let log = iteration % spec.log_after_iters == 0;
+        let validate = iteration.is_multiple_of(spec.validate_after_iters);
+        let log = iteration.is_multiple_of(spec.log_after_iters);
         if validate || log {
             self.settle()?;
         }
@@ -254,7 +254,7 @@ impl<'a> Trainer<'a> {
             if best { ", the best so far" } else { "" }
         );
         self.last_line = Instant::now();
-        let keep = iteration % self.parts.spec.checkpoint_after_iters == 0;
+        let keep = iteration.is_multiple_of(self.parts.spec.checkpoint_after_iters);
         self.save(best, keep)
     }
 

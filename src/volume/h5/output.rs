@@ -313,7 +313,7 @@ impl OutputVolume {
                     None => self.encoding.encode(plane.iter().copied(), &mut channel.planes),
                 }
                 channel.next += 1;
-                if channel.next % self.chunk[0] == 0 || channel.next == self.shape[1] {
+                if channel.next.is_multiple_of(self.chunk[0]) || channel.next == self.shape[1] {
                     self.send(first + c, pool)?;
                 }
             }

@@ -103,7 +103,7 @@ mod tests {
                 Ok(())
             })
             .unwrap();
-            assert_eq!(array, Array4::ones((2, 3, 4, 5)));
+            assert_eq!(array, Array4::<u16>::ones((2, 3, 4, 5)));
             let tiles = split([0; 4], array.view_mut(), [1; 4]);
             let error = for_each(tiles, threads, |(): &mut (), origin, _| {
                 anyhow::ensure!(origin != [1, 0, 2, 1], "not here");
