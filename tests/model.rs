@@ -7,7 +7,7 @@ use hdf5::File;
 use support::{difference, fixture, tensor, tree};
 use tch::{Device, Kind, Tensor};
 use unet3d::config::Tree;
-use unet3d::model::{NetworkSpec, UNet};
+use unet3d::model::{Layout, NetworkSpec, UNet};
 
 fn spec(yaml: &str) -> NetworkSpec {
     NetworkSpec::read(&tree(yaml).root).unwrap_or_else(|e| panic!("{e}"))
@@ -56,14 +56,14 @@ fn state_of(group: &hdf5::Group, kind: Kind) -> Vec<(String, Tensor)> {
         .collect()
 }
 
-fn agrees_with_torch(kind: Kind, tolerance: f64) {
+fn agrees_with_torch(kind: Kind, layout: Layout, tolerance: f64) {
     let file = File::open(fixture("model/networks.h5")).unwrap();
     let names = file.member_names().unwrap();
     assert_eq!(names.len(), 13);
     for name in names {
         let group = file.group(&name).unwrap();
         let training: bool = group.attr("train").unwrap().read_scalar().unwrap();
-        let net = UNet::new(&fixture_spec(&group), kind, Device::Cpu).unwrap();
+        let net = UNet::with_layout(&fixture_spec(&group), kind, Device::Cpu, layout).unwrap();
         net.load_state_dict(&state_of(&group, kind)).unwrap();
 
         let logits = net.forward(&tensor(&group, "input").to_kind(kind), training).unwrap();
@@ -98,12 +98,14 @@ fn agrees_with_torch(kind: Kind, tolerance: f64) {
 
 #[test]
 fn forward_and_backward_agree_with_torch_in_float64() {
-    agrees_with_torch(Kind::Double, 1e-9);
+    agrees_with_torch(Kind::Double, Layout::ChannelsFirst, 1e-9);
+    agrees_with_torch(Kind::Double, Layout::ChannelsLast, 1e-9);
 }
 
 #[test]
 fn forward_and_backward_agree_with_torch_in_float32() {
-    agrees_with_torch(Kind::Float, 1e-4);
+    agrees_with_torch(Kind::Float, Layout::ChannelsFirst, 1e-4);
+    agrees_with_torch(Kind::Float, Layout::ChannelsLast, 1e-4);
 }
 
 #[test]

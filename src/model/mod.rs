@@ -15,6 +15,6 @@ mod weights;
 
 pub use geometry::PatchError;
 pub use spec::{Architecture, NetworkSpec, PARAMETERS};
-pub use state::{Parameter, StateError};
+pub use state::{Layout, Parameter, StateError};
 pub use unet::{Activation, UNet};
 pub use weights::{from_tensor, to_tensor};

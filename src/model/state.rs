@@ -3,7 +3,34 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::ffi::tensor::to_layout;
+
 use super::init;
+
+/// The order in which the values of (N, C, D, H, W) tensors lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One channel after the other: NCDHW.
+    ChannelsFirst,
+    /// The channels of a voxel side by side: NDHWC.
+    ChannelsLast,
+}
+
+impl Layout {
+    /// The layout in which networks ran fastest where it was measured
+    /// (`bench/README.md`). On CUDA nobody has measured yet.
+    pub fn fastest(device: Device) -> Layout {
+        match device {
+            Device::Cpu => Layout::ChannelsLast,
+            _ => Layout::ChannelsFirst,
+        }
+    }
+
+    /// The tensor in this order; copied only if it is in another.
+    pub fn apply(self, tensor: &Tensor) -> Result<Tensor, TchError> {
+        to_layout(tensor, self == Layout::ChannelsLast)
+    }
+}
 
 /// A trainable tensor and its name in the state dict.
 #[derive(Debug)]
@@ -73,11 +100,12 @@ pub(super) struct Builder<'a> {
     prefix: String,
     kind: Kind,
     device: Device,
+    layout: Layout,
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(state: &'a mut State, kind: Kind, device: Device) -> Self {
-        Builder { state, prefix: String::new(), kind, device }
+    pub fn new(state: &'a mut State, kind: Kind, device: Device, layout: Layout) -> Self {
+        Builder { state, prefix: String::new(), kind, device, layout }
     }
 
     /// A builder for the module `name` below this one.
@@ -87,11 +115,13 @@ impl<'a> Builder<'a> {
         } else {
             format!("{}.{name}", self.prefix)
         };
-        Builder { state: self.state, prefix, kind: self.kind, device: self.device }
+        let (kind, device, layout) = (self.kind, self.device, self.layout);
+        Builder { state: self.state, prefix, kind, device, layout }
     }
 
     fn register(&mut self, name: &str, tensor: Tensor, trained: bool) -> Result<Tensor, TchError> {
         let tensor = tensor.f_to_device(self.device)?;
+        let tensor = if tensor.dim() == 5 { self.layout.apply(&tensor)? } else { tensor };
         let tensor = if trained { tensor.f_set_requires_grad(true)? } else { tensor };
         let name = format!("{}.{name}", self.prefix);
         self.state.entries.push((name, tensor.shallow_clone(), trained));

@@ -6,7 +6,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::block::{Block, DoubleConv, ResidualBlock};
 use super::layer::{Conv, UnitSpec};
 use super::spec::{Architecture, NetworkSpec};
-use super::state::{Builder, Parameter, State};
+use super::state::{Builder, Layout, Parameter, State};
 
 /// What turns logits into what is written or measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,11 +81,23 @@ pub struct UNet {
     final_conv: Conv,
     state: State,
     spec: NetworkSpec,
+    layout: Layout,
 }
 
 impl UNet {
-    /// A network with fresh weights, drawn from torch's default generator.
+    /// A network with fresh weights, drawn from torch's default generator, in the
+    /// layout that is fastest on the device.
     pub fn new(spec: &NetworkSpec, kind: Kind, device: Device) -> Result<Self> {
+        Self::with_layout(spec, kind, device, Layout::fastest(device))
+    }
+
+    /// As [`UNet::new`], with weights and feature maps in the order of `layout`.
+    pub fn with_layout(
+        spec: &NetworkSpec,
+        kind: Kind,
+        device: Device,
+        layout: Layout,
+    ) -> Result<Self> {
         let unit = UnitSpec {
             order: spec.order.clone(),
             num_groups: spec.num_groups,
@@ -94,7 +106,7 @@ impl UNet {
         };
         let residual = spec.architecture == Architecture::ResidualUNet3D;
         let mut state = State::default();
-        let mut root = Builder::new(&mut state, kind, device);
+        let mut root = Builder::new(&mut state, kind, device, layout);
 
         let mut encoders = Vec::new();
         let mut input = spec.in_channels;
@@ -139,7 +151,7 @@ impl UNet {
         let mut builder = root.child("final_conv");
         let channels = (spec.f_maps[0], spec.out_channels);
         let final_conv = Conv::new(&mut builder, channels, [1, 1, 1], [0, 0, 0], true)?;
-        Ok(UNet { encoders, decoders, final_conv, state, spec: spec.clone() })
+        Ok(UNet { encoders, decoders, final_conv, state, spec: spec.clone(), layout })
     }
 
     pub fn spec(&self) -> &NetworkSpec {
@@ -156,7 +168,7 @@ impl UNet {
     /// The feature maps (N, f_maps[0], D, H, W) that the final convolution sees.
     pub fn features(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
         let mut skips = Vec::with_capacity(self.encoders.len());
-        let mut x = x.shallow_clone();
+        let mut x = self.layout.apply(x)?;
         for encoder in &self.encoders {
             if let Some(kernel) = encoder.pool {
                 x = x.f_max_pool3d(kernel, kernel, [0, 0, 0], [1, 1, 1], false)?;

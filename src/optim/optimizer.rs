@@ -116,6 +116,7 @@ impl Optimizer {
             None => Tensor::f_ones([0i64; 0], (Kind::Float, self.steps.device()))?,
         };
         let _ = self.steps.f_add_(&advance)?;
+        let gradients = &self.in_order(gradients)?[..];
         let OptimizerSpec { learning_rate, weight_decay, .. } = self.spec;
         match (self.spec.algorithm, &self.moments) {
             (Algorithm::Adam { betas }, Moments::Adam { first, second }) => {
@@ -147,6 +148,23 @@ impl Optimizer {
             _ => anyhow::bail!("the optimizer's state is of another algorithm"),
         }
         Ok(())
+    }
+
+    /// The gradients with their values in the order of their parameters: the
+    /// fused steps go through memory, not through indices.
+    fn in_order(&self, gradients: &[Tensor]) -> Result<Vec<Tensor>> {
+        ensure!(gradients.len() == self.parameters.len(), "one gradient for each parameter");
+        let pairs = self.parameters.iter().zip(gradients);
+        pairs
+            .map(|(parameter, gradient)| {
+                if parameter.stride() == gradient.stride() {
+                    return Ok(gradient.shallow_clone());
+                }
+                let mut ordered = tch::no_grad(|| parameter.f_empty_like())?;
+                ordered.f_copy_(gradient)?;
+                Ok(ordered)
+            })
+            .collect()
     }
 
     pub fn parameters(&self) -> &[Tensor] {

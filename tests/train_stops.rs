@@ -1,0 +1,152 @@
+//! What stops a training run, and what it leaves: signals, a second run, a lost
+//! directory.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::lab::Lab;
+use support::program::{Run, program, unet3d, with_config};
+use unet3d::checkpoint::Checkpoint;
+
+fn lab() -> Lab {
+    let lab = Lab::new();
+    lab.balls("train.h5", [16, 32, 32], 1);
+    lab.balls("val.h5", [8, 16, 16], 2);
+    lab
+}
+
+/// A run that would go on for a long time.
+fn start(config: &Path) -> Child {
+    program()
+        .args(["train", "--threads", "1", "--set", "trainer.iters=100000", "--config"])
+        .arg(config)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn wait_for(path: &Path) {
+    let started = Instant::now();
+    while !path.exists() {
+        assert!(started.elapsed() < Duration::from_secs(120), "{} never came", path.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn a_signal_ends_a_run_in_order_and_it_goes_on_as_if_nothing_had_been() {
+    let lab = lab();
+    let config = lab.training();
+    let last = lab.path("run/last_checkpoint.pytorch");
+    for name in ["-INT", "-TERM", "-USR1"] {
+        let child = start(&config);
+        wait_for(&last);
+        signal(&child, name);
+        let run = Run::from(child.wait_with_output().unwrap());
+        assert_eq!(run.code, Some(3), "{}\n{}", run.out, run.err);
+        assert!(run.out.contains("stopped by a signal"), "{}", run.out);
+        let stopped = Checkpoint::read(&last).unwrap().num_iterations;
+
+        // The same number of iterations in one go.
+        let resume = |iters: u64, directory: &str| {
+            let run = [
+                "train".to_string(),
+                "--threads=1".into(),
+                "--resume=auto".into(),
+                format!("--config={}", config.display()),
+                format!("--set=trainer.iters={iters}"),
+                format!("--set=trainer.checkpoint_dir={}", lab.path(directory).display()),
+            ];
+            unet3d(&run).succeeded();
+            Checkpoint::read(&lab.path(directory).join("last_checkpoint.pytorch")).unwrap()
+        };
+        let iters = stopped + 3;
+        let (a, b) = (resume(iters, "run"), resume(iters, "whole"));
+        assert_eq!(a.num_iterations, iters);
+        assert!(a.model_state == b.model_state, "{name} after {stopped} iterations");
+        fs::remove_dir_all(lab.path("run")).unwrap();
+        fs::remove_dir_all(lab.path("whole")).unwrap();
+    }
+}
+
+#[test]
+fn killed_at_random_moments_a_run_leaves_a_checkpoint_that_loads() {
+    let lab = lab();
+    let config = lab.config(
+        "often.yaml",
+        &fs::read_to_string(lab.training())
+            .unwrap()
+            .replace("validate_after_iters: 5", "validate_after_iters: 1")
+            .replace("log_after_iters: 4", "log_after_iters: 100000"),
+    );
+    let last = lab.path("run/last_checkpoint.pytorch");
+    let mut iterations = 0;
+    for round in 0..20u64 {
+        let mut child = program()
+            .args(["train", "--threads=1", "--resume=auto", "--set=trainer.iters=100000"])
+            .arg(format!("--config={}", config.display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        if round == 0 {
+            wait_for(&last);
+        }
+        std::thread::sleep(Duration::from_millis(150 + (round * 37) % 90));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for name in ["last", "best"] {
+            let path = lab.path(&format!("run/{name}_checkpoint.pytorch"));
+            let checkpoint = Checkpoint::read(&path).unwrap_or_else(|e| panic!("{round}: {e}"));
+            if name == "last" {
+                assert!(checkpoint.num_iterations >= iterations, "nothing is lost");
+                iterations = checkpoint.num_iterations;
+            }
+        }
+    }
+    assert!(iterations > 20, "{iterations} iterations in all");
+    // The lock of a killed run holds nobody up, and its leftovers go.
+    let iters = format!("trainer.iters={}", iterations + 1);
+    let resume = format!("trainer.resume={}", last.display());
+    with_config("train", &config, &[&iters, &resume]).succeeded();
+    let left: Vec<_> = fs::read_dir(lab.path("run"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.ends_with("_checkpoint.pytorch") && name != "logs" && name != ".lock")
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn two_runs_do_not_share_a_directory() {
+    let lab = lab();
+    let config = lab.training();
+    let child = start(&config);
+    wait_for(&lab.path("run/last_checkpoint.pytorch"));
+    with_config("train", &config, &[]).failed_with(1, &["another run", "checkpoint_dir", "/run"]);
+    signal(&child, "-TERM");
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(3));
+}
+
+#[test]
+fn a_lost_checkpoint_directory_is_one_error() {
+    let lab = lab();
+    let config = lab.training();
+    let child = start(&config);
+    wait_for(&lab.path("run/last_checkpoint.pytorch"));
+    fs::rename(lab.path("run"), lab.path("gone")).unwrap();
+    fs::write(lab.path("run"), "a file in its place").unwrap();
+    let run = Run::from(child.wait_with_output().unwrap());
+    run.failed_with(1, &["/run", "checkpoint"]);
+    Checkpoint::read(&lab.path("gone/last_checkpoint.pytorch")).unwrap();
+}
