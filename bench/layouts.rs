@@ -1,6 +1,6 @@
 //! Times training and prediction of a network in both memory layouts, in turn:
 //!
-//!     cargo run --release --example layouts -- F_MAPS GROUPS D H W [ROUNDS]
+//!     cargo bench --bench layouts -- [F_MAPS GROUPS D H W [ROUNDS]]
 
 use std::time::Instant;
 
@@ -9,9 +9,15 @@ use unet3d::config::Tree;
 use unet3d::model::{Layout, NetworkSpec, UNet};
 
 fn main() -> anyhow::Result<()> {
-    let numbers: Vec<i64> =
-        std::env::args().skip(1).map(|text| text.parse()).collect::<Result<_, _>>()?;
-    let [f_maps, groups, d, h, w] = numbers[..5] else { anyhow::bail!("F_MAPS GROUPS D H W") };
+    // cargo adds `--bench`.
+    let given = std::env::args().skip(1).filter(|text| !text.starts_with("--"));
+    let mut numbers: Vec<i64> = given.map(|text| text.parse()).collect::<Result<_, _>>()?;
+    if numbers.is_empty() {
+        numbers = vec![32, 8, 51, 96, 210];
+    }
+    let Some(&[f_maps, groups, d, h, w]) = numbers.first_chunk() else {
+        anyhow::bail!("F_MAPS GROUPS D H W are wanted");
+    };
     let rounds = numbers.get(5).copied().unwrap_or(2);
     let yaml = format!(
         "{{name: UNet3D, in_channels: 1, out_channels: 2, f_maps: {f_maps}, num_groups: {groups}}}"
