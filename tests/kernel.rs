@@ -50,7 +50,7 @@ fn plain<T>(values: Vec<T>, size: Size) -> ndarray::Array4<T> {
 
 fn resampled_f32(values: &[f32], size: Size, how: Resampling, map: &mut dyn Map) -> Vec<f32> {
     let volume = Volume::plain(plain(values.to_vec(), size));
-    match resample(volume, how, map).values {
+    match resample(volume, how, map).unwrap().values {
         Values::F32(array) => array.into_raw_vec_and_offset().0,
         other => panic!("{other:?}"),
     }
@@ -58,7 +58,7 @@ fn resampled_f32(values: &[f32], size: Size, how: Resampling, map: &mut dyn Map)
 
 fn resampled_u16(values: &[u16], size: Size, how: Resampling, map: &mut dyn Map) -> Vec<u16> {
     let volume = Volume::plain(plain(values.to_vec(), size));
-    match resample(volume, how, map).values {
+    match resample(volume, how, map).unwrap().values {
         Values::U16(array) => array.into_raw_vec_and_offset().0,
         other => panic!("{other:?}"),
     }

@@ -65,9 +65,9 @@ impl Transform for BSplineDeformation {
         let deformation = scope.shared.get(key, || self.geometry.draw(size, &mut scope.stream()));
         match deformation.as_ref() {
             Some(deformation) if !self.geometry.use_z => {
-                Ok(resample_slices(volume, self.resampling, &mut &*deformation))
+                resample_slices(volume, self.resampling, &mut &*deformation)
             }
-            Some(deformation) => Ok(resample(volume, self.resampling, &mut &*deformation)),
+            Some(deformation) => resample(volume, self.resampling, &mut &*deformation),
             None => Ok(volume),
         }
     }

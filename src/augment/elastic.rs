@@ -56,7 +56,7 @@ impl Transform for ElasticDeformation {
             format!("{}/{}/{size:?}/{:?}", scope.key.name, scope.key.occurrence, self.geometry);
         let field = scope.shared.get(key, || self.geometry.draw(size, &mut scope.stream()));
         match field.as_ref() {
-            Some(field) => Ok(resample(volume, self.resampling, &mut field.map())),
+            Some(field) => resample(volume, self.resampling, &mut field.map()),
             None => Ok(volume),
         }
     }

@@ -100,7 +100,7 @@ impl Transform for RandomItkDeformation {
             format!("{}/{}/{size:?}/{:?}", scope.key.name, scope.key.occurrence, self.geometry);
         let deformation = scope.shared.get(key, || self.geometry.draw(size, &mut scope.stream()));
         match deformation.as_ref() {
-            Some(deformation) => Ok(resample(volume, self.resampling, &mut &*deformation)),
+            Some(deformation) => resample(volume, self.resampling, &mut &*deformation),
             None => Ok(volume),
         }
     }
@@ -346,14 +346,14 @@ mod tests {
             }
 
             let linear = Resampling { order: 1, border: Border::Itk, fill: Fill::ChannelMedian };
-            let found = resample(raw.clone(), linear, &mut &deformation);
+            let found = resample(raw.clone(), linear, &mut &deformation).unwrap();
             let Values::F64(found) = found.values else { panic!("the type changed") };
             for (found, wanted) in found.iter().zip(read::<f64>(&case, "raw")) {
                 // The range is 2.
                 assert!((found - wanted).abs() < 1e-5, "{}", case.name());
             }
             let nearest = Resampling { order: 0, border: Border::Itk, fill: Fill::Value(0.0) };
-            let found = resample(label.clone(), nearest, &mut &deformation);
+            let found = resample(label.clone(), nearest, &mut &deformation).unwrap();
             let Values::U8(found) = found.values else { panic!("the type changed") };
             let wanted = read::<u8>(&case, "label");
             let ties = found.iter().zip(&wanted).filter(|(a, b)| a != b).count();

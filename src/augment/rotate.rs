@@ -76,12 +76,12 @@ impl Transform for RandomRotate {
         if angle == 0 {
             return Ok(volume);
         }
-        Ok(rotate(volume, plane, angle, self.resampling))
+        rotate(volume, plane, angle, self.resampling)
     }
 }
 
 /// `scipy.ndimage.rotate(volume, angle, axes=plane, reshape=False)`.
-fn rotate(volume: Volume, plane: [usize; 2], angle: i64, resampling: Resampling) -> Volume {
+fn rotate(volume: Volume, plane: [usize; 2], angle: i64, resampling: Resampling) -> Result<Volume> {
     let [_, height, width] = volume.size();
     if plane.contains(&0) {
         let mut map = rotation(volume.size(), plane, angle);
@@ -149,12 +149,12 @@ mod tests {
             };
             if data == "label" {
                 let label = ndarray::Array4::from_shape_vec(shape, label.clone()).unwrap();
-                let found = rotate(Volume::plain(label), plane, angle, how(7.0));
+                let found = rotate(Volume::plain(label), plane, angle, how(7.0)).unwrap();
                 let Values::U8(found) = found.values else { panic!("the type changed") };
                 assert!(found.iter().eq(&read::<u8>(&group, &name)), "{name}");
             } else {
                 let raw = ndarray::Array4::from_shape_vec(shape, raw.clone()).unwrap();
-                let found = rotate(Volume::plain(raw), plane, angle, how(0.25)).into_f32();
+                let found = rotate(Volume::plain(raw), plane, angle, how(0.25)).unwrap().into_f32();
                 for (found, wanted) in found.iter().zip(read::<f32>(&group, &name)) {
                     assert!((found - wanted).abs() < 1e-5, "{name}: {found} {wanted}");
                 }
@@ -169,7 +169,7 @@ mod tests {
         let volume: Vec<u8> = (1..=9).collect();
         let volume = Volume::plain(ndarray::Array4::from_shape_vec((1, 1, 3, 3), volume).unwrap());
         let how = Resampling { order: 0, border: Border::Constant, fill: Fill::Value(0.0) };
-        let found = rotate(volume, [1, 2], 90, how);
+        let found = rotate(volume, [1, 2], 90, how).unwrap();
         let Values::U8(found) = found.values else { panic!("the type changed") };
         assert_eq!(found.into_raw_vec_and_offset().0, [3, 6, 9, 2, 5, 8, 1, 4, 7]);
     }

@@ -1,12 +1,13 @@
 //! Resampling of whole volumes, of any element type and number of channels.
 
+use anyhow::{Result, ensure};
 use ndarray::Array4;
 
 use super::Size;
 use super::map::Map;
 use super::median::{median, median_of};
 use super::sample::{self, Border};
-use super::spline::Coefficients;
+use super::spline::{Coefficients, PAD};
 use crate::config::Parameter;
 use crate::map_values;
 use crate::volume::{Values, Volume};
@@ -81,8 +82,21 @@ voxel!(float: f32, f64; integer: u8, u16, i32, i64);
 /// Interpolation is in float32. Other types are shifted by the volume's minimum
 /// first, so that large numbers do not cost precision; integers are rounded
 /// as the library does whose border rule is followed.
-pub fn resample(volume: Volume, resampling: Resampling, map: &mut dyn Map) -> Volume {
+///
+/// # Errors
+/// A channel of 2^31 voxels or more.
+pub fn resample(volume: Volume, resampling: Resampling, map: &mut dyn Map) -> Result<Volume> {
     let size = volume.size();
+    // Offsets into a channel, its padding included, have 32 bits.
+    let padded: usize = size.iter().map(|&n| n.saturating_add(2 * PAD)).product();
+    ensure!(
+        padded < 1 << 31,
+        "a patch of {}×{}×{} voxels is too large to be deformed; take a `patch_shape` of less than \
+         2^31 voxels",
+        size[0],
+        size[1],
+        size[2]
+    );
     let has_channels = volume.has_channels;
     let values = match volume.values {
         Values::F32(array) => Values::F32(floats(array, size, resampling, map)),
@@ -92,12 +106,19 @@ pub fn resample(volume: Volume, resampling: Resampling, map: &mut dyn Map) -> Vo
         Values::I32(array) => Values::I32(others(array, size, resampling, map)),
         Values::I64(array) => Values::I64(others(array, size, resampling, map)),
     };
-    Volume { values, has_channels }
+    Ok(Volume { values, has_channels })
 }
 
 /// Takes every slice of `volume` from the same places: `map` is that of a volume
 /// (1, H, W). Planned once, and interpolated within slices only.
-pub fn resample_slices(volume: Volume, resampling: Resampling, map: &mut dyn Map) -> Volume {
+///
+/// # Errors
+/// A slice of 2^31 voxels or more.
+pub fn resample_slices(
+    volume: Volume,
+    resampling: Resampling,
+    map: &mut dyn Map,
+) -> Result<Volume> {
     let ([depth, height, width], channels) = (volume.size(), volume.channels());
     let has_channels = volume.has_channels;
     let reshaped = |values: Values, shape: (usize, usize, usize, usize)| {
@@ -113,9 +134,9 @@ pub fn resample_slices(volume: Volume, resampling: Resampling, map: &mut dyn Map
     // Of a contiguous volume, slices and channels are alike.
     let slices = reshaped(volume.values, (channels * depth, 1, height, width));
     let slices = Volume { values: slices, has_channels: true };
-    let slices = resample(slices, resampling, map);
+    let slices = resample(slices, resampling, map)?;
     let values = reshaped(slices.values, (channels, depth, height, width));
-    Volume { values, has_channels }
+    Ok(Volume { values, has_channels })
 }
 
 fn floats(
