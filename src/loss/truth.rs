@@ -87,6 +87,16 @@ impl Weights {
         }
     }
 
+    /// The weights (D, H, W) of one sample, such as [`Weights::sample`] gives, for
+    /// the class `c`.
+    pub(crate) fn channel(&self, c: i64) -> Result<Tensor, TchError> {
+        match self {
+            Weights::Dense(weight) if weight.dim() == 3 => Ok(weight.shallow_clone()),
+            Weights::Dense(weight) => weight.f_get(c),
+            Weights::Palette { index, table } => table.f_select(1, c)?.f_take(index),
+        }
+    }
+
     /// The weights of sample `n`, without the batch axis.
     pub(crate) fn sample(&self, n: i64) -> Result<Weights, TchError> {
         Ok(match self {

@@ -152,10 +152,7 @@ fn of_channels(
             // Channel by channel: all of them at once would be a dense copy.
             let sums = (0..counter.classes)
                 .map(|c| {
-                    let channel = bytes.f_get(c)?;
-                    let class = prediction.f_full_like(c)?;
-                    let weight = weights.of_class(&class)?.f_to_kind(Kind::Double)?;
-                    channel.f_mul(&weight)?.f_sum(Kind::Double)
+                    bytes.f_get(c)?.f_mul(&weights.channel(c)?)?.f_sum(Kind::Double)
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             host(&Tensor::f_stack(&sums, 0)?)?
