@@ -7,7 +7,8 @@ task cannot be solved by looking at one voxel at a time. Left and right of this
 template mirror each other, so it is cut from back to front only: validation,
 training and the kept part do not overlap.
 
-Run by `make demo`; everything it writes is in demo/.
+Run by `make demo`; everything it writes is in demo/. Arguments, as in --threads 1, are
+handed on to the program.
 """
 
 import importlib.util
@@ -143,7 +144,7 @@ def main():
     write_parts(*load_template())
     extra = sys.argv[1:]
     training = run("train", "--config", TRAIN_CONFIG, *extra)
-    prediction = run("predict", "--config", PREDICT_CONFIG)
+    prediction = run("predict", "--config", PREDICT_CONFIG, *extra)
 
     with h5py.File(OUT / "data" / "kept" / "brain.h5") as file:
         raw, truth = file["raw"][:], file["label"][:]

@@ -2,7 +2,8 @@
 
 The networks are made small (model.f_maps) so that it takes minutes on a CPU: this
 shows that every file runs, not that anything is learned. Run by `make examples`;
-everything it writes is in demo/examples/.
+everything it writes is in demo/examples/. Arguments, as in --threads 1, are handed
+on to the program.
 """
 
 import subprocess
@@ -20,7 +21,7 @@ OUT = Path("demo/examples")
 
 def run(log, command, config, **settings):
     """Runs one command with its output in a log file, which is shown if it fails."""
-    arguments = [PROGRAM, command, "--config", config]
+    arguments = [PROGRAM, command, "--config", config, *sys.argv[1:]]
     for key, value in settings.items():
         arguments += ["--set", f"{key.replace('__', '.')}={value}"]
     with open(ROOT / log, "a") as output:
