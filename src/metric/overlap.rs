@@ -151,9 +151,7 @@ fn of_channels(
         Some(weights) => {
             // Channel by channel: all of them at once would be a dense copy.
             let sums = (0..counter.classes)
-                .map(|c| {
-                    bytes.f_get(c)?.f_mul(&weights.channel(c)?)?.f_sum(Kind::Double)
-                })
+                .map(|c| bytes.f_get(c)?.f_mul(&weights.channel(c)?)?.f_sum(Kind::Double))
                 .collect::<Result<Vec<_>, _>>()?;
             host(&Tensor::f_stack(&sums, 0)?)?
         }
