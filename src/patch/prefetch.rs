@@ -69,16 +69,22 @@ impl<T: Send + 'static> Prefetch<T> {
             made: Condvar::new(),
         });
         let make = Arc::new(make);
-        let workers = (0..workers.max(1))
-            .map(|number| {
-                let (shared, make) = (shared.clone(), make.clone());
-                thread::Builder::new()
-                    .name(format!("loader-{number}"))
-                    .spawn(move || work(&shared, &*make))
-                    .expect("the system has room for a thread")
-            })
-            .collect();
-        Prefetch { shared, workers }
+        let mut threads = Vec::new();
+        for number in 0..workers.max(1) {
+            let (own, make) = (shared.clone(), make.clone());
+            let thread = thread::Builder::new().name(format!("loader-{number}"));
+            match thread.spawn(move || work(&own, &*make)) {
+                Ok(thread) => threads.push(thread),
+                // The others do the work; without any there is nobody to wait for.
+                Err(error) if number == 0 => {
+                    let error = anyhow!("no thread can be started for the loader: {error}");
+                    shared.lock().ready.insert(items.start, Err(error));
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        Prefetch { shared, workers: threads }
     }
 }
 

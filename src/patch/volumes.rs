@@ -276,8 +276,8 @@ fn hold_weight(dataset: Dataset) -> Result<Source> {
     Ok(dataset.read()?.into())
 }
 
-/// The raw data, in memory or on file, and its statistics before any padding.
-pub(super) fn open_raw(raw: Dataset, kind: DatasetKind) -> Result<(Source, Statistics)> {
+/// The raw data, in memory or on file, and its statistics.
+fn open_raw(raw: Dataset, kind: DatasetKind) -> Result<(Source, Statistics)> {
     if kind == DatasetKind::Lazy {
         let statistics = raw.statistics()?;
         return Ok((Source::File(raw), statistics));

@@ -122,6 +122,25 @@ impl Palette {
     }
 }
 
+/// A volume in whatever form it is held in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Packed {
+    Dense(Volume),
+    OneHot(OneHot),
+    Palette(Palette),
+}
+
+impl Packed {
+    /// The volume as it stands in the file.
+    pub fn expand(self) -> Volume {
+        match self {
+            Packed::Dense(volume) => volume,
+            Packed::OneHot(label) => label.expand(),
+            Packed::Palette(palette) => palette.expand(),
+        }
+    }
+}
+
 fn size(indices: &Array4<u16>) -> [usize; 3] {
     let (_, d, h, w) = indices.dim();
     [d, h, w]

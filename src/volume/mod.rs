@@ -11,7 +11,7 @@ mod statistics;
 mod window;
 
 pub use array::{Element, Values, Volume};
-pub use compact::{OneHot, Palette};
+pub use compact::{OneHot, Packed, Palette};
 pub use h5::{Compression, Dataset, Encoding, InputFile, OutputFile, VolumeId};
 pub use mirror::Mirror;
 pub use sample::{Sample, Statistics};

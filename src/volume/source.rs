@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::{Dataset, Element, Mirror, OneHot, Palette, Volume, Window};
+use super::{Dataset, Element, Mirror, OneHot, Packed, Palette, Volume, Window};
 
 /// A volume that patches are cut from. Cloning it copies no voxel.
 #[derive(Clone, Debug)]
@@ -68,6 +68,14 @@ impl Source {
         }
     }
 
+    /// How many z to read at a time, so that no chunk of a file is read twice.
+    pub fn layer(&self) -> usize {
+        match self {
+            Source::File(dataset) => dataset.chunk_shape().map_or(1, |[_, depth, ..]| depth),
+            _ => 1,
+        }
+    }
+
     /// Bytes that the source keeps in memory.
     pub fn bytes_held(&self) -> usize {
         match self {
@@ -83,12 +91,20 @@ impl Source {
     /// # Panics
     /// If the window reaches out of the volume.
     pub fn window(&self, window: &Window) -> Result<Volume> {
-        match self {
-            Source::Memory(volume) => Ok(volume.window(window)),
-            Source::OneHot(label) => Ok(label.window(window).expand()),
-            Source::Palette(palette) => Ok(palette.window(window).expand()),
-            Source::File(dataset) => dataset.read_window(window),
-        }
+        Ok(self.packed(window)?.expand())
+    }
+
+    /// The voxels of a window in the form in which the source holds them.
+    ///
+    /// # Panics
+    /// If the window reaches out of the volume.
+    pub fn packed(&self, window: &Window) -> Result<Packed> {
+        Ok(match self {
+            Source::Memory(volume) => Packed::Dense(volume.window(window)),
+            Source::OneHot(label) => Packed::OneHot(label.window(window)),
+            Source::Palette(palette) => Packed::Palette(palette.window(window)),
+            Source::File(dataset) => Packed::Dense(dataset.read_window(window)?),
+        })
     }
 
     /// The voxels of a window of the mirror-padded volume, all channels.

@@ -136,13 +136,19 @@ impl SliceBuilder for Weighted {
 
 /// The sum of all weights of each z.
 fn planes(weight: &Source, file: &Targets<'_>) -> Result<Vec<f64>> {
-    (0..weight.size()[0]).map(|z| Ok(plane(weight, z, file)?.iter().sum())).collect()
+    let [depth, h, w] = weight.size();
+    let mut planes = Vec::with_capacity(depth);
+    for z in (0..depth).step_by(weight.layer()) {
+        let sums = sums(weight, z, weight.layer().min(depth - z), file)?;
+        planes.extend(sums.chunks_exact(h * w).map(|plane| plane.iter().sum::<f64>()));
+    }
+    Ok(planes)
 }
 
-/// The weights of the voxels of one z, summed over the channels.
-fn plane(weight: &Source, z: usize, file: &Targets<'_>) -> Result<Vec<f64>> {
+/// The weights of the voxels of some z, summed over the channels.
+fn sums(weight: &Source, z: usize, depth: usize, file: &Targets<'_>) -> Result<Vec<f64>> {
     let [_, h, w] = weight.size();
-    let window = Window::new([z, 0, 0], [1, h, w]);
+    let window = Window::new([z, 0, 0], [depth, h, w]);
     let sums = match weight {
         // Channels are summed in the same order as those of a whole volume.
         Source::Palette(palette) => {
@@ -155,7 +161,7 @@ fn plane(weight: &Source, z: usize, file: &Targets<'_>) -> Result<Vec<f64>> {
         }
         _ => {
             let volume = weight.window(&window)?;
-            let mut sums = vec![0.0; h * w];
+            let mut sums = vec![0.0; window.voxels()];
             with_values!(&volume.values, a => {
                 for channel in a.outer_iter() {
                     for (total, &value) in sums.iter_mut().zip(channel) {
@@ -168,9 +174,10 @@ fn plane(weight: &Source, z: usize, file: &Targets<'_>) -> Result<Vec<f64>> {
     };
     if sums.iter().any(|sum: &f64| !sum.is_finite()) {
         bail!(
-            "{}: the weight map holds a value at z {z} that is negative, NaN or infinite; \
+            "{}: the weight map holds a value in z {z}..{} that is negative, NaN or infinite; \
              patches are drawn by weights, which are 0 or larger",
-            file.path.display()
+            file.path.display(),
+            z + depth
         );
     }
     Ok(sums)
@@ -184,7 +191,7 @@ fn sum(weights: impl Iterator<Item = f64>) -> f64 {
 /// The voxel at which the running sum of the weights passes `target`.
 fn centre(target: f64, planes: &[f64], weight: &Source, file: &Targets<'_>) -> Result<[usize; 3]> {
     let (z, rest) = pass(target, planes.iter().copied());
-    let (voxel, _) = pass(rest, plane(weight, z, file)?.into_iter());
+    let (voxel, _) = pass(rest, sums(weight, z, 1, file)?.into_iter());
     let width = weight.size()[2];
     Ok([z, voxel / width, voxel % width])
 }
@@ -266,7 +273,7 @@ mod tests {
         let zeros = Source::from(Volume::plain(Array4::<u8>::zeros((1, 4, 8, 10))));
         assert!(error(Some(&zeros)).to_string().contains("volume.h5: all weights are 0"));
         let negative = Source::from(Volume::plain(Array4::from_elem((1, 4, 8, 10), -1i64)));
-        assert!(error(Some(&negative)).to_string().contains("at z 0 that is negative"));
+        assert!(error(Some(&negative)).to_string().contains("in z 0..1 that is negative"));
         assert!(error(None).to_string().contains("weight_internal_path"));
     }
 

@@ -31,6 +31,8 @@ struct Opened {
     shape: [usize; 4],
     has_channels: bool,
     stored: StoredType,
+    /// (C, D, H, W) of a chunk.
+    chunk: Option<[usize; 4]>,
     storage: Storage,
 }
 
@@ -81,6 +83,7 @@ impl Dataset {
         } else {
             Storage::Library
         };
+        let chunk = handle.chunk().as_deref().and_then(with_channels);
         let inner = Opened {
             file: file.clone(),
             name: name.to_string(),
@@ -88,6 +91,7 @@ impl Dataset {
             shape,
             has_channels: dims.len() == 4,
             stored,
+            chunk: chunk.filter(|chunk| chunk.iter().all(|&n| n > 0)),
             storage,
         };
         Ok(Dataset { inner: Arc::new(inner) })
@@ -132,13 +136,10 @@ impl Dataset {
         self.inner.shape.iter().product::<usize>() * self.element().size()
     }
 
-    /// The voxels of a chunk (C, D, H, W), if the data set has chunks that are
-    /// read without the library.
+    /// (C, D, H, W) of a chunk, if the data set has chunks. Reading along their
+    /// lines decodes each of them once.
     pub fn chunk_shape(&self) -> Option<[usize; 4]> {
-        match &self.inner.storage {
-            Storage::Chunked(chunks) => Some(chunks.shape),
-            _ => None,
-        }
+        self.inner.chunk
     }
 
     /// Reads the whole volume with all cores.

@@ -146,7 +146,7 @@ impl OutputFile {
             .map_err(|error| failure(&target, error.into()))?;
         Ok(OutputFile {
             target,
-            pool: Pool::new(threads, QUEUE),
+            pool: Pool::new(threads, QUEUE)?,
             volumes: Vec::new(),
             hdf5,
             partial,

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use libdeflater::{CompressionLvl, Compressor};
 
 use super::output::Compression;
@@ -56,23 +56,30 @@ impl Shared {
 
 impl Pool {
     /// Starts `threads` threads; at most `limit` bytes are under way.
-    pub fn new(threads: usize, limit: usize) -> Pool {
+    ///
+    /// # Errors
+    /// If the system has no room for a single thread.
+    pub fn new(threads: usize, limit: usize) -> Result<Pool> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             added: Condvar::new(),
             finished: Condvar::new(),
             limit,
         });
-        let workers = (0..threads.max(1))
-            .map(|number| {
-                let shared = shared.clone();
-                thread::Builder::new()
-                    .name(format!("writer-{number}"))
-                    .spawn(move || work(&shared))
-                    .expect("the system has room for a thread")
-            })
-            .collect();
-        Pool { shared, workers }
+        let mut pool = Pool { shared, workers: Vec::new() };
+        for number in 0..threads.max(1) {
+            let shared = pool.shared.clone();
+            let thread = thread::Builder::new().name(format!("writer-{number}"));
+            match thread.spawn(move || work(&shared)) {
+                Ok(worker) => pool.workers.push(worker),
+                Err(error) if number == 0 => {
+                    return Err(error).context("no thread can be started for writing");
+                }
+                // The others do the work.
+                Err(_) => break,
+            }
+        }
+        Ok(pool)
     }
 
     /// Adds a chunk, waiting while too many are under way. Fails with the first
