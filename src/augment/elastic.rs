@@ -83,3 +83,55 @@ impl Geometry {
         Some(spectrum.field([z, component(), component()]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::augment::kernel::gaussian::{Edge, gaussian_filter};
+    use crate::augment::kernel::map::{Map, Row};
+    use crate::augment::stream::Stream;
+
+    /// The modes have the distribution of filtered noise: the same mean square at
+    /// the corner, at the middle of an edge and inside.
+    #[test]
+    fn displacements_vary_as_filtered_noise_does() {
+        let size = [8, 10, 12];
+        let geometry =
+            Geometry { alpha: 50.0, sigma: 3.0, apply_3d: true, execution_probability: 1.0 };
+        let places = [(0, 0, 0), (0, 5, 6), (4, 5, 6)];
+        let rounds = 3000;
+        let mut stream = Stream::seed_from_u64(5);
+        let (mut found, mut wanted) = ([0.0; 3], [0.0; 3]);
+        let mut row = Row::new(size[2]);
+        for _ in 0..rounds {
+            let field = geometry.draw(size, &mut stream).expect("it always acts");
+            let mut map = field.map();
+            let mut noise: Vec<f64> = (0..960).map(|_| stream.normal(0.0, 1.0)).collect();
+            gaussian_filter(&mut noise, size, [3.0; 3], Edge::Reflect);
+            for (i, (z, y, x)) in places.into_iter().enumerate() {
+                map.row(z, y, &mut row);
+                for moved in [row.z[x] - z as f64, row.y[x] - y as f64, row.x[x] - x as f64] {
+                    found[i] += moved * moved / 3.0;
+                }
+                wanted[i] += (50.0 * noise[(z * 10 + y) * 12 + x]).powi(2);
+            }
+        }
+        for (found, wanted) in found.into_iter().zip(wanted) {
+            assert!((found / wanted - 1.0).abs() < 0.12, "{found} {wanted}");
+        }
+    }
+
+    #[test]
+    fn nothing_moves_along_z_unless_asked() {
+        let size = [4, 6, 20];
+        let geometry =
+            Geometry { alpha: 50.0, sigma: 3.0, apply_3d: false, execution_probability: 1.0 };
+        let field = geometry.draw(size, &mut Stream::seed_from_u64(1)).expect("it always acts");
+        let mut row = Row::new(size[2]);
+        field.map().row(2, 3, &mut row);
+        assert!(row.z.iter().all(|&z| z == 2.0));
+        assert!(row.y.iter().any(|&y| y != 3.0));
+    }
+}

@@ -264,9 +264,12 @@ fn from_itk(matrix: [[f64; 3]; 3], translation: [f64; 3]) -> Affine {
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+
     use super::*;
     use crate::augment::kernel::sample::Border;
     use crate::augment::recorded::Recorded;
+    use crate::augment::stream::Stream;
     use crate::volume::Values;
 
     fn recording() -> hdf5::File {
@@ -362,5 +365,112 @@ mod tests {
             cases += 1;
         }
         assert_eq!((cases, bends), (4, 2));
+    }
+
+    const NEVER: Geometry = Geometry {
+        sigma_xy_shear: 0.1,
+        sigma_zstack_shear: 0.2,
+        sigma_zwarp_shear: 0.3,
+        sigma_scale_xy: 0.1,
+        sigma_scale_z: 0.2,
+        sigma_rotate: [15.0, 1.0, 5.0],
+        rotate_exec_prob: [0.0; 3],
+        shear_exec_prob: 0.0,
+        scale_exec_prob: 0.0,
+        translate_exec_prob: 0.0,
+        translate: [5, 2, 0],
+        bend_exec_prob: 0.0,
+        bend_cells: 3,
+        bend_limit: 0.35,
+        bend_sigma: 0.0,
+    };
+
+    const SIZE: Size = [20, 40, 60];
+
+    fn draws(geometry: &Geometry, count: usize) -> Vec<Deformation> {
+        let mut stream = Stream::seed_from_u64(11);
+        (0..count).filter_map(|_| geometry.draw(SIZE, &mut stream)).collect()
+    }
+
+    /// Mean and standard deviation.
+    fn moments(values: impl Iterator<Item = f64>) -> (f64, f64) {
+        let values: Vec<f64> = values.collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let square = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+        (mean, (square / values.len() as f64).sqrt())
+    }
+
+    #[test]
+    fn entries_have_the_moments_of_their_definitions() {
+        let sheared = draws(&Geometry { shear_exec_prob: 1.0, ..NEVER }, 4000);
+        // Rows and columns are z, y, x.
+        for (i, j, sigma) in
+            [(2, 1, 0.1), (1, 2, 0.1), (2, 0, 0.2), (1, 0, 0.2), (0, 1, 0.3), (0, 2, 0.3)]
+        {
+            let (mean, deviation) = moments(sheared.iter().map(|d| d.affine.matrix[i][j]));
+            assert!(mean.abs() < 0.08 * sigma && (deviation / sigma - 1.0).abs() < 0.05);
+        }
+        let scaled = draws(&Geometry { scale_exec_prob: 1.0, ..NEVER }, 4000);
+        for (axis, sigma) in [(0, 0.2), (1, 0.1), (2, 0.1)] {
+            let (mean, deviation) = moments(scaled.iter().map(|d| d.affine.matrix[axis][axis]));
+            assert!((mean - 1.0).abs() < 0.02 && (deviation / sigma - 1.0).abs() < 0.05);
+        }
+        let seldom = draws(&Geometry { scale_exec_prob: 0.2, ..NEVER }, 4000).len();
+        assert!((700..900).contains(&seldom), "{seldom}");
+    }
+
+    #[test]
+    fn rotations_turn_about_the_centre() {
+        for (plane, axes, sigma) in [(0, [2, 1], 15.0), (1, [2, 0], 1.0), (2, [1, 0], 5.0)] {
+            let mut geometry = NEVER;
+            geometry.rotate_exec_prob[plane] = 1.0;
+            let turned = draws(&geometry, 4000);
+            let [a, b] = axes;
+            let angles = turned
+                .iter()
+                .map(|d| d.affine.matrix[a][b].atan2(d.affine.matrix[a][a]).to_degrees());
+            let (mean, deviation) = moments(angles);
+            assert!(mean.abs() < 0.08 * sigma && (deviation / sigma - 1.0).abs() < 0.05);
+            let centre = SIZE.map(|n| n as f64 / 2.0);
+            for d in &turned {
+                for axis in 0..3 {
+                    let row = d.affine.matrix[axis];
+                    let moved: f64 = (0..3).map(|j| row[j] * centre[j]).sum();
+                    assert!(close(moved + d.affine.translation[axis], centre[axis]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shifts_are_whole_voxels_of_the_range() {
+        let shifted = draws(&Geometry { translate_exec_prob: 1.0, ..NEVER }, 2000);
+        for (axis, t) in [(0, 0), (1, 2), (2, 5)] {
+            let mut found: Vec<i64> =
+                shifted.iter().map(|d| d.affine.translation[axis] as i64).collect();
+            found.sort_unstable();
+            found.dedup();
+            let wanted: Vec<i64> = if t == 0 { vec![0] } else { (-t..t).collect() };
+            assert_eq!(found, wanted);
+        }
+    }
+
+    #[test]
+    fn a_bend_without_noise_is_the_same_in_every_slice() {
+        for d in draws(&Geometry { bend_exec_prob: 1.0, ..NEVER }, 50) {
+            let [z, y, x] = d.bend.as_ref().expect("it bends").coefficients();
+            assert!(z.iter().all(|&value| value == 0.0));
+            for component in [y, x] {
+                assert_eq!(component.len(), 5 * 3 * 3);
+                assert!(component.iter().sum::<f64>().abs() < 1e-9);
+                let (first, others) = component.split_at(15);
+                assert!(others.chunks(15).all(|slice| slice == first));
+            }
+            // The midline: up to 0.35 of a third of the width either way.
+            let midline = &y[5..10];
+            let low = midline.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = midline.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            assert!(high - low <= 2.0 * 0.35 * 20.0);
+        }
     }
 }
