@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use ndarray::Array4;
 use tch::{Device, Kind, Tensor};
 
-use crate::ffi::tensor::{TensorElement, from_vec};
+use crate::ffi::tensor::{TensorElement, from_vec, to_cuda};
 use crate::volume::{Values, Volume};
 
 /// In what the network computes.
@@ -67,14 +67,9 @@ pub fn stack(volumes: Vec<Volume>, float: Kind, device: Device) -> Result<Tensor
         _ => Tensor::f_stack(&tensors, 0)?,
     };
     let batch = if batch.is_floating_point() { batch.f_to_kind(float)? } else { batch };
-    Ok(batch.f_to_device(device)?)
-}
-
-/// A float tensor (C, D, H, W) as a host array; copied.
-pub fn to_values(tensor: &Tensor) -> Result<Array4<f32>> {
-    let tensor = tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
-    let size: Vec<usize> = tensor.size().iter().map(|n| *n as usize).collect();
-    ensure!(size.len() == 4, "a tensor (C, D, H, W) is wanted, not {size:?}");
-    let values = crate::ffi::tensor::as_slice::<f32>(&tensor)?.to_vec();
-    Ok(Array4::from_shape_vec((size[0], size[1], size[2], size[3]), values)?)
+    match device {
+        // Locked pages are scarce; where there are none, an ordinary copy will do.
+        Device::Cuda(index) => Ok(to_cuda(&batch, index).or_else(|_| batch.f_to_device(device))?),
+        _ => Ok(batch),
+    }
 }

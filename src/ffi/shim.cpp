@@ -100,6 +100,15 @@ char *unet3d_fused_sgd(at::Tensor *const *parameters, at::Tensor *const *gradien
   });
 }
 
+// A copy of a CPU tensor on a CUDA device by way of page-locked memory, so that
+// the host need not wait for it; libtorch keeps that memory until it is through.
+char *unet3d_to_cuda(at::Tensor **out, at::Tensor *x, int8_t device) {
+  return guarded([&] {
+    *out = new at::Tensor(
+        x->pin_memory().to(at::Device(at::kCUDA, device), x->scalar_type(), /*non_blocking=*/true));
+  });
+}
+
 // Free and total bytes of the accelerator's memory.
 char *unet3d_memory_info(int8_t device, uint64_t *available, uint64_t *total) {
   return guarded([&] {

@@ -49,6 +49,7 @@ unsafe extern "C" {
         first_step: bool,
         skip: *const C_tensor,
     ) -> *mut c_char;
+    fn unet3d_to_cuda(out: *mut *mut C_tensor, x: *mut C_tensor, device: i8) -> *mut c_char;
     fn unet3d_memory_info(device: i8, available: *mut u64, total: *mut u64) -> *mut c_char;
     fn unet3d_empty_cache() -> *mut c_char;
     fn unet3d_synchronize(device: i8) -> *mut c_char;
@@ -163,6 +164,17 @@ pub fn to_layout(x: &Tensor, channels_last: bool) -> Result<Tensor, TchError> {
     // SAFETY: the handle is valid while `x` is borrowed; `out` is ours on success.
     unsafe {
         check(unet3d_to_layout(&mut out, x.as_ptr().cast_mut(), channels_last))?;
+        Ok(Tensor::from_ptr(out))
+    }
+}
+
+/// A copy of a CPU tensor on CUDA device `device`, through page-locked memory and
+/// without waiting for it.
+pub fn to_cuda(x: &Tensor, device: usize) -> Result<Tensor, TchError> {
+    let mut out = ptr::null_mut();
+    // SAFETY: the handle is valid while `x` is borrowed; `out` is ours on success.
+    unsafe {
+        check(unet3d_to_cuda(&mut out, x.as_ptr().cast_mut(), device as i8))?;
         Ok(Tensor::from_ptr(out))
     }
 }
