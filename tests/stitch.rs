@@ -94,7 +94,7 @@ fn itertools(
 fn stitched(plan: &Plan, piece: usize) -> Array4<f32> {
     let size = plan.result_size();
     let mut result = Array4::<f32>::from_elem((2, size[0], size[1], size[2]), f32::NAN);
-    let mut slab = Slab::new(plan, 2, Device::Cpu).unwrap();
+    let mut slab = Slab::new(2, Device::Cpu);
     let mut put = |taken: Option<(usize, Tensor)>| {
         if let Some((first, planes)) = taken {
             let depth = planes.size()[1] as usize;

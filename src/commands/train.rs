@@ -42,6 +42,7 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
     let tensors = net.parameters().into_iter().map(|parameter| parameter.tensor).collect();
     let mut optimizer = Optimizer::new(optimizer_spec, tensors)?;
 
+    let layout = format!("{:?}", net.layout());
     let mut progress = Progress::start(fresh_seed, plan.trainer.higher_is_better);
     let mut resumed = false;
     if let Some(path) = &plan.trainer.resume {
@@ -51,12 +52,13 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
                 resume(path, &net, &mut optimizer, &mut scheduler, name, seed, fresh_seed)?;
             info!("{}: going on after iteration {}", path.display(), from.iteration);
             if let Some(origin) = origin {
-                let threads = i64::from(tch::get_num_threads());
-                if origin.threads != threads || origin.precision != format!("{precision:?}") {
+                let now =
+                    (i64::from(tch::get_num_threads()), format!("{precision:?}"), layout.clone());
+                let then = (origin.threads, origin.precision, origin.layout);
+                if now != then {
                     warn!(
-                        "the run was begun with {} threads in {}, and goes on with {threads} in \
-                         {precision:?}: its numbers will not be the same to the last bit",
-                        origin.threads, origin.precision
+                        "the run was begun with (threads, precision, layout) {then:?} and goes on \
+                         with {now:?}: its numbers will not be the same to the last bit"
                     );
                 }
             }
@@ -95,6 +97,7 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
         },
         scheduler: plan.scheduler_name().to_string(),
         precision: format!("{precision:?}"),
+        layout,
         config: tree.root.to_json(),
     };
     let stop = on_signals()?;

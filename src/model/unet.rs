@@ -154,6 +154,10 @@ impl UNet {
         Ok(UNet { encoders, decoders, final_conv, state, spec: spec.clone(), layout })
     }
 
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
     pub fn spec(&self) -> &NetworkSpec {
         &self.spec
     }

@@ -133,10 +133,10 @@ impl Lane<'_> {
             let [_, height, width] = plan.result_size();
             let bytes = 4 * channels * plan.patch[0] * height * width;
             if bytes as u64 <= free / 3 {
-                return Slab::new(plan, channels, self.sums_on);
+                return Ok(Slab::new(channels, self.sums_on));
             }
         }
-        Slab::new(plan, channels, Device::Cpu)
+        Ok(Slab::new(channels, Device::Cpu))
     }
 
     /// Sends the planes before `end` (in the padded volume), which are final.

@@ -9,19 +9,26 @@ use super::plan::Plan;
 /// Padding is cut as patches are added, so that planes hold the result's rows.
 #[derive(Debug)]
 pub struct Slab {
-    sums: Tensor,
+    /// `None` until something is added: the planes taken before are still being
+    /// written, and holding both is what takes most memory.
+    sums: Option<Tensor>,
+    device: Device,
     /// First plane held, in the result's coordinates.
     first: usize,
-    channels: i64,
+    channels: usize,
 }
 
 impl Slab {
-    pub fn new(plan: &Plan, channels: usize, device: Device) -> Result<Self> {
-        let size = plan.result_size();
-        let depth = plan.patch[0].min(size[0]) as i64;
-        let shape = [channels as i64, depth, size[1] as i64, size[2] as i64];
-        let sums = Tensor::f_zeros(shape, (Kind::Float, device))?;
-        Ok(Slab { sums, first: 0, channels: channels as i64 })
+    pub fn new(channels: usize, device: Device) -> Self {
+        Slab { sums: None, device, first: 0, channels }
+    }
+
+    /// Zeros for all planes that a patch beginning at plane `first` can reach.
+    fn zeros(&self, plan: &Plan) -> Result<Tensor> {
+        let [depth, height, width] = plan.result_size();
+        let depth = plan.patch[0].min(depth - self.first);
+        let shape = [self.channels, depth, height, width].map(|length| length as i64);
+        Ok(Tensor::f_zeros(shape, (Kind::Float, self.device))?)
     }
 
     /// Adds planes `planes` (in the patch's coordinates) of the output of
@@ -33,9 +40,14 @@ impl Slab {
         planes: std::ops::Range<usize>,
         values: &Tensor,
     ) -> Result<()> {
-        let device = self.sums.device();
+        let device = self.device;
         let result = plan.result_size();
-        let mut target = self.sums.shallow_clone();
+        let sums = match &self.sums {
+            Some(sums) => sums.shallow_clone(),
+            None => self.zeros(plan)?,
+        };
+        let mut target = sums.shallow_clone();
+        self.sums = Some(sums);
         let mut source = values.shallow_clone();
         let mut weights: Option<Tensor> = None;
         for axis in 0..3 {
@@ -80,7 +92,8 @@ impl Slab {
 
     /// Moves the sums to another device.
     pub fn to_device(&mut self, device: Device) -> Result<()> {
-        self.sums = self.sums.f_to_device(device)?;
+        self.device = device;
+        self.sums = self.sums.take().map(|sums| sums.f_to_device(device)).transpose()?;
         Ok(())
     }
 
@@ -93,20 +106,23 @@ impl Slab {
         if end <= self.first {
             return Ok(None);
         }
+        let sums = match self.sums.take() {
+            Some(sums) => sums,
+            // Planes that only patches without any kept voxel reach do not exist:
+            // every voxel is covered.
+            None => self.zeros(plan)?,
+        };
         let count = (end - self.first) as i64;
-        let held = self.sums.size()[1];
-        let done = self.sums.f_narrow(1, 0, count.min(held))?;
+        let held = sums.size()[1];
+        let done = sums.f_narrow(1, 0, count.min(held))?;
         let first = self.first;
         self.first = end;
-        let depth = (plan.patch[0].min(result[0] - end)) as i64;
-        let shape = [self.channels, depth, result[1] as i64, result[2] as i64];
-        let next = Tensor::f_zeros(shape, (Kind::Float, self.sums.device()))?;
-        let left = (held - count).min(depth);
-        if left > 0 {
-            next.f_narrow(1, 0, left)?.f_copy_(&self.sums.f_narrow(1, count, left)?)?;
+        if count < held {
+            let next = self.zeros(plan)?;
+            let left = (held - count).min(next.size()[1]);
+            next.f_narrow(1, 0, left)?.f_copy_(&sums.f_narrow(1, count, left)?)?;
+            self.sums = Some(next);
         }
-        // `done` keeps the old planes alive until they are written.
-        self.sums = next;
         Ok(Some((first, done)))
     }
 }

@@ -103,6 +103,7 @@ pub struct Origin {
     pub scheduler: String,
     pub threads: i64,
     pub precision: String,
+    pub layout: String,
 }
 
 /// Restores network, optimizer and scheduler from a checkpoint and tells where
@@ -146,6 +147,7 @@ pub fn resume(
             scheduler: run.get("scheduler")?.as_str()?.to_string(),
             threads: run.get("threads")?.as_int()?,
             precision: run.get("precision")?.as_str()?.to_string(),
+            layout: run.get("layout")?.as_str()?.to_string(),
         })
     });
     let state = checkpoint.extra("scheduler").and_then(scheduler_state);

@@ -20,6 +20,8 @@ pub struct RunNotes {
     pub device: String,
     pub scheduler: String,
     pub precision: String,
+    /// Order of feature maps in memory.
+    pub layout: String,
     /// The configuration as JSON.
     pub config: String,
 }
@@ -69,6 +71,7 @@ pub fn save(
                     ("scheduler", Value::from(notes.scheduler.as_str())),
                     ("threads", Value::from(i64::from(tch::get_num_threads()))),
                     ("precision", Value::from(notes.precision.as_str())),
+                    ("layout", Value::from(notes.layout.as_str())),
                 ]),
             ),
             ("config".into(), notes.config.as_str().into()),
