@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::shard::Shard;
+
 use crate::commands::make_training_data;
 
 /// Trains 3D U-Nets and runs them on microscopy volumes.
@@ -67,8 +69,8 @@ pub struct Predict {
     #[arg(long)]
     pub skip_existing: bool,
     /// Take a share of the files: I/N (from 1), or slurm in a job array.
-    #[arg(long, value_name = "I/N|slurm")]
-    pub shard: Option<String>,
+    #[arg(long, value_name = "I/N|slurm", value_parser = parse_shard)]
+    pub shard: Option<Shard>,
 }
 
 #[derive(Args, Debug)]
@@ -78,6 +80,10 @@ pub struct Check {
     /// Do not open the data files.
     #[arg(long)]
     pub no_data: bool,
+}
+
+fn parse_shard(text: &str) -> Result<Shard, String> {
+    Shard::parse(text).map_err(|error| format!("{error:#}"))
 }
 
 impl Command {

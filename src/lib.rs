@@ -18,6 +18,7 @@ pub mod optim;
 pub mod patch;
 pub mod predict;
 pub mod report;
+pub mod shard;
 pub mod stitch;
 pub mod stop;
 pub mod train;

@@ -68,7 +68,8 @@ impl Reporter {
 /// The last word of a run that failed: on stderr, and in the log when stdout
 /// goes somewhere else.
 pub fn fail(message: &str) {
-    eprintln!("error: {message}");
+    // A closed stderr is no reason to panic.
+    let _ = writeln!(io::stderr(), "error: {message}");
     let same = match (same_file::Handle::stdout(), same_file::Handle::stderr()) {
         (Ok(out), Ok(err)) => out == err,
         _ => false,

@@ -6,7 +6,6 @@ pub mod make_training_data;
 mod plan;
 mod predict;
 mod settings;
-mod shard;
 mod train;
 
 pub use check::check;

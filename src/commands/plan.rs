@@ -8,7 +8,7 @@ use crate::metric;
 use crate::model::NetworkSpec;
 use crate::optim::{OptimizerSpec, Scheduler};
 use crate::patch::Loaders;
-use crate::train::TrainerSpec;
+use crate::train::{OnNan, TrainerSpec};
 
 use super::Settings;
 
@@ -35,6 +35,12 @@ impl<'a> Plan<'a> {
             loss: settings.required("loss")?,
             loaders: Loaders::read(settings.required("loaders")?)?,
         };
+        if plan.trainer.on_nan == OnNan::Skip && plan.network.order.has_batch_norm() {
+            return Err(settings.required("trainer")?.error(
+                "`on_nan: skip` cannot be used with batch norm (`b` in `model.layer_order`), whose \
+                 running statistics the batch has changed already; use `on_nan: stop`",
+            ));
+        }
         // These are made again later; here their keys are checked.
         Scheduler::read(plan.lr_scheduler, &mut plan.optimizer.clone())?;
         let loss = loss::read(plan.loss)?;

@@ -1,6 +1,7 @@
 //! `unet3d predict`: every input file through the network.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, anyhow, bail};
 use log::{info, warn};
@@ -11,25 +12,24 @@ use crate::cli;
 use crate::config::{ConfigError, Tree};
 use crate::device;
 use crate::model::{NetworkSpec, UNet};
-use crate::patch::{Loaders, prediction_inputs, required};
+use crate::patch::{DatasetKind, Loaders, prediction_inputs, required};
 use crate::predict::{Job, Network, Outcome, is_up_to_date, run};
 use crate::report::Reporter;
+use crate::stitch::PlanError;
 use crate::stop::{Stopped, on_signals};
 use crate::volume::InputFile;
 
 use super::Settings;
-use super::shard::Shard;
 
 pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
     let settings = Settings::open(&tree)?;
     let network = NetworkSpec::read(settings.required("model")?)?;
     let loaders = Loaders::read(settings.required("loaders")?)?;
-    let shard = args.shard.as_deref().map(Shard::parse).transpose()?;
     let mut job = Job::read(&settings.top, &loaders, network, inputs(&loaders)?)?;
     let model_path = model_path(&settings)?;
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
-    if let Some(shard) = shard {
+    if let Some(shard) = args.shard {
         job.retain(|index, _| shard.takes(index));
         info!("{shard}: {} volume(s)", job.inputs.len());
     }
@@ -40,7 +40,7 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
         job.retain(|_, (input, output)| !is_up_to_date(output, input, &spec, &attributes));
         info!("{} of {before} volume(s) have their result already", before - job.inputs.len());
     }
-    check_first(&job)?;
+    check_coverage(&job)?;
     job.stop = on_signals()?;
 
     let networks = devices(&settings, args)?
@@ -53,7 +53,7 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
             Ok(Network { net, device, precision })
         })
         .collect::<Result<Vec<_>>>()?;
-    let outcome = run(&job, networks, reporter)?;
+    let outcome = run(&job, networks, reporter);
     report(&job, &outcome)
 }
 
@@ -71,6 +71,13 @@ fn devices(settings: &Settings<'_>, args: &cli::Predict) -> Result<Vec<Device>> 
 
 /// The files that `loaders.test.file_paths` stands for.
 pub fn inputs(loaders: &Loaders<'_>) -> Result<Vec<PathBuf>, ConfigError> {
+    if loaders.dataset == DatasetKind::Dsb2018 {
+        return Err(loaders.section.error(
+            "dataset",
+            "DSB2018Dataset is for training only; write the images to HDF5 files, (1, H, W), and \
+             use StandardHDF5Dataset",
+        ));
+    }
     let phase = loaders.phase("test")?;
     prediction_inputs(required(&phase, "file_paths")?, loaders.raw)
 }
@@ -88,19 +95,33 @@ pub fn model_path(settings: &Settings<'_>) -> Result<PathBuf, ConfigError> {
 }
 
 /// Patches that leave voxels uncovered do so in every file: better to hear of it
-/// before anything runs. Files that cannot be opened are reported in their turn.
-fn check_first(job: &Job) -> Result<()> {
-    let Some(path) = job.inputs.first() else { return Ok(()) };
-    if let Ok(dataset) = InputFile::open(path).and_then(|file| file.dataset(&job.raw)) {
-        job.plan(dataset.size())
-            .with_context(|| format!("{} (volume {:?})", path.display(), dataset.size()))?;
+/// before anything runs. Files that cannot be opened, and volumes smaller than a
+/// patch, are reported in their turn.
+fn check_coverage(job: &Job) -> Result<()> {
+    for path in &job.inputs {
+        let Ok(dataset) = InputFile::open(path).and_then(|file| file.dataset(&job.raw)) else {
+            continue;
+        };
+        match job.plan(dataset.size()) {
+            Err(error @ PlanError::Uncovered(_)) => {
+                return Err(anyhow!(error))
+                    .with_context(|| format!("{} (volume {:?})", path.display(), dataset.size()));
+            }
+            Err(PlanError::TooSmall(_)) | Ok(_) => {}
+        }
     }
     Ok(())
 }
 
 fn report(job: &Job, outcome: &Outcome) -> Result<()> {
-    for (index, fault) in &outcome.failed {
-        warn!("failed: {}: {fault:#}", job.inputs[*index].display());
+    if outcome.left > 0 && !job.stop.load(Ordering::Relaxed) {
+        let cause = outcome.failed.first().map(|(_, fault)| format!("{fault:#}"));
+        bail!(
+            "{}: {} volume(s) are done, {} are left; free some space and go on with `--skip-existing`",
+            cause.unwrap_or_default(),
+            outcome.written,
+            outcome.left
+        );
     }
     if outcome.left > 0 {
         let message = format!(

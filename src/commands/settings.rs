@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::cli::Common;
-use crate::config::{ConfigError, Node, Parameter, Section, Tree};
+use crate::config::{ConfigError, Node, Parameter, Place, Section, Tree};
 use crate::device::{self, Precision};
 
 /// The keys at the top of a configuration.
@@ -48,7 +48,14 @@ impl<'a> Settings<'a> {
     /// The device of `--device`, of the configuration, or the best there is.
     pub fn device(&self, common: &Common) -> Result<tch::Device> {
         match &common.device {
-            Some(word) => device::choose(Some(word)),
+            Some(word) => device::choose(Some(word)).map_err(|error| {
+                let place = Place { source: "--device".into(), position: None };
+                anyhow::anyhow!(ConfigError {
+                    place,
+                    key: String::new(),
+                    message: error.to_string()
+                })
+            }),
             None => device::choose(self.top.maybe_text("device"))
                 .map_err(|error| anyhow::anyhow!(self.top.error("device", error.to_string()))),
         }

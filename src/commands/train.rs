@@ -25,7 +25,9 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
     let mut plan = Plan::read(&settings)?;
     if args.resume.is_some() {
         let last = plan.trainer.checkpoint_dir.join("last_checkpoint.pytorch");
-        plan.trainer.resume = last.is_file().then_some(last);
+        if last.is_file() {
+            plan.trainer.resume = Some(last);
+        }
     }
     let seed = settings.seed();
     let fresh_seed = seed.unwrap_or_else(rand::random);

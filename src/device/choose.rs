@@ -4,9 +4,13 @@ use std::fs;
 
 use anyhow::{Result, bail};
 use log::warn;
-use tch::{Cuda, Device};
+use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::ffi::tensor::memory_info;
+
+const NEEDED: &str = "needed are a libtorch built for CUDA, a driver for CUDA 13 (580 or newer) and a \
+    GPU of compute capability 7.5 or newer. Mend that, or say `--device cpu` to run on the CPU, which \
+    takes many times as long";
 
 /// The device for `cpu`, `cuda`, `cuda:N`, or for no wish: CUDA when present.
 ///
@@ -30,7 +34,13 @@ pub fn choose(wish: Option<&str>) -> Result<Device> {
                 "cuda:{index} was asked for, but this machine shows {count} CUDA device(s), numbered from 0"
             );
         }
-        return Ok(Device::Cuda(index));
+        let device = Device::Cuda(index);
+        // A GPU that libtorch has no kernels for is found at the first of them.
+        let probe = Tensor::f_zeros([1], (Kind::Float, device)).and_then(|t| t.f_add_scalar(1.0));
+        if let Err(error) = probe {
+            bail!("{device:?} is there but cannot be used ({error}); {NEEDED}");
+        }
+        return Ok(device);
     }
     if std::env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|list| list.is_empty() || list == "-1") {
         if wish.is_some() {
@@ -39,11 +49,7 @@ pub fn choose(wish: Option<&str>) -> Result<Device> {
         return Ok(Device::Cpu);
     }
     if let Some(found) = nvidia_device() {
-        bail!(
-            "{found}, but CUDA cannot use it; needed are a driver for CUDA 13 (580 or newer) and a GPU \
-             of compute capability 7.5 or newer. Mend the driver, or say `--device cpu` to run on the \
-             CPU, which takes many times as long"
-        );
+        bail!("{found}, but CUDA cannot use it; {NEEDED}");
     }
     if let Some(wish) = wish {
         warn!("`{wish}` was asked for, but this machine has no NVIDIA device: running on the CPU");

@@ -76,6 +76,10 @@ impl Order {
             .unwrap_or(Operation::Relu)
     }
 
+    pub fn has_batch_norm(&self) -> bool {
+        self.0.contains(&Operation::BatchNorm)
+    }
+
     fn has_norm(&self) -> bool {
         self.0.contains(&Operation::GroupNorm) || self.0.contains(&Operation::BatchNorm)
     }

@@ -6,5 +6,5 @@
 mod optimizer;
 mod scheduler;
 
-pub use optimizer::{Algorithm, Moments, OPTIMIZER, Optimizer, OptimizerSpec};
+pub use optimizer::{Algorithm, EPSILON, Moments, OPTIMIZER, Optimizer, OptimizerSpec};
 pub use scheduler::{SCHEDULER_NAMES, Scheduler, SchedulerState};

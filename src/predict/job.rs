@@ -12,6 +12,7 @@ use crate::patch::slices::{self, Grid};
 use crate::patch::{DatasetKind, Loaders, required};
 use crate::stitch::{Blending, Plan, PlanError};
 use crate::volume::Mirror;
+use crate::volume::h5::Encoding;
 
 use super::output::{Attributes, OUTPUT, OutputSpec};
 
@@ -66,8 +67,8 @@ pub struct Job {
     pub compressors: usize,
     /// Becomes true when the run shall end: the file under way is dropped.
     pub stop: Arc<AtomicBool>,
-    /// Where errors about patches point to.
-    slice_builder: Node,
+    /// Where errors about the files point to.
+    file_paths: Node,
 }
 
 impl Job {
@@ -108,6 +109,13 @@ impl Job {
         }
         let recipe = Recipe::read_raw(required(&phase, "transformer")?)?;
         let output = OutputSpec::read(&predictor)?;
+        if output.encoding == Encoding::ScaledUint8 && !network.is_segmentation {
+            return Err(predictor.error(
+                "output_dtype",
+                "uint8 holds probabilities from 0 to 1, which a regression network does not give; \
+                 use float32 or float16",
+            ));
+        }
         if output.segmentation && !network.is_segmentation {
             return Err(predictor.error(
                 "save_segmentation",
@@ -141,7 +149,7 @@ impl Job {
             compressors: std::thread::available_parallelism().map_or(1, |n| n.get()),
             stop: Arc::default(),
             network,
-            slice_builder: slice_builder.clone(),
+            file_paths: required(&phase, "file_paths")?.clone(),
         };
         job.check_outputs()?;
         Ok(job)
@@ -152,7 +160,7 @@ impl Job {
         let mut seen: HashMap<&Path, &Path> = HashMap::new();
         for (input, output) in self.inputs.iter().zip(&self.outputs) {
             if let Some(other) = seen.insert(output, input) {
-                return Err(self.slice_builder.error(format!(
+                return Err(self.file_paths.error(format!(
                     "{} and {} would both be written to {}; rename one, or leave out `loaders.output_dir`",
                     other.display(),
                     input.display(),

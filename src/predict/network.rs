@@ -34,6 +34,11 @@ struct Open {
     plan: Plan,
     /// `None` if one patch covers the volume: its planes are written as they come.
     slab: Option<Slab>,
+    /// Final planes that wait to be moved to the host.
+    pending: Option<Tensor>,
+    /// Pieces of the part under way that are in already: when memory runs out in
+    /// the midst of a part, it is tried again from there.
+    added: usize,
 }
 
 /// Nobody waits for the results any more.
@@ -49,13 +54,21 @@ struct Lane<'a> {
     at_once: usize,
     /// Sums are kept on the device while they fit.
     sums_on: Device,
+    /// Memory ran out, and all that was done about it was to free the cache.
+    freed: bool,
 }
 
 impl Network {
     /// Works off what the reader sends, until it ends.
     pub fn predict_all(&self, job: &Job, fed: Receiver<Fed>, out: &SyncSender<Finished>) {
-        let mut lane =
-            Lane { network: self, job, out, at_once: job.batch_size, sums_on: self.device };
+        let mut lane = Lane {
+            network: self,
+            job,
+            out,
+            at_once: job.batch_size,
+            sums_on: self.device,
+            freed: false,
+        };
         let mut open: Option<Open> = None;
         for message in fed {
             let sent = match message {
@@ -69,7 +82,10 @@ impl Network {
                         Ok(())
                     }
                     Ok(Err(Gone)) => Err(Gone),
-                    Err(error) => lane.fail(index, error),
+                    Err(error) => {
+                        let path = job.inputs[index].display().to_string();
+                        lane.fail(index, error.context(path))
+                    }
                 },
                 // A file that failed may still have patches on their way.
                 Fed::Batch { patches, raw } => match open.take() {
@@ -80,8 +96,14 @@ impl Network {
                             sent
                         }
                         Err(error) => {
+                            // Nothing works any more without a CUDA context.
+                            let lost = failure(&error) == Failure::ContextLost;
                             let path = job.inputs[file.index].display().to_string();
-                            lane.fail(file.index, error.context(path))
+                            let sent = lane.fail(file.index, error.context(path));
+                            if lost {
+                                return;
+                            }
+                            sent
                         }
                     },
                 },
@@ -89,7 +111,10 @@ impl Network {
                     None => Ok(()),
                     Some(mut file) => match lane.flush(&mut file, usize::MAX) {
                         Ok(sent) => sent.and_then(|()| lane.send(Finished::End)),
-                        Err(error) => lane.fail(file.index, error),
+                        Err(error) => {
+                            let path = job.inputs[file.index].display().to_string();
+                            lane.fail(file.index, error.context(path))
+                        }
                     },
                 },
             };
@@ -123,7 +148,7 @@ impl Lane<'_> {
         };
         let size = plan.result_size();
         let sent = self.send(Finished::Begin { index, size, raw });
-        Ok(sent.map(|()| Open { index, plan, slab }))
+        Ok(sent.map(|()| Open { index, plan, slab, pending: None, added: 0 }))
     }
 
     /// Sums on the device if they take less than a third of what is free there.
@@ -143,10 +168,13 @@ impl Lane<'_> {
     fn flush(&self, file: &mut Open, end: usize) -> Result<Sent> {
         let Some(slab) = &mut file.slab else { return Ok(Ok(())) };
         let end = end.min(file.plan.axes[0].size);
-        Ok(match slab.take_until(&file.plan, end)? {
-            None => Ok(()),
-            Some((_, values)) => self.send(Finished::Planes(values.f_to_device(Device::Cpu)?)),
-        })
+        if file.pending.is_none() {
+            file.pending = slab.take_until(&file.plan, end)?.map(|(_, values)| values);
+        }
+        let Some(values) = &file.pending else { return Ok(Ok(())) };
+        let values = values.f_to_device(Device::Cpu)?;
+        file.pending = None;
+        Ok(self.send(Finished::Planes(values)))
     }
 
     /// Predicts patches and adds them.
@@ -163,7 +191,10 @@ impl Lane<'_> {
             let part = batch.f_narrow(0, done as i64, count as i64)?;
             match self.add_part(file, &patches[done..done + count], &part) {
                 Ok(Err(Gone)) => return Ok(Err(Gone)),
-                Ok(Ok(())) => done += count,
+                Ok(Ok(())) => {
+                    done += count;
+                    self.freed = false;
+                }
                 Err(error) if failure(&error) == Failure::OutOfMemory => {
                     self.relieve(file, count, error)?;
                 }
@@ -176,7 +207,14 @@ impl Lane<'_> {
     /// Makes room after running out of memory, in order of what costs least, or
     /// gives up with an error that says what was needed.
     fn relieve(&mut self, file: &mut Open, count: usize, error: anyhow::Error) -> Result<()> {
-        empty_cache()?;
+        if self.network.device.is_cuda() {
+            empty_cache()?;
+            if !self.freed {
+                self.freed = true;
+                warn!("out of memory: trying again with libtorch's cache freed");
+                return Ok(());
+            }
+        }
         if count > 1 {
             self.at_once = count / 2;
             warn!("out of memory with {count} patches at a time: going on with {}", self.at_once);
@@ -203,8 +241,8 @@ impl Lane<'_> {
         })
     }
 
-    /// Predicts a part of a batch. Nothing is added before everything that can
-    /// run out of memory has been computed, so that it can be tried again.
+    /// Predicts a part of a batch. When it fails for lack of memory it can be tried
+    /// again, also with fewer of the patches: what was added is not added twice.
     fn add_part(&self, file: &mut Open, patches: &[[usize; 3]], part: &Tensor) -> Result<Sent> {
         let part = part.f_to_device(self.network.device)?;
         let mut features = Vec::new();
@@ -213,6 +251,7 @@ impl Lane<'_> {
                 if flip.is_empty() { part.shallow_clone() } else { part.f_flip(&flip[..])? };
             features.push(tch::no_grad(|| self.network.net.features(&flipped, false))?);
         }
+        let mut piece = 0;
         for (i, patch) in patches.iter().enumerate() {
             let end = file.plan.final_planes(patch[0]);
             if let Err(Gone) = self.flush(file, end)? {
@@ -220,27 +259,34 @@ impl Lane<'_> {
             }
             for (flip, features) in self.job.flips.iter().zip(&features) {
                 let features = features.f_narrow(0, i as i64, 1)?;
-                if let Err(Gone) = self.add_patch(file, *patch, flip, &features)? {
+                if let Err(Gone) = self.add_patch(file, *patch, flip, &features, &mut piece)? {
                     return Ok(Err(Gone));
                 }
             }
         }
+        file.added = 0;
         Ok(Ok(()))
     }
 
-    /// The final convolution and activation, some planes at a time.
+    /// The final convolution and activation, some planes at a time. `piece` counts
+    /// them through the part of the batch.
     fn add_patch(
         &self,
         file: &mut Open,
         patch: [usize; 3],
         flip: &[i64],
         features: &Tensor,
+        piece: &mut usize,
     ) -> Result<Sent> {
         let [depth, height, width] = self.job.grid.patch;
         let plane = 4 * height * width * self.job.network.out_channels as usize;
         let step = (LOGITS_BYTES / plane).clamp(1, depth);
         for low in (0..depth).step_by(step) {
             let planes = low..(low + step).min(depth);
+            *piece += 1;
+            if *piece <= file.added {
+                continue;
+            }
             let mut values = self.output_planes(features, &planes)?;
             let mut target = planes.clone();
             if !flip.is_empty() {
@@ -259,15 +305,15 @@ impl Lane<'_> {
                     slab.add(&file.plan, patch, target, &values)?;
                 }
                 None => {
-                    let Some(values) = without_padding(&file.plan, &target, &values)? else {
-                        continue;
-                    };
-                    let values = values.f_to_device(Device::Cpu)?.f_contiguous()?;
-                    if let Err(Gone) = self.send(Finished::Planes(values)) {
-                        return Ok(Err(Gone));
+                    if let Some(values) = without_padding(&file.plan, &target, &values)? {
+                        let values = values.f_to_device(Device::Cpu)?.f_contiguous()?;
+                        if let Err(Gone) = self.send(Finished::Planes(values)) {
+                            return Ok(Err(Gone));
+                        }
                     }
                 }
             }
+            file.added += 1;
         }
         Ok(Ok(()))
     }

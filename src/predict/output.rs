@@ -183,7 +183,8 @@ pub fn is_up_to_date(
     }
     let Ok(file) = open(path) else { return false };
     let holds = |name: &str, wanted: bool| !wanted || file.link_exists(name);
-    holds("predictions", spec.probabilities)
+    (!spec.preview || path.with_extension("png").is_file())
+        && holds("predictions", spec.probabilities)
         && holds("segmentation", spec.segmentation)
         && attributes.iter().filter(|(name, _)| DECISIVE.contains(name)).all(|(name, text)| {
             file.attr(name)

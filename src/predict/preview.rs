@@ -1,6 +1,5 @@
 //! A picture of a result: maximum projections along z of raw and prediction.
 
-use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 
@@ -51,13 +50,21 @@ impl Preview {
             }
         }
         let context = || format!("{}: the preview cannot be written", path.display());
-        let file = BufWriter::new(File::create(path).with_context(context)?);
-        let mut encoder = png::Encoder::new(file, 2 * width as u32, height as u32);
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let partial = tempfile::Builder::new()
+            .prefix(".preview.")
+            .suffix(".partial")
+            .tempfile_in(folder.unwrap_or(Path::new(".")))
+            .with_context(context)?;
+        let mut encoder =
+            png::Encoder::new(BufWriter::new(&partial), 2 * width as u32, height as u32);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         let mut writer = encoder.write_header().with_context(context)?;
         writer.write_image_data(&pixels).with_context(context)?;
-        writer.finish().with_context(context)
+        writer.finish().with_context(context)?;
+        partial.persist(path).map_err(|error| error.error).with_context(context)?;
+        Ok(())
     }
 }
 

@@ -1,14 +1,15 @@
 //! Starts the stages on every device and gathers what became of each file.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow};
+use anyhow::anyhow;
 use log::{error, info};
 
 use crate::report::{Reporter, panic_text};
+use crate::volume::h5::DiskFull;
 
 use super::job::Job;
 use super::network::Network;
@@ -26,29 +27,32 @@ pub struct Outcome {
     pub written: usize,
     /// Index of the file and why it failed, in the order of the files.
     pub failed: Vec<(usize, anyhow::Error)>,
-    /// Files that were not reached, because a signal came.
+    /// Files that were not reached, because a signal came or the disk was full.
     pub left: usize,
 }
 
 /// Predicts all files of `job`, on all devices side by side, one file each.
-pub fn run(job: &Job, networks: Vec<Network>, reporter: &Reporter) -> Result<Outcome> {
+pub fn run(job: &Job, networks: Vec<Network>, reporter: &Reporter) -> Outcome {
     let total = job.inputs.len();
     let mut outcome = Outcome::default();
     let bar = reporter.bar(total as u64, "volumes");
     let started = Instant::now();
     let next = AtomicUsize::new(0);
+    // Set by what no later file can escape, a full disk.
+    let full = AtomicBool::new(false);
     let (report, reports) = channel();
     let mut seen = vec![false; total];
-    thread::scope(|scope| -> Result<()> {
+    thread::scope(|scope| {
         let mut stages = Vec::new();
         for network in networks {
             let (to_network, from_reader) = sync_channel(BATCHES_AHEAD);
             let (to_writer, from_network) = sync_channel(PLANES_AHEAD);
-            let (report, next) = (report.clone(), &next);
+            let (report, next, full) = (report.clone(), &next, &full);
             stages.push(scope.spawn(move || {
                 let more = || {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    (index < total && !job.stop.load(Ordering::Relaxed)).then_some(index)
+                    let go = !job.stop.load(Ordering::Relaxed) && !full.load(Ordering::Relaxed);
+                    (index < total && go).then_some(index)
                 };
                 read_all(job, std::iter::from_fn(more), &to_network);
             }));
@@ -62,7 +66,10 @@ pub fn run(job: &Job, networks: Vec<Network>, reporter: &Reporter) -> Result<Out
         }
         drop(report);
         for (index, result) in reports {
-            seen[index] = true;
+            // A file may fail in two stages; the first has the cause.
+            if std::mem::replace(&mut seen[index], true) {
+                continue;
+            }
             bar.inc(1);
             match result {
                 Ok(()) => {
@@ -78,19 +85,21 @@ pub fn run(job: &Job, networks: Vec<Network>, reporter: &Reporter) -> Result<Out
                 }
                 Err(fault) => {
                     error!("{fault:#}");
+                    if fault.is::<DiskFull>() {
+                        full.store(true, Ordering::Relaxed);
+                    }
                     outcome.failed.push((index, fault));
                 }
             }
         }
         for stage in stages {
-            stage.join().map_err(|panic| {
-                anyhow!("prediction failed inside the program: {}", panic_text(&*panic))
-            })?;
+            if let Err(panic) = stage.join() {
+                error!("prediction failed inside the program: {}", panic_text(&*panic));
+            }
         }
-        Ok(())
-    })?;
+    });
     bar.finish_and_clear();
-    let stopped = job.stop.load(Ordering::Relaxed);
+    let stopped = job.stop.load(Ordering::Relaxed) || full.load(Ordering::Relaxed);
     for (index, _) in seen.iter().enumerate().filter(|(_, seen)| !**seen) {
         if stopped {
             outcome.left += 1;
@@ -106,5 +115,5 @@ pub fn run(job: &Job, networks: Vec<Network>, reporter: &Reporter) -> Result<Out
         outcome.written,
         outcome.written as f64 / seconds
     );
-    Ok(outcome)
+    outcome
 }

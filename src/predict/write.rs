@@ -79,10 +79,10 @@ impl Open {
     }
 
     fn finish(self, job: &Job) -> Result<()> {
-        self.output.finish()?;
+        // First, so that a result with its name has its preview too.
         if let Some(preview) = self.preview {
             preview.write(&job.outputs[self.index].with_extension("png"))?;
         }
-        Ok(())
+        self.output.finish()
     }
 }

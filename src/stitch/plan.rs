@@ -15,8 +15,14 @@ pub enum Blending {
 
 /// A grid of patches that leaves voxels without any.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0}")]
-pub struct PlanError(String);
+pub enum PlanError {
+    /// The patch is larger than the volume.
+    #[error("{0}")]
+    TooSmall(String),
+    /// A voxel is in no patch once halos are cut.
+    #[error("{0}")]
+    Uncovered(String),
+}
 
 /// The part of a patch that counts along one axis.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +86,7 @@ impl AxisPlan {
         if let Some(voxel) = totals.iter().position(|total| *total == 0.0) {
             let stride = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
             let (name, overlap) = (AXES[axis], patch as i64 - stride as i64);
-            return Err(PlanError(format!(
+            return Err(PlanError::Uncovered(format!(
                 "no patch covers voxel {voxel} along {name} once a halo of {halo} is cut from patches \
                  of {patch} that overlap by {overlap}: reduce `predictor.patch_halo` to at most {} or \
                  `slice_builder.stride_shape` to at most {} along {name}",
@@ -126,20 +132,18 @@ impl Plan {
         padding: [usize; 3],
         blending: Blending,
     ) -> Result<Self, PlanError> {
-        let mut axes = Vec::with_capacity(3);
-        for axis in 0..3 {
-            let (size, patch, starts) = (size[axis], patch[axis], &starts[axis]);
-            if starts.is_empty() {
-                return Err(PlanError(format!(
-                    "a patch of {patch} is larger than the volume, {size} along {}: reduce \
+        let axes = [0, 1, 2].map(|axis| {
+            if starts[axis].is_empty() {
+                return Err(PlanError::TooSmall(format!(
+                    "a patch of {} is larger than the volume, {} along {}: reduce \
                      `slice_builder.patch_shape`",
-                    AXES[axis]
+                    patch[axis], size[axis], AXES[axis]
                 )));
             }
-            axes.push(AxisPlan::new(axis, size, patch, starts, halo[axis], blending)?);
-        }
-        let axes = axes.try_into().map_err(|_| PlanError("three axes".into()))?;
-        Ok(Plan { axes, patch, padding })
+            AxisPlan::new(axis, size[axis], patch[axis], &starts[axis], halo[axis], blending)
+        });
+        let [z, y, x] = axes;
+        Ok(Plan { axes: [z?, y?, x?], patch, padding })
     }
 
     /// Size of the result (z, y, x), without padding.

@@ -24,9 +24,9 @@ impl Slab {
     }
 
     /// Zeros for all planes that a patch beginning at plane `first` can reach.
-    fn zeros(&self, plan: &Plan) -> Result<Tensor> {
+    fn zeros(&self, plan: &Plan, first: usize) -> Result<Tensor> {
         let [depth, height, width] = plan.result_size();
-        let depth = plan.patch[0].min(depth - self.first);
+        let depth = plan.patch[0].min(depth - first);
         let shape = [self.channels, depth, height, width].map(|length| length as i64);
         Ok(Tensor::f_zeros(shape, (Kind::Float, self.device))?)
     }
@@ -44,7 +44,7 @@ impl Slab {
         let result = plan.result_size();
         let sums = match &self.sums {
             Some(sums) => sums.shallow_clone(),
-            None => self.zeros(plan)?,
+            None => self.zeros(plan, self.first)?,
         };
         let mut target = sums.shallow_clone();
         self.sums = Some(sums);
@@ -106,23 +106,27 @@ impl Slab {
         if end <= self.first {
             return Ok(None);
         }
-        let sums = match self.sums.take() {
-            Some(sums) => sums,
+        let sums = match &self.sums {
+            Some(sums) => sums.shallow_clone(),
             // Planes that only patches without any kept voxel reach do not exist:
             // every voxel is covered.
-            None => self.zeros(plan)?,
+            None => self.zeros(plan, self.first)?,
         };
         let count = (end - self.first) as i64;
         let held = sums.size()[1];
-        let done = sums.f_narrow(1, 0, count.min(held))?;
         let first = self.first;
-        self.first = end;
-        if count < held {
-            let next = self.zeros(plan)?;
+        // Nothing is changed before all that can run out of memory is done.
+        let next = if count < held {
+            let next = self.zeros(plan, end)?;
             let left = (held - count).min(next.size()[1]);
             next.f_narrow(1, 0, left)?.f_copy_(&sums.f_narrow(1, count, left)?)?;
-            self.sums = Some(next);
-        }
+            Some(next)
+        } else {
+            None
+        };
+        let done = sums.f_narrow(1, 0, count.min(held))?;
+        self.first = end;
+        self.sums = next;
         Ok(Some((first, done)))
     }
 }

@@ -107,7 +107,8 @@ pub struct Origin {
 }
 
 /// Restores network, optimizer and scheduler from a checkpoint and tells where
-/// its run stood. `seed` is used if the file has none; `scheduler_name` is what
+/// its run stood. `seed`, if the configuration
+/// has one, wins over the file's; `fresh_seed` is for files without one; `scheduler_name` is what
 /// the configuration asks for: state of another scheduler is not taken over.
 pub fn resume(
     path: &Path,

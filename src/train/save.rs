@@ -10,7 +10,7 @@ use crate::checkpoint::{
     Checkpoint, Group, OptimizerState, ParameterState, Value, copy_file, remove_leftovers,
 };
 use crate::model::{UNet, from_tensor};
-use crate::optim::{Algorithm, Moments, Optimizer, Scheduler};
+use crate::optim::{Algorithm, EPSILON, Moments, Optimizer, Scheduler};
 
 use super::resume::{Progress, scheduler_value};
 use super::settings::TrainerSpec;
@@ -77,14 +77,20 @@ pub fn save(
             ("config".into(), notes.config.as_str().into()),
         ],
     };
-    let last = directory.join("last_checkpoint.pytorch");
-    checkpoint.write(&last)?;
-    let copy = |name: String| -> Result<()> { Ok(copy_file(&last, &directory.join(name))?) };
+    // The last one comes last: a run that is killed in between does the iteration
+    // again, and finds the same best score.
+    let mut names = Vec::new();
     if best {
-        copy("best_checkpoint.pytorch".into())?;
+        names.push("best_checkpoint.pytorch".to_string());
     }
     if keep {
-        copy(format!("{}_checkpoint.pytorch", progress.iteration))?;
+        names.push(format!("{}_checkpoint.pytorch", progress.iteration));
+    }
+    names.push("last_checkpoint.pytorch".to_string());
+    let paths: Vec<_> = names.iter().map(|name| directory.join(name)).collect();
+    checkpoint.write(&paths[0])?;
+    for path in &paths[1..] {
+        copy_file(&paths[0], path)?;
     }
     Ok(())
 }
@@ -141,7 +147,7 @@ fn optimizer_state(optimizer: &Optimizer, scheduler: &Scheduler) -> Result<Optim
                 lr: spec.learning_rate,
                 weight_decay: spec.weight_decay,
                 betas: Some(betas),
-                eps: Some(1e-8),
+                eps: Some(EPSILON),
                 amsgrad: Some(false),
                 initial_lr,
                 params,

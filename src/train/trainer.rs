@@ -148,11 +148,13 @@ impl<'a> Trainer<'a> {
     fn iterate(&mut self, batch: patch::Batch) -> Result<()> {
         self.timing.mark(Part::Data);
         let patch::Batch { position, samples, origins, .. } = batch;
-        let progress = &mut self.parts.progress;
-        if position.epoch != progress.epoch || position.batch == 0 {
-            progress.loss = Average::default();
-            progress.score = Average::default();
+        if position.epoch != self.parts.progress.epoch || position.batch == 0 {
+            // The last loss of the epoch before belongs to that one.
+            self.settle()?;
+            self.parts.progress.loss = Average::default();
+            self.parts.progress.score = Average::default();
         }
+        let progress = &mut self.parts.progress;
         progress.epoch = position.epoch;
         let shape = samples.first().map(|sample| sample.raw.shape()).unwrap_or_default();
         let batch = Batch::new(samples, self.parts.precision.kind(), self.parts.device)?;
@@ -175,6 +177,13 @@ impl<'a> Trainer<'a> {
         let log = iteration.is_multiple_of(spec.log_after_iters);
         if validate || log {
             self.settle()?;
+        }
+        if log && !self.parts.spec.skip_train_validation {
+            // Before the checkpoint of a validation, which stores the average.
+            let Parts { net, metric, progress, .. } = &mut self.parts;
+            if let Some(score) = score_of(metric, net, &step.logits, &batch)? {
+                progress.score.add(score, batch.size);
+            }
         }
         if validate {
             self.validate()?;
@@ -284,18 +293,13 @@ impl<'a> Trainer<'a> {
 
     /// Writes what TensorBoard shows, and the batch if asked.
     fn log(&mut self, batch: &Batch, step: &Step) -> Result<()> {
-        let Parts { net, metric, spec, progress, .. } = &mut self.parts;
+        let Parts { net, spec, progress, .. } = &self.parts;
         let iteration = progress.iteration;
         if let Some(directory) = &spec.h5_dir
             && let Err(error) =
                 dump::write(directory, iteration, &batch.raw, &batch.label, batch.weight.as_ref())
         {
             warn!("{error:#}");
-        }
-        if !spec.skip_train_validation
-            && let Some(score) = score_of(metric, net, &step.logits, batch)?
-        {
-            progress.score.add(score, batch.size);
         }
         if let Some(loss) = progress.loss.value() {
             self.events.scalar("train_loss_avg", loss, iteration);

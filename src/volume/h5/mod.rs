@@ -22,4 +22,4 @@ mod tiles;
 
 pub use dataset::Dataset;
 pub use input::InputFile;
-pub use output::{Compression, Encoding, OutputFile, VolumeId};
+pub use output::{Compression, DiskFull, Encoding, OutputFile, VolumeId};

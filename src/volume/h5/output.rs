@@ -127,8 +127,9 @@ impl OutputFile {
         let target = std::path::absolute(target).unwrap_or_else(|_| target.to_path_buf());
         let name = target.file_name().context("a file name is wanted")?.to_string_lossy();
         let folder = target.parent().context("a file name is wanted")?;
-        let mut builder = tempfile::Builder::new();
         let prefix = format!(".{name}.");
+        remove_leftovers(folder, &prefix);
+        let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix).suffix(".partial");
         // Readable by whom the umask lets, like any file, not by the owner alone.
         #[cfg(unix)]
@@ -250,8 +251,10 @@ impl OutputFile {
             hdf5.flush()?;
             hdf5.close()?;
             partial.persist(&target)?;
+            // The file is whole and has its name; that the name survives a loss of
+            // power is more than some network file systems can promise.
             if let Some(folder) = target.parent() {
-                File::open(folder)?.sync_all()?;
+                let _ = File::open(folder).and_then(|folder| folder.sync_all());
             }
             Ok(())
         };
@@ -362,6 +365,18 @@ impl OutputVolume {
     }
 }
 
+/// Removes what runs that were killed left of the same output.
+fn remove_leftovers(folder: &Path, prefix: &str) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(prefix) && name.ends_with(".partial") {
+            // If it cannot be removed it is no more in the way than before.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Depth, height and width of chunks of about [`CHUNK`] bytes: whole planes if
 /// they are small enough, else whole rows, else pieces of rows.
 fn chunk([d, h, w]: [usize; 3], size: usize) -> [usize; 3] {
@@ -377,13 +392,17 @@ fn chunk([d, h, w]: [usize; 3], size: usize) -> [usize; 3] {
     }
 }
 
+/// There is no room for the file; none of it was kept.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: the disk is full; nothing was kept of this file", .0.display())]
+pub struct DiskFull(PathBuf);
+
 fn failure(target: &Path, error: anyhow::Error) -> anyhow::Error {
     let text = format!("{error:#}");
-    let target = target.display();
     if text.contains("No space left") || text.contains("quota") {
-        anyhow!("{target}: the disk is full; nothing was kept of this file")
+        DiskFull(target.to_path_buf()).into()
     } else {
-        anyhow!("{target}: writing failed: {text}")
+        anyhow!("{}: writing failed: {text}", target.display())
     }
 }
 
