@@ -34,8 +34,11 @@ impl Shard {
             // Arrays may begin with any number.
             let first = number("SLURM_ARRAY_TASK_MIN").unwrap_or(0);
             let id = number("SLURM_ARRAY_TASK_ID")?;
-            let index =
-                id.checked_sub(first).context("SLURM_ARRAY_TASK_ID is below the first")? + 1;
+            // An array may take every second number, as in 0-14:2.
+            let step = number("SLURM_ARRAY_TASK_STEP").unwrap_or(1).max(1);
+            let distance =
+                id.checked_sub(first).context("SLURM_ARRAY_TASK_ID is below the first")?;
+            let index = distance / step + 1;
             return Self::new(index, count);
         }
         let parts =

@@ -296,9 +296,9 @@ fn shards_share_the_files() {
     assert!(run.status.success());
     assert_eq!(outputs(&lab).len(), 3);
     let config = config.display().to_string();
-    unet3d(["predict", "--shard", "3/2", "--config", &config]).failed_with(1, &["3/2"]);
+    unet3d(["predict", "--shard", "3/2", "--config", &config]).failed_with(2, &["3/2"]);
     unet3d(["predict", "--shard", "slurm", "--config", &config])
-        .failed_with(1, &["SLURM_ARRAY_TASK_COUNT"]);
+        .failed_with(2, &["SLURM_ARRAY_TASK_COUNT"]);
 }
 
 #[test]

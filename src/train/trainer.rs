@@ -71,6 +71,8 @@ pub struct Trainer<'a> {
     /// Iteration of the newest checkpoint.
     saved: Option<u64>,
     last_line: Instant,
+    /// When the run began, and after which iteration.
+    began: (Instant, u64),
 }
 
 struct Pending {
@@ -86,7 +88,8 @@ impl<'a> Trainer<'a> {
         let per_epoch = parts.train.batches_per_epoch() as u64;
         let total = parts.spec.iters.min(parts.spec.epochs.saturating_mul(per_epoch));
         let bar = reporter.bar(total, "iterations");
-        bar.set_position(parts.progress.iteration);
+        let began = parts.progress.iteration;
+        bar.set_position(began);
         bar.reset_eta();
         let timing = Timing::new(parts.device, log::log_enabled!(log::Level::Debug));
         Trainer {
@@ -98,6 +101,7 @@ impl<'a> Trainer<'a> {
             pending: None,
             saved: None,
             last_line: Instant::now(),
+            began: (Instant::now(), began),
         }
     }
 
@@ -354,12 +358,14 @@ impl<'a> Trainer<'a> {
         let total = self.bar.length().unwrap_or(0);
         let loss = progress.loss.value().map_or("none".into(), |loss| format!("{loss:.6}"));
         let score = progress.score.value().map_or(String::new(), |s| format!(", score {s:.6}"));
+        let (start, first) = self.began;
+        let rate = (progress.iteration - first) as f64 / start.elapsed().as_secs_f64().max(1e-9);
+        let left = total.saturating_sub(progress.iteration) as f64 / rate.max(1e-9);
         info!(
-            "iteration {}/{total}, epoch {}: training loss {loss}{score}, {:.2} iterations/s, {} left",
+            "iteration {}/{total}, epoch {}: training loss {loss}{score}, {rate:.2} iterations/s, {} left",
             progress.iteration,
             progress.epoch,
-            self.bar.per_sec(),
-            indicatif::HumanDuration(self.bar.eta())
+            indicatif::HumanDuration(Duration::from_secs_f64(left.min(1e9)))
         );
         self.last_line = Instant::now();
     }
