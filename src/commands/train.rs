@@ -6,7 +6,7 @@ use log::{info, warn};
 use crate::cli;
 use crate::config::Tree;
 use crate::device;
-use crate::ffi::tensor::cudnn;
+use crate::ffi::tensor::{cudnn, keep_memory};
 use crate::loss;
 use crate::metric;
 use crate::model::UNet;
@@ -35,6 +35,9 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
 
     let device = settings.device(&args.common)?;
     let precision = settings.precision();
+    if device == tch::Device::Cpu {
+        keep_memory();
+    }
     // One seed fixes everything: on CUDA that costs the fastest kernels.
     cudnn(seed.is_none(), seed.is_some());
     tch::manual_seed(fresh_seed as i64);
