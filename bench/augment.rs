@@ -94,7 +94,7 @@ fn sample(case: &Case) -> Sample {
             let blobs = wave(z, 17.0) * wave(y, 23.0) * wave(x, 29.0);
             if blobs > 0.2 { (1 + z / 9 + 8 * (y / 12) + 128 * (x / 15)) as u16 } else { 0 }
         };
-        Volume::plain(Array4::from_shape_fn((1, d, h, w), cells))
+        Volume::plain(Array4::from_shape_fn((1, d, h, w), cells)).into()
     };
     Sample { raw, label: (case.targets > 0).then(target), weight: (case.targets > 1).then(target) }
 }

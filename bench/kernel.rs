@@ -128,8 +128,8 @@ fn sample(case: &Case) -> Sample {
     });
     Sample {
         raw: if channels > 0 { Volume::channelled(raw) } else { Volume::plain(raw) },
-        label: case.label.then(|| Volume::plain(label.clone())),
-        weight: case.weight.then(|| Volume::plain(label.mapv(f32::from))),
+        label: case.label.then(|| Volume::plain(label.clone()).into()),
+        weight: case.weight.then(|| Volume::plain(label.mapv(f32::from)).into()),
     }
 }
 

@@ -35,9 +35,9 @@ fn random_crops_are_uniform_and_the_same_for_raw_and_label() {
     };
     let mut corners = BTreeMap::new();
     for i in 0..400 {
-        let sample = Sample { raw: volume(), label: Some(volume()), weight: None };
+        let sample = Sample { raw: volume(), label: Some(volume().into()), weight: None };
         let out = recipe.apply(sample, key(i), &STATISTICS).unwrap();
-        assert_eq!(Some(&out.raw), out.label.as_ref());
+        assert_eq!(Some(out.raw.clone().into()), out.label);
         let array = bytes(&out.raw);
         assert_eq!(array.dim(), (1, 2, 4, 9));
         // Padded in x: voxel 1 of the crop is voxel 0 of the volume.

@@ -26,8 +26,8 @@ fn peak(file: &str, overrides: &[&str], channels: Option<usize>, weight: bool) -
     let label = Volume::plain(Array4::from_shape_fn((1, shape.1, shape.2, shape.3), values));
     let input = Sample {
         raw: Volume { values: raw.into(), has_channels: channels.is_some() },
-        weight: weight.then(|| label.clone()),
-        label: channels.is_none().then_some(label),
+        weight: weight.then(|| label.clone().into()),
+        label: channels.is_none().then(|| label.into()),
     };
     let mut most = 0;
     for i in 0..8 {

@@ -7,7 +7,7 @@ use ndarray::Array4;
 use unet3d::augment::stream::SampleKey;
 use unet3d::augment::{Class, IndexMap, Recipe, Signature, Signatures, entry};
 use unet3d::config::{Node, Tree};
-use unet3d::volume::{Element, Sample, Statistics, Values, Volume};
+use unet3d::volume::{Element, Packed, Sample, Statistics, Values, Volume};
 
 const STATISTICS: Statistics = Statistics { min: 0.0, max: 100.0, mean: 20.0, std: 40.0 };
 
@@ -66,7 +66,7 @@ fn sample(size: [usize; 3], channels: Option<usize>, weight: bool) -> Sample {
             Volume::channelled(ndarray::concatenate(ndarray::Axis(0), &channels).unwrap())
         }
     };
-    Sample { raw, weight: weight.then(|| label.clone()), label: Some(label) }
+    Sample { raw, weight: weight.then(|| label.clone().into()), label: Some(label.into()) }
 }
 
 /// Dice of the bright voxels of a channel of `raw` and the marked ones of `label`.
@@ -167,16 +167,16 @@ fn raw_label_and_weight_stay_aligned_under_every_combination() {
             for i in 0..6 {
                 let key = SampleKey { seed: 11, epoch: 0, sample: i };
                 let out = recipe.apply(input.clone(), key, &STATISTICS).unwrap();
-                let label = out.label.unwrap();
+                let label = out.label.unwrap().expand();
                 let place = format!("{} with {overrides:?}, sample {i}", file.display());
                 for channel in 0..out.raw.channels() {
                     let dice = dice(&out.raw, channel, &label);
                     assert!(dice > 0.9, "{place}, channel {channel}: Dice {dice}");
                 }
-                if let Some(weight) = out.weight {
+                if let Some(weight) = out.weight.map(Packed::expand) {
                     assert_eq!(weight, label, "{place}");
                 }
-                acted += u32::from(Some(&label) != input.label.as_ref());
+                acted += u32::from(Some(Packed::Dense(label)) != input.label);
             }
             combinations += 1;
         }
@@ -203,18 +203,20 @@ fn whole_pipelines_give_what_their_signatures_say() {
             let declared = recipe
                 .signature(Signatures {
                     raw: of(&input.raw),
-                    label: input.label.as_ref().map(of),
-                    weight: input.weight.as_ref().map(of),
+                    label: input.label.clone().map(|label| of(&label.expand())),
+                    weight: input.weight.clone().map(|weight| of(&weight.expand())),
                 })
                 .unwrap();
             assert_eq!(declared.raw.element, Element::F32);
             for i in 0..12 {
                 let key = SampleKey { seed: 5, epoch: 1, sample: i };
                 let out = recipe.apply(input.clone(), key, &STATISTICS).unwrap();
+                let (label, weight) =
+                    (out.label.map(Packed::expand), out.weight.map(Packed::expand));
                 let pairs = [
                     (Some(&declared.raw), Some(&out.raw)),
-                    (declared.label.as_ref(), out.label.as_ref()),
-                    (declared.weight.as_ref(), out.weight.as_ref()),
+                    (declared.label.as_ref(), label.as_ref()),
+                    (declared.weight.as_ref(), weight.as_ref()),
                 ];
                 for (declared, volume) in pairs {
                     let (Some(declared), Some(volume)) = (declared, volume) else { continue };

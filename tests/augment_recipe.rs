@@ -39,7 +39,7 @@ fn numbered(size: [usize; 3]) -> Volume {
 
 fn sample(size: [usize; 3]) -> Sample {
     let volume = numbered(size);
-    Sample { raw: volume.clone(), label: Some(volume.clone()), weight: Some(volume) }
+    Sample { raw: volume.clone(), label: Some(volume.clone().into()), weight: Some(volume.into()) }
 }
 
 fn floats(volume: &Volume) -> Vec<f32> {
@@ -74,7 +74,7 @@ fn lists_of_unlike_length_stay_in_step() {
     let mut noisy = 0;
     for i in 0..60 {
         let out = recipe.apply(sample([3, 4, 5]), key(i), &STATISTICS).unwrap();
-        let (label, weight) = (out.label.unwrap(), out.weight.unwrap());
+        let (label, weight) = (out.label.unwrap().expand(), out.weight.unwrap().expand());
         assert_eq!(label, weight);
         assert_eq!(out.raw.size(), label.size());
         // Noise of a standard deviation of at most 1 moves values by less than 6.
@@ -142,8 +142,11 @@ fn intensities_of_raw_and_label_are_drawn_apart() {
            weight: [{name: AdditiveGaussianNoise, execution_probability: 1}]",
     );
     let out = recipe.apply(sample([3, 4, 5]), key(0), &STATISTICS).unwrap();
-    let (raw, label, weight) =
-        (floats(&out.raw), floats(&out.label.unwrap()), floats(&out.weight.unwrap()));
+    let (raw, label, weight) = (
+        floats(&out.raw),
+        floats(&out.label.unwrap().expand()),
+        floats(&out.weight.unwrap().expand()),
+    );
     assert!(raw.iter().zip(&label).all(|(a, b)| a != b));
     assert!(raw.iter().zip(&weight).all(|(a, b)| a != b));
     assert!(label.iter().zip(&weight).all(|(a, b)| a != b));

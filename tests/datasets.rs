@@ -295,7 +295,9 @@ fn images_and_masks_are_paired_by_name() {
         first.raw,
         Volume::plain(Array4::from_shape_vec((1, 1, 2, 2), vec![7u8, 8, 9, 10]).unwrap())
     );
-    let Values::U16(mask) = first.label.unwrap().values else { panic!("16 bits stay 16 bits") };
+    let Values::U16(mask) = first.label.unwrap().expand().values else {
+        panic!("16 bits stay 16 bits")
+    };
     assert_eq!(mask.into_raw_vec_and_offset().0, [0, 300, 0, 0]);
     assert_eq!(images.sample(0, 1).unwrap().raw.shape(), [1, 2, 3]);
 

@@ -86,16 +86,16 @@ proptest! {
             let volume = |values: Values| Volume { values, has_channels };
             let sample = Sample {
                 raw: volume(label.mapv(f32::from).into()),
-                label: Some(volume(label.clone().into())),
-                weight: Some(volume(label.mapv(i64::from).into())),
+                label: Some(volume(label.clone().into()).into()),
+                weight: Some(volume(label.mapv(i64::from).into()).into()),
             };
             let key = SampleKey { seed, epoch: 0, sample: 0 };
             let result = recipe.apply(sample, key, &STATISTICS).unwrap();
             let Values::F32(raw) = &result.raw.values else { panic!("the type changed") };
-            let Some(Volume { values: Values::U16(found), .. }) = &result.label else {
+            let Values::U16(found) = &result.label.unwrap().expand().values else {
                 panic!("the type changed")
             };
-            let Some(Volume { values: Values::I64(weight), .. }) = &result.weight else {
+            let Values::I64(weight) = &result.weight.unwrap().expand().values else {
                 panic!("the type changed")
             };
             prop_assert!(raw.iter().zip(found).all(|(&a, &b)| a == f32::from(b)), "{name}");
@@ -127,13 +127,13 @@ proptest! {
             let shape = (1, 8, 24, 32);
             let ramp = Array4::from_shape_fn(shape, |(_, _, _, x)| (x as f32 - 15.5) / 16.0);
             let sample = Sample {
-                label: Some(Volume::plain(ramp.mapv(|v| u8::from(v > 0.0)))),
+                label: Some(Volume::plain(ramp.mapv(|v| u8::from(v > 0.0))).into()),
                 raw: Volume::plain(ramp),
                 weight: None,
             };
             let key = SampleKey { seed, epoch: 1, sample: 2 };
             let result = recipe.apply(sample, key, &STATISTICS).unwrap();
-            let label = result.label.unwrap().into_f32();
+            let label = result.label.unwrap().expand().into_f32();
             for (&raw, &label) in result.raw.into_f32().iter().zip(&label) {
                 if raw.abs() > 1.0 / 16.0 {
                     prop_assert_eq!(raw > 0.0, label > 0.0);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use hdf5::File;
 use ndarray::{Array4, ArrayD, Axis, s};
-use support::lab::{Lab, balls, noise, read};
+use support::lab::{Lab, labelled_cells, read};
 use support::program::with_config;
 use unet3d::config::{Tree, Value};
 
@@ -20,24 +20,6 @@ fn count(tree: &Tree, key: &str) -> usize {
         Value::Integer(count) => count as usize,
         _ => panic!("{key}"),
     }
-}
-
-/// A volume as AutoCellLabeler's are: channels, one-hot labels, weights by cell.
-fn labelled_cells(path: &Path, channels: usize, classes: usize, seed: u64) {
-    let [d, h, w] = SIZE;
-    let raw = noise([channels, d, h, w], seed);
-    let (_, balls) = balls(SIZE, seed);
-    let mut label = Array4::<u8>::zeros((classes, d, h, w));
-    let mut weight = Array4::<i32>::ones((classes, d, h, w));
-    for ((z, y, x), inside) in balls.indexed_iter() {
-        let class = if *inside > 0.0 { 1 + (z / 3 + y / 9) % (classes - 1) } else { 0 };
-        label[[class, z, y, x]] = 1;
-        weight.slice_mut(s![.., z, y, x]).fill(1 + class as i32 % 7);
-    }
-    let file = File::create(path).unwrap();
-    file.new_dataset_builder().with_data(&raw).create("raw").unwrap();
-    file.new_dataset_builder().with_data(&label).create("label").unwrap();
-    file.new_dataset_builder().with_data(&weight).create("weight").unwrap();
 }
 
 fn run(lab: &Lab, train: &Path, test: &Path, patch: &str, small: &str, inputs: [PathBuf; 2]) {
@@ -94,7 +76,7 @@ fn the_files_of_autocelllabeler_run() {
         let inputs = ["a", "b"].map(|file| lab.path(&format!("{file}{channels}.h5")));
         for (seed, path) in inputs.iter().enumerate() {
             if !path.exists() {
-                labelled_cells(path, channels, classes, seed as u64 + 1);
+                labelled_cells(path, SIZE, channels, classes, seed as u64 + 1);
             }
         }
         let test = folder.join(format!("test_paper_{name}.yaml"));

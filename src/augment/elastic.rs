@@ -4,13 +4,14 @@ use anyhow::Result;
 
 use super::affine::deviation;
 use super::kernel::Size;
+use super::kernel::by_index::by_index;
 use super::kernel::modes::{Field, Spectrum};
 use super::kernel::sample::Border;
 use super::kernel::volume::{Fill, Resampling, resample};
 use super::stream::Draw;
 use super::{Class, Entry, Scope, Transform};
 use crate::config::Parameter;
-use crate::volume::Volume;
+use crate::volume::{Packed, Volume};
 
 pub(super) static ENTRY: Entry = Entry {
     name: "ElasticDeformation",
@@ -51,12 +52,18 @@ struct ElasticDeformation {
 
 impl Transform for ElasticDeformation {
     fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
+        Ok(self.apply_packed(volume.into(), scope)?.expand())
+    }
+
+    fn apply_packed(&self, volume: Packed, scope: &Scope<'_>) -> Result<Packed> {
         let size = volume.size();
         let key =
             format!("{}/{}/{size:?}/{:?}", scope.key.name, scope.key.occurrence, self.geometry);
         let field = scope.shared.get(key, || self.geometry.draw(size, &mut scope.stream()));
         match field.as_ref() {
-            Some(field) => resample(volume, self.resampling, &mut field.map()),
+            Some(field) => by_index(volume, self.resampling, |volume, resampling| {
+                resample(volume, resampling, &mut field.map())
+            }),
             None => Ok(volume),
         }
     }

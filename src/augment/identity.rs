@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Class, Entry, Scope, Transform};
-use crate::volume::Volume;
+use crate::volume::{Packed, Volume};
 
 pub(super) static ENTRY: Entry = Entry {
     name: "Identity",
@@ -18,6 +18,10 @@ struct Identity;
 
 impl Transform for Identity {
     fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+        Ok(volume)
+    }
+
+    fn apply_packed(&self, volume: Packed, _: &Scope<'_>) -> Result<Packed> {
         Ok(volume)
     }
 }

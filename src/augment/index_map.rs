@@ -9,7 +9,7 @@ use std::mem::swap;
 use ndarray::Array4;
 
 use crate::map_values;
-use crate::volume::Volume;
+use crate::volume::{OneHot, Packed, Palette, Volume};
 
 /// What holds of every volume.
 const C_ORDER: &str = "volumes are contiguous, in C order";
@@ -58,10 +58,25 @@ impl IndexMap {
     /// more volume.
     pub fn apply(&self, volume: Volume) -> Volume {
         let has_channels = volume.has_channels;
-        let values = map_values!(volume.values, a => {
-            if self.axes == IndexMap::IDENTITY.axes { self.flip(a) } else { self.gather(&a) }
-        });
+        let values = map_values!(volume.values, a => self.apply_array(a));
         Volume { values, has_channels }
+    }
+
+    /// As [`IndexMap::apply`], in whatever form the volume is held.
+    pub fn apply_packed(&self, volume: Packed) -> Packed {
+        match volume {
+            Packed::Dense(volume) => Packed::Dense(self.apply(volume)),
+            Packed::OneHot(label) => {
+                Packed::OneHot(OneHot { indices: self.apply_array(label.indices), ..label })
+            }
+            Packed::Palette(palette) => {
+                Packed::Palette(Palette { indices: self.apply_array(palette.indices), ..palette })
+            }
+        }
+    }
+
+    fn apply_array<T: Copy + Default>(&self, array: Array4<T>) -> Array4<T> {
+        if self.axes == IndexMap::IDENTITY.axes { self.flip(array) } else { self.gather(&array) }
     }
 
     /// A map that exchanges no axes: voxels change places in pairs.

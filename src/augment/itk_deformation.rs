@@ -7,12 +7,13 @@ use anyhow::Result;
 use super::affine::{deviation, product, shift};
 use super::kernel::Size;
 use super::kernel::bspline::{BSpline, Deformation};
+use super::kernel::by_index::by_index;
 use super::kernel::map::Affine;
 use super::kernel::volume::{Fill, Resampling, resample};
 use super::stream::Draw;
 use super::{Class, Entry, Scope, Transform};
 use crate::config::Parameter;
-use crate::volume::Volume;
+use crate::volume::{Packed, Volume};
 
 pub(super) static ENTRY: Entry = Entry {
     name: "RandomITKDeformation",
@@ -94,13 +95,19 @@ struct RandomItkDeformation {
 
 impl Transform for RandomItkDeformation {
     fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
+        Ok(self.apply_packed(volume.into(), scope)?.expand())
+    }
+
+    fn apply_packed(&self, volume: Packed, scope: &Scope<'_>) -> Result<Packed> {
         let size = volume.size();
         // Lists whose parameters differ do not share.
         let key =
             format!("{}/{}/{size:?}/{:?}", scope.key.name, scope.key.occurrence, self.geometry);
         let deformation = scope.shared.get(key, || self.geometry.draw(size, &mut scope.stream()));
         match deformation.as_ref() {
-            Some(deformation) => resample(volume, self.resampling, &mut &*deformation),
+            Some(deformation) => by_index(volume, self.resampling, |volume, resampling| {
+                resample(volume, resampling, &mut &*deformation)
+            }),
             None => Ok(volume),
         }
     }

@@ -47,7 +47,7 @@ pub use registry::{Class, Entry, Signature, entries, entry, names};
 
 use anyhow::Result;
 
-use crate::volume::{Statistics, Volume};
+use crate::volume::{Packed, Statistics, Volume};
 use stream::Stream;
 
 /// A step of a list of transforms.
@@ -55,6 +55,13 @@ pub trait Transform: Send + Sync {
     /// Transforms one volume (D, H, W) or (C, D, H, W). The volume is given by
     /// value, so that what can be done in place is.
     fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume>;
+
+    /// As [`Transform::apply`], on a volume in whatever form it is held. A
+    /// transform that does not know compact forms is given the volume they stand
+    /// for; the result is the same either way.
+    fn apply_packed(&self, volume: Packed, scope: &Scope<'_>) -> Result<Packed> {
+        self.apply(volume.expand(), scope).map(Packed::Dense)
+    }
 
     /// The map of a step that only flips and turns the grid. Consecutive ones
     /// are composed and applied at once.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::stream::{Key, SampleKey, Shared};
 use super::{Class, Entry, IndexMap, Scope, Signature, Transform, agreement, registry};
 use crate::config::{ConfigError, Node, Parameter, Section, Value, nearest};
-use crate::volume::{Sample, Statistics, Volume};
+use crate::volume::{Packed, Sample, Statistics, Volume};
 
 static PARAMETERS: &[Parameter] = &[
     Parameter::any("raw", "transforms of the raw data, in order"),
@@ -71,7 +71,7 @@ impl Recipe {
     pub fn apply(&self, sample: Sample, key: SampleKey, statistics: &Statistics) -> Result<Sample> {
         let shared = Shared::default();
         let job = Job { key, statistics, shared: &shared };
-        let target = |list: &Option<List>, volume: Option<Volume>, data_set: u64| match volume {
+        let target = |list: &Option<List>, volume: Option<Packed>, data_set: u64| match volume {
             None => Ok(None),
             Some(volume) => match list {
                 Some(list) => list.apply(volume, data_set, &job).map(Some),
@@ -79,7 +79,7 @@ impl Recipe {
             },
         };
         Ok(Sample {
-            raw: self.raw.apply(sample.raw, RAW, &job)?,
+            raw: self.raw.apply(sample.raw.into(), RAW, &job)?.expand(),
             label: target(&self.label, sample.label, LABEL)?,
             weight: target(&self.weight, sample.weight, WEIGHT)?,
         })
@@ -92,7 +92,8 @@ impl Recipe {
         key: SampleKey,
         statistics: &Statistics,
     ) -> Result<Volume> {
-        self.raw.apply(raw, RAW, &Job { key, statistics, shared: &Shared::default() })
+        let job = Job { key, statistics, shared: &Shared::default() };
+        Ok(self.raw.apply(raw.into(), RAW, &job)?.expand())
     }
 
     /// What comes out for samples that look like `input`.
@@ -216,7 +217,7 @@ impl List {
         Ok(List { node: node.clone(), steps: steps.collect::<Result<_, _>>()? })
     }
 
-    fn apply(&self, mut volume: Volume, data_set: u64, job: &Job<'_>) -> Result<Volume> {
+    fn apply(&self, mut volume: Packed, data_set: u64, job: &Job<'_>) -> Result<Packed> {
         // Flips and quarter turns wait here until a voxel is looked at.
         let mut pending = IndexMap::IDENTITY;
         for step in &self.steps {
@@ -236,13 +237,13 @@ impl List {
                 pending = pending.then(map);
                 continue;
             }
-            volume = std::mem::replace(&mut pending, IndexMap::IDENTITY).apply(volume);
+            volume = std::mem::replace(&mut pending, IndexMap::IDENTITY).apply_packed(volume);
             volume = step
                 .transform
-                .apply(volume, &scope)
+                .apply_packed(volume, &scope)
                 .with_context(|| format!("`{}`, {}", step.node.path, step.entry.name))?;
         }
-        Ok(pending.apply(volume))
+        Ok(pending.apply_packed(volume))
     }
 
     fn signature(&self, input: Signature) -> Result<Signature, ConfigError> {

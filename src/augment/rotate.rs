@@ -3,13 +3,14 @@
 use anyhow::Result;
 
 use super::kernel::Size;
+use super::kernel::by_index::by_index;
 use super::kernel::map::Affine;
 use super::kernel::sample::Border;
 use super::kernel::volume::{Fill, Resampling, resample, resample_slices};
 use super::stream::Draw;
 use super::{Class, Entry, Scope, Transform, planes};
 use crate::config::Parameter;
-use crate::volume::Volume;
+use crate::volume::{Packed, Volume};
 
 pub(super) static ENTRY: Entry = Entry {
     name: "RandomRotate",
@@ -67,6 +68,10 @@ struct RandomRotate {
 
 impl Transform for RandomRotate {
     fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
+        Ok(self.apply_packed(volume.into(), scope)?.expand())
+    }
+
+    fn apply_packed(&self, volume: Packed, scope: &Scope<'_>) -> Result<Packed> {
         let mut stream = scope.stream();
         if !stream.chance(self.execution_probability) {
             return Ok(volume);
@@ -76,7 +81,9 @@ impl Transform for RandomRotate {
         if angle == 0 {
             return Ok(volume);
         }
-        rotate(volume, plane, angle, self.resampling)
+        by_index(volume, self.resampling, |volume, resampling| {
+            rotate(volume, plane, angle, resampling)
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use half::f16;
 
 use super::{Class, Entry, Scope, Transform};
 use crate::config::{ConfigError, Parameter, Section, nearest};
-use crate::volume::{Element, Values, Volume};
+use crate::volume::{Element, OneHot, Packed, Palette, Values, Volume};
 
 pub(super) static ENTRY: Entry = Entry {
     name: "ToTensor",
@@ -38,6 +38,20 @@ impl Transform for ToTensor {
         let mut volume = self.dtype.cast(volume);
         volume.has_channels |= self.expand_dims;
         Ok(volume)
+    }
+
+    fn apply_packed(&self, volume: Packed, scope: &Scope<'_>) -> Result<Packed> {
+        Ok(match volume {
+            Packed::Dense(volume) => Packed::Dense(self.apply(volume, scope)?),
+            // Every type holds 0 and 1.
+            Packed::OneHot(label) => {
+                Packed::OneHot(OneHot { element: self.dtype.element(), ..label })
+            }
+            Packed::Palette(palette) => {
+                let table = self.dtype.cast(Volume::channelled(palette.table)).values;
+                Packed::Palette(Palette { table, ..palette })
+            }
+        })
     }
 }
 

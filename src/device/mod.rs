@@ -6,4 +6,4 @@ mod tensors;
 
 pub use choose::{choose, describe};
 pub use failure::{Failure, failure};
-pub use tensors::{Precision, stack};
+pub use tensors::{Precision, stack, stack_indices, to_tensor};

@@ -67,6 +67,23 @@ pub fn stack(volumes: Vec<Volume>, float: Kind, device: Device) -> Result<Tensor
         _ => Tensor::f_stack(&tensors, 0)?,
     };
     let batch = if batch.is_floating_point() { batch.f_to_kind(float)? } else { batch };
+    to_device(batch, device)
+}
+
+/// Index volumes (1, D, H, W) of one shape as one int64 batch (N, D, H, W) on the
+/// device, each with a number added to its indices. They travel as int32.
+pub fn stack_indices(volumes: Vec<(&Array4<u16>, i64)>, device: Device) -> Result<Tensor> {
+    let mut tensors = Vec::new();
+    for (indices, offset) in volumes {
+        let (_, d, h, w) = indices.dim();
+        let offset = i32::try_from(offset)?;
+        let values = indices.iter().map(|&index| i32::from(index) + offset).collect();
+        tensors.push(from_vec(values, &[d as i64, h as i64, w as i64])?);
+    }
+    Ok(to_device(Tensor::f_stack(&tensors, 0)?, device)?.f_to_kind(Kind::Int64)?)
+}
+
+fn to_device(batch: Tensor, device: Device) -> Result<Tensor> {
     match device {
         // Locked pages are scarce; where there are none, an ordinary copy will do.
         Device::Cuda(index) => Ok(to_cuda(&batch, index).or_else(|_| batch.f_to_device(device))?),

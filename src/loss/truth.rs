@@ -45,6 +45,22 @@ impl Truth {
         }
     }
 
+    /// D of (N, D, H, W) or (N, C, D, H, W).
+    pub fn depth(&self) -> i64 {
+        let (Truth::Dense(target) | Truth::OneHot { index: target, .. }) = self;
+        target.size().iter().rev().nth(2).copied().unwrap_or(0)
+    }
+
+    /// The labels of slice `z`, with a depth of 1.
+    pub fn slice(&self, z: i64) -> Result<Truth, TchError> {
+        Ok(match self {
+            Truth::Dense(target) => Truth::Dense(target.f_narrow(-3, z, 1)?),
+            Truth::OneHot { index, channels } => {
+                Truth::OneHot { index: index.f_narrow(-3, z, 1)?, channels: *channels }
+            }
+        })
+    }
+
     /// The labels of sample `n`, without the batch axis.
     pub(crate) fn sample(&self, n: i64) -> Result<Truth, TchError> {
         Ok(match self {

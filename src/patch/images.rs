@@ -121,7 +121,7 @@ impl DataSet for Images {
     fn sample(&self, epoch: u64, index: usize) -> Result<Sample> {
         let pair = &self.pairs[index];
         let sample =
-            Sample { raw: pair.image.clone(), label: Some(pair.mask.clone()), weight: None };
+            Sample { raw: pair.image.clone(), label: Some(pair.mask.clone().into()), weight: None };
         let key = SampleKey { seed: self.seed, epoch, sample: index as u64 };
         let sample = self.recipe.apply(sample, key, &self.statistics)?;
         if let (Some(check), Some(label)) = (&self.labels, &sample.label)

@@ -2,7 +2,7 @@
 //!
 //! On a GPU such a label does not give an error but an aborted context.
 
-use crate::volume::{Element, Values, Volume};
+use crate::volume::{Element, Packed, Values, Volume};
 
 /// The labels that a loss on class indices can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +21,16 @@ pub struct Outside {
 }
 
 impl LabelCheck {
-    /// The first voxel whose label is none of the classes, if there is one.
-    pub fn find(&self, label: &Volume) -> Option<Outside> {
+    /// The first voxel whose label is none of the classes, if there is one. Labels
+    /// in compact forms have a channel for each class and cannot be outside.
+    pub fn find(&self, label: &Packed) -> Option<Outside> {
+        match label {
+            Packed::Dense(label) => self.find_dense(label),
+            Packed::OneHot(_) | Packed::Palette(_) => None,
+        }
+    }
+
+    fn find_dense(&self, label: &Volume) -> Option<Outside> {
         let classes = self.classes;
         let ignored = self.ignore_index;
         macro_rules! integers {
@@ -92,13 +100,13 @@ mod tests {
         let check = LabelCheck { classes: 3, ignore_index: None };
         let mut array = Array4::<i64>::zeros((1, 2, 3, 4));
         array[[0, 0, 1, 2]] = 2;
-        assert_eq!(check.find(&Volume::plain(array.clone())), None);
+        assert_eq!(check.find(&Volume::plain(array.clone()).into()), None);
         array[[0, 1, 0, 3]] = 3;
         array[[0, 1, 2, 0]] = -1;
-        let found = check.find(&Volume::plain(array.clone()));
+        let found = check.find(&Volume::plain(array.clone()).into());
         assert_eq!(found, Some(Outside { value: 3.0, voxel: [0, 1, 0, 3] }));
         let ignoring = LabelCheck { ignore_index: Some(3), ..check };
-        let found = ignoring.find(&Volume::plain(array));
+        let found = ignoring.find(&Volume::plain(array).into());
         assert_eq!(found, Some(Outside { value: -1.0, voxel: [0, 1, 2, 0] }));
     }
 
@@ -108,11 +116,11 @@ mod tests {
         let mut array = Array4::<f32>::zeros((1, 1, 1, 4));
         array[[0, 0, 0, 1]] = -1.0;
         array[[0, 0, 0, 2]] = 0.5;
-        let found = check.find(&Volume::plain(array.clone())).unwrap();
+        let found = check.find(&Volume::plain(array.clone()).into()).unwrap();
         assert_eq!((found.value, found.voxel), (0.5, [0, 0, 0, 2]));
         array[[0, 0, 0, 2]] = f32::NAN;
-        assert!(check.find(&Volume::plain(array)).unwrap().value.is_nan());
+        assert!(check.find(&Volume::plain(array).into()).unwrap().value.is_nan());
         let bytes = Volume::plain(Array4::<u8>::from_elem((1, 1, 1, 1), 255));
-        assert_eq!(check.find(&bytes).unwrap().value, 255.0);
+        assert_eq!(check.find(&bytes.into()).unwrap().value, 255.0);
     }
 }

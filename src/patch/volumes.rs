@@ -15,7 +15,7 @@ use super::{Window, file_paths};
 use crate::augment::stream::SampleKey;
 use crate::augment::{Recipe, Signatures};
 use crate::config::Section;
-use crate::volume::{Dataset, InputFile, Palette, Sample, Signature, Source, Statistics, Volume};
+use crate::volume::{Dataset, InputFile, Packed, Palette, Sample, Signature, Source, Statistics};
 
 /// The patches of all files of a training or validation phase.
 ///
@@ -128,7 +128,7 @@ impl VolumePatches {
         Ok((file, windows[patch]))
     }
 
-    fn check_labels(&self, label: &Volume, file: &FilePatches, window: &Window) -> Result<()> {
+    fn check_labels(&self, label: &Packed, file: &FilePatches, window: &Window) -> Result<()> {
         let Some(check) = &self.labels else { return Ok(()) };
         let Some(outside) = check.find(label) else { return Ok(()) };
         // Transforms may have moved the voxel: say where the file has it.
@@ -155,8 +155,8 @@ impl DataSet for VolumePatches {
         let (file, window) = self.window(epoch, index)?;
         let sample = Sample {
             raw: file.raw.window(&window)?,
-            label: Some(file.label.window(&window)?),
-            weight: file.weight.as_ref().map(|weight| weight.window(&window)).transpose()?,
+            label: Some(file.label.packed(&window)?),
+            weight: file.weight.as_ref().map(|weight| weight.packed(&window)).transpose()?,
         };
         let key = SampleKey { seed: self.seed, epoch, sample: index as u64 };
         let sample = self.recipe.apply(sample, key, &file.statistics)?;
@@ -174,9 +174,10 @@ impl DataSet for VolumePatches {
 
     fn sample_bytes(&self) -> usize {
         let voxels: usize = self.builder.patch().iter().product();
-        let bytes = |source: &Source| {
-            // The patch as it is, as float32 and once more while it is resampled.
-            source.channels() * voxels * (source.element().size() + 4 + 4)
+        // The patch as it is, as float32 and once more while it is resampled.
+        let bytes = |source: &Source| match source {
+            Source::OneHot(_) | Source::Palette(_) => voxels * (2 + 4 + 4),
+            _ => source.channels() * voxels * (source.element().size() + 4 + 4),
         };
         self.files.iter().map(|file| file.sources().map(bytes).sum()).max().unwrap_or(0)
     }

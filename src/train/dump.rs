@@ -5,23 +5,23 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ndarray::ArrayD;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
+
+use super::batch::Batch;
+use crate::loss::Weights;
 
 /// Writes `<directory>/iter_<iteration>.h5` with `raw`, `label` and, if there is
 /// one, `weight`: float32, batch axis first.
-pub fn write(
-    directory: &Path,
-    iteration: u64,
-    raw: &Tensor,
-    label: &Tensor,
-    weight: Option<&Tensor>,
-) -> Result<()> {
+pub fn write(directory: &Path, iteration: u64, batch: &Batch) -> Result<()> {
     fs::create_dir_all(directory)
         .with_context(|| format!("{}: cannot be made", directory.display()))?;
     let path = directory.join(format!("iter_{iteration}.h5"));
     let context = || format!("{}: the batch cannot be dumped", path.display());
     let file = hdf5::File::create(&path).with_context(context)?;
-    for (name, tensor) in [("raw", Some(raw)), ("label", Some(label)), ("weight", weight)] {
+    let label = batch.truth.dense(Kind::Float)?;
+    let weight = batch.weights.as_ref().map(Weights::dense).transpose()?;
+    let tensors = [("raw", Some(&batch.raw)), ("label", Some(&label)), ("weight", weight.as_ref())];
+    for (name, tensor) in tensors {
         let Some(tensor) = tensor else { continue };
         let tensor = tensor.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?.f_contiguous()?;
         let shape: Vec<usize> = tensor.size().iter().map(|size| *size as usize).collect();

@@ -3,22 +3,42 @@
 use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
+use super::batch::Batch;
 use super::tensorboard::{EventWriter, Image};
+use crate::model::Activation;
 
-/// Logs the middle slice along z of every channel of every sample of a batch
-/// (N, C, D, H, W) or (N, D, H, W), under
+/// Logs the middle slice along z of every channel of every sample: of the inputs,
+/// the targets and the predictions that the logits (N, C, D, H, W) stand for.
+pub fn log(
+    events: &EventWriter,
+    batch: &Batch,
+    logits: &Tensor,
+    activation: Activation,
+    step: u64,
+) -> Result<()> {
+    // The slice is cut out first: all classes of a volume take gigabytes.
+    let z = batch.raw.size()[2] / 2;
+    log_slice(events, "inputs", &batch.raw.f_narrow(2, z, 1)?, z, step)?;
+    let z = batch.truth.depth() / 2;
+    let targets = batch.truth.slice(z)?.dense(Kind::Float)?;
+    log_slice(events, "targets", &targets, z, step)?;
+    let z = logits.size()[2] / 2;
+    let predictions = tch::no_grad(|| activation.forward(&logits.f_narrow(2, z, 1)?))?;
+    log_slice(events, "predictions", &predictions, z, step)
+}
+
+/// Logs slices (N, C, 1, H, W) or (N, 1, H, W) under
 /// `<name>/batch_<n>/channel_<c>/slice_<z>`.
-pub fn log(events: &EventWriter, name: &str, batch: &Tensor, step: u64) -> Result<()> {
-    let batch = if batch.dim() == 4 { batch.f_unsqueeze(1)? } else { batch.shallow_clone() };
-    let size = batch.size();
-    let middle = size[2] / 2;
-    let slices = batch.f_select(2, middle)?.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?;
+fn log_slice(events: &EventWriter, name: &str, slices: &Tensor, z: i64, step: u64) -> Result<()> {
+    let slices = if slices.dim() == 5 { slices.f_squeeze_dim(2)? } else { slices.shallow_clone() };
+    let slices = slices.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?;
+    let size = slices.size();
     for n in 0..size[0] {
         for c in 0..size[1] {
             let slice = slices.f_select(0, n)?.f_select(0, c)?.f_contiguous()?;
             let pixels = crate::ffi::tensor::as_slice::<f32>(&slice)?.to_vec();
-            let image = Image { height: size[3] as usize, width: size[4] as usize, pixels };
-            events.image(&format!("{name}/batch_{n}/channel_{c}/slice_{middle}"), image, step);
+            let image = Image { height: size[2] as usize, width: size[3] as usize, pixels };
+            events.image(&format!("{name}/batch_{n}/channel_{c}/slice_{z}"), image, step);
         }
     }
     Ok(())

@@ -6,6 +6,7 @@
 //! checkpoints store, so that a resumed run is the same run.
 
 mod average;
+mod batch;
 mod dump;
 mod images;
 mod resume;

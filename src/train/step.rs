@@ -1,45 +1,15 @@
 //! One batch: forward, loss, backward, optimizer step.
 
 use anyhow::Result;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use crate::device::stack;
 use crate::loss::Loss;
 use crate::metric::Chosen;
 use crate::model::UNet;
 use crate::optim::Optimizer;
-use crate::volume::Sample;
 
+use super::batch::Batch;
 use super::timing::{Part, Timing};
-
-/// A batch on the device.
-pub struct Batch {
-    /// (N, C, D, H, W)
-    pub raw: Tensor,
-    /// (N, D, H, W) or (N, C, D, H, W)
-    pub label: Tensor,
-    pub weight: Option<Tensor>,
-    pub size: usize,
-}
-
-impl Batch {
-    /// Moves samples to the device; floats become `float`.
-    pub fn new(samples: Vec<Sample>, float: Kind, device: Device) -> Result<Self> {
-        let size = samples.len();
-        let (mut raw, mut label, mut weight) = (Vec::new(), Vec::new(), Vec::new());
-        for sample in samples {
-            raw.push(sample.raw);
-            label.extend(sample.label);
-            weight.extend(sample.weight);
-        }
-        Ok(Batch {
-            raw: stack(raw, float, device)?,
-            label: stack(label, float, device)?,
-            weight: if weight.is_empty() { None } else { Some(stack(weight, float, device)?) },
-            size,
-        })
-    }
-}
 
 /// What a training step leaves behind.
 pub struct Step {
@@ -52,8 +22,8 @@ pub struct Step {
 
 /// The loss of a batch, a scalar.
 pub fn loss_of(loss: &Loss, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
-    let weight = batch.weight.as_ref().filter(|_| loss.entry.uses_weight);
-    loss.criterion.forward(logits, &batch.label, weight)
+    let weights = batch.weights.as_ref().filter(|_| loss.entry.uses_weight);
+    loss.criterion.forward_compact(logits, &batch.truth, weights)
 }
 
 /// The metric of a batch on its logits.
@@ -65,8 +35,8 @@ pub fn score_of(
 ) -> Result<Option<f64>> {
     tch::no_grad(|| {
         let probabilities = net.activation().forward(&logits.f_detach()?)?;
-        let weight = batch.weight.as_ref().filter(|_| metric.entry.uses_weight);
-        metric.metric.score(&probabilities, &batch.label, weight)
+        let weights = batch.weights.as_ref().filter(|_| metric.entry.uses_weight);
+        metric.metric.score_compact(&probabilities, &batch.truth, weights)
     })
 }
 

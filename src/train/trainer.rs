@@ -18,10 +18,11 @@ use crate::patch::{self, Loader, Origin, Position};
 use crate::report::Reporter;
 
 use super::average::Average;
+use super::batch::Batch;
 use super::resume::Progress;
 use super::save::{RunNotes, save};
 use super::settings::{OnNan, TrainerSpec};
-use super::step::{Batch, Step, loss_of, score_of, train};
+use super::step::{Step, loss_of, score_of, train};
 use super::tensorboard::EventWriter;
 use super::timing::{Part, Timing};
 use super::{dump, images};
@@ -300,8 +301,7 @@ impl<'a> Trainer<'a> {
         let Parts { net, spec, progress, .. } = &self.parts;
         let iteration = progress.iteration;
         if let Some(directory) = &spec.h5_dir
-            && let Err(error) =
-                dump::write(directory, iteration, &batch.raw, &batch.label, batch.weight.as_ref())
+            && let Err(error) = dump::write(directory, iteration, batch)
         {
             warn!("{error:#}");
         }
@@ -323,10 +323,7 @@ impl<'a> Trainer<'a> {
                 iteration,
             );
         }
-        let predictions = tch::no_grad(|| net.activation().forward(&step.logits))?;
-        images::log(&self.events, "inputs", &batch.raw, iteration)?;
-        images::log(&self.events, "targets", &batch.label, iteration)?;
-        images::log(&self.events, "predictions", &predictions, iteration)?;
+        images::log(&self.events, batch, &step.logits, net.activation(), iteration)?;
         if !self.reporter.is_terminal() {
             self.line();
         }

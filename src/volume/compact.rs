@@ -4,10 +4,10 @@
 //! column of weights for each cell. Both are held as an index for each voxel;
 //! expanding them gives the volume back, bit for bit.
 
-use ndarray::{Array4, ArrayView2, s};
+use ndarray::{Array4, ArrayView2, Axis, s};
 
 use super::{Element, Values, Volume, Window};
-use crate::map_values;
+use crate::{map_values, with_values};
 
 /// A one-hot label (C, D, H, W), held as the class of each voxel.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,11 +81,11 @@ impl Palette {
     }
 
     pub fn columns(&self) -> usize {
-        crate::with_values!(&self.table, table => table.dim().2)
+        with_values!(&self.table, table => table.dim().2)
     }
 
     pub fn channels(&self) -> usize {
-        crate::with_values!(&self.table, table => table.dim().3)
+        with_values!(&self.table, table => table.dim().3)
     }
 
     pub fn element(&self) -> Element {
@@ -95,6 +95,26 @@ impl Palette {
     pub fn bytes(&self) -> usize {
         self.indices.len() * size_of::<u16>()
             + self.columns() * self.channels() * self.element().size()
+    }
+
+    /// The row of the table that is `value` in all channels, added if there is
+    /// none yet; `None` if the table is full.
+    pub fn row_of(&mut self, value: f64) -> Option<u16> {
+        let columns = self.columns();
+        with_values!(&mut self.table, table => {
+            let value = value as _;
+            let mut rows = table.slice(s![0, 0, .., ..]).into_owned();
+            let known = rows.rows().into_iter().position(|row| row.iter().all(|&x| x == value));
+            if let Some(row) = known {
+                return u16::try_from(row).ok();
+            }
+            if columns == Palette::LIMIT {
+                return None;
+            }
+            rows.push_row(ndarray::ArrayView1::from(&vec![value; rows.ncols()])).ok()?;
+            *table = rows.insert_axis(Axis(0)).insert_axis(Axis(0));
+        });
+        u16::try_from(columns).ok()
     }
 
     /// The same of a window, with the whole table.
@@ -130,7 +150,32 @@ pub enum Packed {
     Palette(Palette),
 }
 
+impl From<Volume> for Packed {
+    fn from(volume: Volume) -> Self {
+        Packed::Dense(volume)
+    }
+}
+
 impl Packed {
+    /// Depth, height, width.
+    pub fn size(&self) -> [usize; 3] {
+        match self {
+            Packed::Dense(volume) => volume.size(),
+            Packed::OneHot(label) => label.size(),
+            Packed::Palette(palette) => palette.size(),
+        }
+    }
+
+    /// (D, H, W) or (C, D, H, W), as the volume it stands for has it.
+    pub fn shape(&self) -> Vec<usize> {
+        let with_channels = |channels, [d, h, w]: [usize; 3]| vec![channels, d, h, w];
+        match self {
+            Packed::Dense(volume) => volume.shape(),
+            Packed::OneHot(label) => with_channels(label.classes, label.size()),
+            Packed::Palette(palette) => with_channels(palette.channels(), palette.size()),
+        }
+    }
+
     /// The volume as it stands in the file.
     pub fn expand(self) -> Volume {
         match self {

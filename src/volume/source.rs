@@ -11,9 +11,9 @@ use super::{Dataset, Element, Mirror, OneHot, Packed, Palette, Volume, Window};
 pub enum Source {
     /// Held in memory, in the element type of the file.
     Memory(Arc<Volume>),
-    /// Held in memory as the class of each voxel; windows are expanded.
+    /// Held in memory as the class of each voxel.
     OneHot(Arc<OneHot>),
-    /// Held in memory as the column of each voxel; windows are expanded.
+    /// Held in memory as the column of each voxel.
     Palette(Arc<Palette>),
     /// Read piece by piece.
     File(Dataset),

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hdf5::File;
-use ndarray::{Array3, Array4, ArrayD};
+use ndarray::{Array3, Array4, ArrayD, s};
 use tempfile::TempDir;
 
 /// A directory with volumes and configurations, removed when it goes.
@@ -98,6 +98,24 @@ pub fn balls(size: [usize; 3], seed: u64) -> (Array3<f32>, Array3<f32>) {
 pub fn noise(shape: [usize; 4], seed: u64) -> Array4<f32> {
     let (raw, _) = balls([shape[0] * shape[1], shape[2], shape[3]], seed);
     raw.into_shape_with_order(shape).unwrap()
+}
+
+/// A volume as AutoCellLabeler's are: channels, one-hot labels, weights by cell.
+pub fn labelled_cells(path: &Path, size: [usize; 3], channels: usize, classes: usize, seed: u64) {
+    let [d, h, w] = size;
+    let raw = noise([channels, d, h, w], seed);
+    let (_, balls) = balls(size, seed);
+    let mut label = Array4::<u8>::zeros((classes, d, h, w));
+    let mut weight = Array4::<i32>::ones((classes, d, h, w));
+    for ((z, y, x), inside) in balls.indexed_iter() {
+        let class = if *inside > 0.0 { 1 + (z / 3 + y / 9) % (classes - 1) } else { 0 };
+        label[[class, z, y, x]] = 1;
+        weight.slice_mut(s![.., z, y, x]).fill(1 + class as i32 % 7);
+    }
+    let file = File::create(path).unwrap();
+    file.new_dataset_builder().with_data(&raw).create("raw").unwrap();
+    file.new_dataset_builder().with_data(&label).create("label").unwrap();
+    file.new_dataset_builder().with_data(&weight).create("weight").unwrap();
 }
 
 pub fn read(path: &Path, dataset: &str) -> ArrayD<f32> {

@@ -14,6 +14,7 @@
 //! - [`modes`]: smooth random fields as sums of cosines.
 //! - [`gaussian`]: separable gaussian filter.
 //! - [`median`]: the value that fills what lies outside.
+//! - [`by_index`]: resampling of volumes in their compact forms.
 //! - [`volume`]: the same for whole [`crate::volume::Volume`]s of any type.
 //!
 //! Hot loops are compiled for several instruction sets and chosen at run time.
@@ -21,6 +22,7 @@
 //! computes the same bits.
 
 pub mod bspline;
+pub mod by_index;
 pub mod gaussian;
 pub mod map;
 pub mod median;
