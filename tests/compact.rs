@@ -6,7 +6,9 @@ use ndarray::{Array4, s};
 use proptest::prelude::*;
 use unet3d::config::Tree;
 use unet3d::patch::{DataSet, Loaders, VolumePatches};
-use unet3d::volume::{Dataset, Element, InputFile, OneHot, Palette, Source, Volume, Window};
+use unet3d::volume::{
+    Dataset, Element, InputFile, OneHot, Packed, Palette, Source, Volume, Window,
+};
 
 /// Cells in a volume: a class and a column of weights for each, none for the last.
 fn cells(shape: [usize; 4], count: usize, seed: usize) -> Array4<u16> {
@@ -187,7 +189,13 @@ fn a_data_set_gives_the_same_samples_from_either_form() {
     assert!(held < 6 * 12 * 14 * (8 + 2 + 2) + 10 * 9 * 8 + 1, "{held}");
     for index in 0..compact.len() {
         assert_eq!(compact.origin(0, index), dense.origin(0, index));
-        assert_eq!(compact.sample(0, index).unwrap(), dense.sample(0, index).unwrap());
+        let (compact, dense) = (compact.sample(0, index).unwrap(), dense.sample(0, index).unwrap());
+        assert!(matches!(compact.label, Some(Packed::OneHot(_))));
+        assert!(matches!(compact.weight, Some(Packed::Palette(_))));
+        let expand = |volume: Option<Packed>| volume.map(Packed::expand);
+        assert_eq!(compact.raw, dense.raw);
+        assert_eq!(expand(compact.label), expand(dense.label));
+        assert_eq!(expand(compact.weight), expand(dense.weight));
     }
     let label = InputFile::open(&path).unwrap().dataset("label").unwrap();
     let source = Source::OneHot(label.read_one_hot().unwrap().unwrap().into());

@@ -21,6 +21,17 @@ use super::plan::Plan;
 pub struct TrainingData {
     pub train: Loader,
     pub val: Loader,
+    /// What the feature maps of a training batch take, in bytes.
+    pub activations: u64,
+}
+
+/// What is known of a phase once its data is checked.
+#[derive(Default)]
+struct Checked {
+    /// The labels that the loss can take, if it takes class indices.
+    labels: Option<LabelCheck>,
+    /// Of the largest patch.
+    activations: u64,
 }
 
 impl TrainingData {
@@ -36,13 +47,16 @@ impl TrainingData {
             refuse_overlap(&paths(&train)?, &paths(&val)?, required(&val, "file_paths")?)?;
         }
         let memory = available_memory() / 2;
-        let loader = |phase: &Section<'_>, name: &str| -> Result<Loader> {
-            let data = open_phase(plan, loss, phase, name, seed)?;
-            Ok(Loader::new(data, plan.loaders.batch_size, plan.loaders.num_workers, memory))
+        let batch_size = plan.loaders.batch_size;
+        let loader = |phase: &Section<'_>, name: &str| -> Result<(Loader, u64)> {
+            let (data, activations) = open_phase(plan, loss, phase, name, seed)?;
+            Ok((Loader::new(data, batch_size, plan.loaders.num_workers, memory), activations))
         };
+        let (train, activations) = loader(&train, "train")?;
         Ok(TrainingData {
-            train: loader(&train, "train")?.shuffled(seed),
-            val: loader(&val, "val")?,
+            train: train.shuffled(seed),
+            val: loader(&val, "val")?.0,
+            activations: activations * batch_size as u64,
         })
     }
 }
@@ -53,35 +67,34 @@ fn open_phase(
     phase: &Section<'_>,
     name: &str,
     seed: u64,
-) -> Result<Arc<dyn DataSet>> {
+) -> Result<(Arc<dyn DataSet>, u64)> {
     let check = |recipe: &Recipe, path: &Path, input: Signatures| {
         check_input(plan, loss, phase, name, recipe, input)
             .with_context(|| path.display().to_string())
     };
     if plan.loaders.dataset == DatasetKind::Dsb2018 {
         let mut images = Images::open(&plan.loaders, phase, seed)?;
-        let mut range = None;
+        let mut checked = Checked::default();
         for (path, input) in images.inputs() {
-            range = check(images.recipe(), path, input)?;
+            checked = check(images.recipe(), path, input)?;
         }
-        if let Some(range) = range {
-            images = images.with_label_check(range);
+        if let Some(labels) = checked.labels {
+            images = images.with_label_check(labels);
         }
-        return Ok(Arc::new(images));
+        return Ok((Arc::new(images), checked.activations));
     }
     let mut patches = VolumePatches::open(&plan.loaders, phase, seed)?;
-    let mut range = None;
+    let mut checked = Checked::default();
     for (path, input) in patches.inputs() {
-        range = check(patches.recipe(), path, input)?;
+        checked = check(patches.recipe(), path, input)?;
     }
-    if let Some(range) = range {
-        patches = patches.with_label_check(range);
+    if let Some(labels) = checked.labels {
+        patches = patches.with_label_check(labels);
     }
-    Ok(Arc::new(patches))
+    Ok((Arc::new(patches), checked.activations))
 }
 
-/// Checks what the transforms make of the patches of a file. Returns the labels
-/// that the loss can take, if it takes class indices.
+/// Checks what the transforms make of the patches of a file.
 fn check_input(
     plan: &Plan<'_>,
     loss: &Loss,
@@ -89,7 +102,7 @@ fn check_input(
     name: &str,
     recipe: &Recipe,
     input: Signatures,
-) -> Result<Option<LabelCheck>, ConfigError> {
+) -> Result<Checked, ConfigError> {
     recipe.check_batch(plan.loaders.batch_size, &input)?;
     let output = recipe.signature(input)?;
     let transformer: &Node = required(phase, "transformer")?;
@@ -134,14 +147,16 @@ fn check_input(
     };
     loss::check(plan.loss, &shapes)?;
     metric::check(plan.top.node, &shapes)?;
-    Ok(loss
+    let labels = loss
         .label_range(&shapes)
-        .map(|range| LabelCheck { classes: range.classes as usize, ignore_index: range.ignored }))
+        .map(|range| LabelCheck { classes: range.classes as usize, ignore_index: range.ignored });
+    let activations = output.raw.sizes.iter().map(|size| plan.network.activation_bytes(*size));
+    Ok(Checked { labels, activations: activations.max().unwrap_or(0) })
 }
 
 /// Bytes of memory that programs may still take, from the system; 4 GiB if it
 /// does not tell.
-fn available_memory() -> usize {
+pub fn available_memory() -> usize {
     let kib = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
         line.split_whitespace().nth(1)?.parse::<usize>().ok()

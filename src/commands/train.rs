@@ -16,7 +16,7 @@ use crate::stop::{Stopped, on_signals};
 use crate::train::{Ended, Parts, Progress, RunNotes, Trainer, claim_directory, resume};
 
 use super::Settings;
-use super::data::TrainingData;
+use super::data::{TrainingData, available_memory};
 use super::plan::Plan;
 
 pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
@@ -35,9 +35,6 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
 
     let device = settings.device(&args.common)?;
     let precision = settings.precision();
-    if device == tch::Device::Cpu {
-        keep_memory();
-    }
     // One seed fixes everything: on CUDA that costs the fastest kernels.
     cudnn(seed.is_none(), seed.is_some());
     tch::manual_seed(fresh_seed as i64);
@@ -80,6 +77,10 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
 
     let loss = loss::read(plan.loss)?;
     let data = TrainingData::open(&plan, &loss, progress.seed)?;
+    // Memory that is kept comes in pieces and is not all used again.
+    if device == tch::Device::Cpu && data.activations < available_memory() as u64 / 4 {
+        keep_memory();
+    }
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
     info!(
         "training {:?} with {} parameters on {}: {} training and {} validation patches, {} worker(s), seed {}",
