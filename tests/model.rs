@@ -7,6 +7,7 @@ use hdf5::File;
 use support::{difference, fixture, tensor, tree};
 use tch::{Device, Kind, Tensor};
 use unet3d::config::Tree;
+use unet3d::device::Precision;
 use unet3d::model::{Layout, NetworkSpec, UNet};
 
 fn spec(yaml: &str) -> NetworkSpec {
@@ -106,6 +107,53 @@ fn forward_and_backward_agree_with_torch_in_float64() {
 fn forward_and_backward_agree_with_torch_in_float32() {
     agrees_with_torch(Kind::Float, Layout::ChannelsFirst, 1e-4);
     agrees_with_torch(Kind::Float, Layout::ChannelsLast, 1e-4);
+}
+
+/// The error of computing in bfloat16 is that of torch.
+#[test]
+fn bfloat16_errs_as_torch_does_and_keeps_gradients_in_float32() {
+    let file = File::open(fixture("model/networks.h5")).unwrap();
+    for name in file.member_names().unwrap() {
+        let group = file.group(&name).unwrap();
+        let training: bool = group.attr("train").unwrap().read_scalar().unwrap();
+        let expected = tensor(&group, "logits");
+        let error = |logits: &Tensor| {
+            (logits - &expected).square().mean(Kind::Double).sqrt().double_value(&[])
+        };
+        let near = |logits: &Tensor, torch: &str| {
+            assert_eq!(logits.kind(), Kind::Float, "{name}");
+            let (ours, theirs) = (error(logits), error(&tensor(&group, torch)));
+            // Rounding falls differently, but by no more and no less.
+            assert!(ours < 1.7 * theirs && ours > theirs / 1.7, "{name}: {ours}, {torch} {theirs}");
+        };
+        for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+            let net = |kinds| {
+                let spec = fixture_spec(&group);
+                let net = UNet::with_layout(&spec, kinds, Device::Cpu, layout).unwrap();
+                net.load_state_dict(&state_of(&group, Kind::Float)).unwrap();
+                net
+            };
+            let input = tensor(&group, "input").to_kind(Kind::Float);
+            let trained = net(Precision::Bf16.training());
+            let logits = trained.forward(&input, training).unwrap();
+            near(&logits, "logits_autocast");
+            let tensors: Vec<_> = trained.parameters().into_iter().map(|p| p.tensor).collect();
+            let loss = logits.square().mean(Kind::Float);
+            for gradient in Tensor::run_backward(&[loss], &tensors, false, false) {
+                assert_eq!(gradient.kind(), Kind::Float, "{name}");
+                assert!(gradient.isfinite().all().int64_value(&[]) == 1, "{name}");
+            }
+            // Batch norms of fixtures in training have no statistics to predict with.
+            if !training {
+                let predicted = net(Precision::Bf16.prediction());
+                let input = input.to_kind(Kind::BFloat16);
+                near(
+                    &tch::no_grad(|| predicted.forward(&input, false)).unwrap(),
+                    "logits_bfloat16",
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
         .into_iter()
         .map(|device| {
             let precision = settings.precision();
-            let net = UNet::new(&job.network, precision.kind(), device)?;
+            let net = UNet::new(&job.network, precision.prediction(), device)?;
             net.load_checkpoint(&model_path)?;
             info!("predicting {} volume(s) on {}", job.inputs.len(), device::describe(device));
             Ok(Network { net, device, precision })

@@ -12,7 +12,12 @@ pub const TOP: &[Parameter] = &[
         .at_least(0.0)
         .optional(),
     Parameter::text("device", "", "cpu, cuda or cuda:N; CUDA when present if absent").optional(),
-    Parameter::choice("precision", "fp32", &["fp32", "fp64"], "of the network's computations"),
+    Parameter::choice(
+        "precision",
+        "fp32",
+        &["fp32", "bf16", "fp64"],
+        "of the network's computations: bf16 is faster where the processor has it",
+    ),
     Parameter::any("model", "the network"),
     Parameter::any("trainer", "the training loop"),
     Parameter::any("optimizer", "the optimizer"),
@@ -63,6 +68,7 @@ impl<'a> Settings<'a> {
 
     pub fn precision(&self) -> Precision {
         match self.top.text("precision") {
+            "bf16" => Precision::Bf16,
             "fp64" => Precision::Fp64,
             _ => Precision::Fp32,
         }

@@ -38,7 +38,7 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
     // One seed fixes everything: on CUDA that costs the fastest kernels.
     cudnn(seed.is_none(), seed.is_some());
     tch::manual_seed(fresh_seed as i64);
-    let net = UNet::new(&plan.network, precision.kind(), device)?;
+    let net = UNet::new(&plan.network, precision.training(), device)?;
     let mut optimizer_spec = plan.optimizer;
     let mut scheduler = Scheduler::read(plan.lr_scheduler, &mut optimizer_spec)?;
     let tensors = net.parameters().into_iter().map(|parameter| parameter.tensor).collect();

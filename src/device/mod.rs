@@ -2,8 +2,10 @@
 
 mod choose;
 mod failure;
+mod precision;
 mod tensors;
 
 pub use choose::{choose, describe};
 pub use failure::{Failure, failure};
-pub use tensors::{Precision, stack, stack_indices, to_tensor};
+pub use precision::{Kinds, Precision};
+pub use tensors::{stack, stack_indices, to_tensor};

@@ -7,23 +7,6 @@ use tch::{Device, Kind, Tensor};
 use crate::ffi::tensor::{TensorElement, from_vec, to_cuda};
 use crate::volume::{Values, Volume};
 
-/// In what the network computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    Fp32,
-    /// For checking numbers.
-    Fp64,
-}
-
-impl Precision {
-    pub fn kind(self) -> Kind {
-        match self {
-            Precision::Fp32 => Kind::Float,
-            Precision::Fp64 => Kind::Double,
-        }
-    }
-}
-
 fn share<T: TensorElement>(array: Array4<T>, shape: &[i64]) -> Result<Tensor> {
     // Volumes are contiguous; an array that was sliced in place is made so.
     let array =

@@ -3,6 +3,7 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::device::Kinds;
 use crate::ffi::tensor::to_layout;
 
 use super::init;
@@ -98,14 +99,14 @@ impl State {
 pub(super) struct Builder<'a> {
     state: &'a mut State,
     prefix: String,
-    kind: Kind,
+    kinds: Kinds,
     device: Device,
     layout: Layout,
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(state: &'a mut State, kind: Kind, device: Device, layout: Layout) -> Self {
-        Builder { state, prefix: String::new(), kind, device, layout }
+    pub fn new(state: &'a mut State, kinds: Kinds, device: Device, layout: Layout) -> Self {
+        Builder { state, prefix: String::new(), kinds, device, layout }
     }
 
     /// A builder for the module `name` below this one.
@@ -115,8 +116,12 @@ impl<'a> Builder<'a> {
         } else {
             format!("{}.{name}", self.prefix)
         };
-        let (kind, device, layout) = (self.kind, self.device, self.layout);
-        Builder { state: self.state, prefix, kind, device, layout }
+        let (kinds, device, layout) = (self.kinds, self.device, self.layout);
+        Builder { state: self.state, prefix, kinds, device, layout }
+    }
+
+    pub fn kinds(&self) -> Kinds {
+        self.kinds
     }
 
     fn register(&mut self, name: &str, tensor: Tensor, trained: bool) -> Result<Tensor, TchError> {
@@ -136,19 +141,19 @@ impl<'a> Builder<'a> {
         shape: &[i64],
         fan_in: i64,
     ) -> Result<Tensor, TchError> {
-        let tensor = init::fan_in_uniform(shape, fan_in, self.kind)?;
+        let tensor = init::fan_in_uniform(shape, fan_in, self.kinds.tensors)?;
         self.register(name, tensor, true)
     }
 
     /// A parameter that starts at `value` everywhere.
     pub fn constant(&mut self, name: &str, size: i64, value: f64) -> Result<Tensor, TchError> {
-        let tensor = Tensor::f_full([size], value, (self.kind, Device::Cpu))?;
+        let tensor = Tensor::f_full([size], value, (self.kinds.tensors, Device::Cpu))?;
         self.register(name, tensor, true)
     }
 
     /// A tensor that is saved but not trained.
     pub fn buffer(&mut self, name: &str, size: i64, value: f64) -> Result<Tensor, TchError> {
-        let tensor = Tensor::f_full([size], value, (self.kind, Device::Cpu))?;
+        let tensor = Tensor::f_full([size], value, (self.kinds.tensors, Device::Cpu))?;
         self.register(name, tensor, false)
     }
 

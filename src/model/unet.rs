@@ -3,8 +3,10 @@
 use anyhow::Result;
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::device::Kinds;
+
 use super::block::{Block, DoubleConv, ResidualBlock};
-use super::layer::{Conv, UnitSpec};
+use super::layer::{Conv, TransposedConv, UnitSpec};
 use super::spec::{Architecture, NetworkSpec};
 use super::state::{Builder, Layout, Parameter, State};
 
@@ -41,7 +43,7 @@ enum Upsampling {
     /// Nearest neighbour to the encoder's size, then concatenation.
     Nearest,
     /// Transposed convolution to the encoder's size, then summation.
-    Transposed { weight: Tensor, bias: Tensor, kernel: [i64; 3] },
+    Transposed(TransposedConv),
 }
 
 #[derive(Debug)]
@@ -58,15 +60,7 @@ impl Decoder {
                 let upsampled = x.f_upsample_nearest3d(size, None, None, None)?;
                 Tensor::f_cat(&[&skip, &upsampled], 1)?
             }
-            Upsampling::Transposed { weight, bias, kernel } => {
-                let low = &x.size()[2..];
-                let extra: Vec<i64> =
-                    (0..3).map(|a| size[a] - ((low[a] - 1) * 2 - 2 + kernel[a])).collect();
-                let (two, one) = ([2, 2, 2], [1, 1, 1]);
-                let upsampled =
-                    x.f_conv_transpose3d(weight, Some(bias), two, one, &extra[..], 1, one)?;
-                skip.f_add(&upsampled)?
-            }
+            Upsampling::Transposed(conv) => skip.f_add(&conv.forward(x, size)?)?,
         };
         drop(skip);
         self.block.forward(&joined, training)
@@ -87,14 +81,14 @@ pub struct UNet {
 impl UNet {
     /// A network with fresh weights, drawn from torch's default generator, in the
     /// layout that is fastest on the device.
-    pub fn new(spec: &NetworkSpec, kind: Kind, device: Device) -> Result<Self> {
-        Self::with_layout(spec, kind, device, Layout::fastest(device))
+    pub fn new(spec: &NetworkSpec, kinds: impl Into<Kinds>, device: Device) -> Result<Self> {
+        Self::with_layout(spec, kinds, device, Layout::fastest(device))
     }
 
     /// As [`UNet::new`], with weights and feature maps in the order of `layout`.
     pub fn with_layout(
         spec: &NetworkSpec,
-        kind: Kind,
+        kinds: impl Into<Kinds>,
         device: Device,
         layout: Layout,
     ) -> Result<Self> {
@@ -106,7 +100,7 @@ impl UNet {
         };
         let residual = spec.architecture == Architecture::ResidualUNet3D;
         let mut state = State::default();
-        let mut root = Builder::new(&mut state, kind, device, layout);
+        let mut root = Builder::new(&mut state, kinds.into(), device, layout);
 
         let mut encoders = Vec::new();
         let mut input = spec.in_channels;
@@ -129,17 +123,10 @@ impl UNet {
             let mut builder = root.child(&format!("decoders.{index}"));
             let (upsampling, block) = if residual {
                 let mut upsample = builder.child("upsampling.upsample");
-                let kernel = spec.conv_kernel;
-                let shape = [below, output, kernel[0], kernel[1], kernel[2]];
-                let fan_in = output * kernel.iter().product::<i64>();
-                let upsampling = Upsampling::Transposed {
-                    weight: upsample.fan_in_uniform("weight", &shape, fan_in)?,
-                    bias: upsample.fan_in_uniform("bias", &[output], fan_in)?,
-                    kernel,
-                };
+                let conv = TransposedConv::new(&mut upsample, (below, output), spec.conv_kernel)?;
                 let mut module = builder.child("basic_module");
                 let block = ResidualBlock::new(&mut module, output, output, &unit)?;
-                (upsampling, Block::Residual(block))
+                (Upsampling::Transposed(conv), Block::Residual(block))
             } else {
                 let mut module = builder.child("basic_module");
                 let block = DoubleConv::new(&mut module, output + below, output, output, &unit)?;
@@ -165,8 +152,7 @@ impl UNet {
     /// Logits (N, C_out, D, H, W) of a batch (N, C_in, D, H, W). `training`
     /// decides whether batch norms use and update the statistics of the batch.
     pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
-        let features = self.features(x, training)?;
-        self.final_conv.forward(&features)
+        self.logits(&self.features(x, training)?)
     }
 
     /// The feature maps (N, f_maps[0], D, H, W) that the final convolution sees.
@@ -188,9 +174,14 @@ impl UNet {
         Ok(x)
     }
 
-    /// The final convolution on feature maps of any size.
+    /// The final convolution on feature maps of any size. Logits have single
+    /// precision at least.
     pub fn logits(&self, features: &Tensor) -> Result<Tensor, TchError> {
-        self.final_conv.forward(features)
+        let logits = self.final_conv.forward(features)?;
+        match logits.f_kind()? {
+            Kind::Double => Ok(logits),
+            _ => logits.f_to_kind(Kind::Float),
+        }
     }
 
     /// What is applied to the logits when predicting and measuring.

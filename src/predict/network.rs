@@ -184,7 +184,7 @@ impl Lane<'_> {
         patches: &[[usize; 3]],
         raw: Vec<Volume>,
     ) -> Result<Sent> {
-        let batch = stack(raw, self.network.precision.kind(), Device::Cpu)?;
+        let batch = stack(raw, self.network.precision.prediction().tensors, Device::Cpu)?;
         let mut done = 0;
         while done < patches.len() {
             let count = self.at_once.min(patches.len() - done);

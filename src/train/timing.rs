@@ -15,15 +15,17 @@ pub enum Part {
     Loss,
     Backward,
     Optimizer,
+    Validation,
     Logging,
 }
 
-const NAMES: [&str; 6] = ["data", "forward", "loss", "backward", "optimizer", "logging"];
+const NAMES: [&str; 7] =
+    ["data", "forward", "loss", "backward", "optimizer", "validation", "logging"];
 
 /// Adds up the time since the last mark under the part that has just ended.
 #[derive(Debug)]
 pub struct Timing {
-    spent: [Duration; 6],
+    spent: [Duration; NAMES.len()],
     last: Instant,
     iterations: u32,
     /// Only when somebody looks: waiting for the device costs time itself.
@@ -34,7 +36,7 @@ impl Timing {
     /// With `precise`, waits for the device at every mark.
     pub fn new(device: Device, precise: bool) -> Self {
         Timing {
-            spent: [Duration::ZERO; 6],
+            spent: [Duration::ZERO; NAMES.len()],
             last: Instant::now(),
             iterations: 0,
             device: precise.then_some(device),
@@ -65,7 +67,7 @@ impl Timing {
     pub fn take(&mut self) -> Split {
         let count = self.iterations.max(1);
         let split = Split { mean: self.spent.map(|time| time / count) };
-        self.spent = [Duration::ZERO; 6];
+        self.spent = [Duration::ZERO; NAMES.len()];
         self.iterations = 0;
         split
     }
@@ -74,7 +76,7 @@ impl Timing {
 /// Mean time of each part of an iteration.
 #[derive(Clone, Copy, Debug)]
 pub struct Split {
-    mean: [Duration; 6],
+    mean: [Duration; NAMES.len()],
 }
 
 impl Split {

@@ -162,7 +162,8 @@ impl<'a> Trainer<'a> {
         let progress = &mut self.parts.progress;
         progress.epoch = position.epoch;
         let shape = samples.first().map(|sample| sample.raw.shape()).unwrap_or_default();
-        let batch = Batch::new(samples, self.parts.precision.kind(), self.parts.device)?;
+        let batch =
+            Batch::new(samples, self.parts.precision.training().tensors, self.parts.device)?;
 
         let Parts { net, optimizer, loss, .. } = &mut self.parts;
         let step = train(net, optimizer, loss, &batch, &mut self.timing)
@@ -192,12 +193,16 @@ impl<'a> Trainer<'a> {
         }
         if validate {
             self.validate()?;
+            self.timing.mark(Part::Validation);
         }
         if log {
             self.log(&batch, &step)?;
         }
         self.timing.mark(Part::Logging);
         self.timing.next();
+        if log {
+            debug!("{}", self.timing.take());
+        }
         self.show(iteration);
         Ok(())
     }
@@ -280,7 +285,7 @@ impl<'a> Trainer<'a> {
         for batch in val.epoch(0).take(limit) {
             let batch = batch?;
             let shape = batch.samples.first().map(|s| s.raw.shape()).unwrap_or_default();
-            let batch = Batch::new(batch.samples, precision.kind(), *device)?;
+            let batch = Batch::new(batch.samples, precision.training().tensors, *device)?;
             let measured = tch::no_grad(|| -> Result<(f64, Option<f64>)> {
                 let logits = net.forward(&batch.raw, false)?;
                 let value = loss_of(loss, &logits, &batch)?.f_double_value(&[])?;
@@ -327,7 +332,6 @@ impl<'a> Trainer<'a> {
         if !self.reporter.is_terminal() {
             self.line();
         }
-        debug!("{}", self.timing.take());
         Ok(())
     }
 
