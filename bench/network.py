@@ -15,6 +15,7 @@ multiplications and additions, by the clock of the whole prediction.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -91,6 +92,15 @@ def matrix_rate(dtype):
     return 3 * 2 * n**3 / (time.perf_counter() - began)
 
 
+def executable():
+    """Builds the benchmark, once, so that nothing is built while it runs."""
+    command = ["cargo", "bench", "--bench", "network", "--no-run", "--message-format=json"]
+    built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    messages = map(json.loads, built.stdout.splitlines())
+    paths = [m["executable"] for m in messages if m.get("target", {}).get("name") == "network"]
+    return next(path for path in paths if path)
+
+
 def run(command):
     result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return [float(word) for word in result.stdout.split()]
@@ -112,7 +122,7 @@ def main():
         return
 
     sizes = [str(n) for n in (f_maps, groups, *patch)]
-    ours = ["cargo", "bench", "--quiet", "--bench", "network", "--", *sizes]
+    ours = [executable(), *sizes]
     theirs = [sys.executable, __file__, "--f-maps", sizes[0], "--groups", sizes[1], "--patch"]
     theirs += [*sizes[2:], "--threads", str(options.threads), "--one"]
     rows = [(who, p, l) for p in DTYPES for l in FORMATS for who in ("unet3d", "torch")]

@@ -7,8 +7,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hdf5::File;
-use ndarray::{Array4, ArrayD, Axis, s};
+use ndarray::{ArrayD, Axis};
 use support::lab::{Lab, labelled_cells, read};
 use support::program::with_config;
 use unet3d::config::{Tree, Value};

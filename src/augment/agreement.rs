@@ -1,6 +1,6 @@
 //! Do the lists of raw, label and weight move voxels in the same way?
 
-use super::recipe::Step;
+use super::step::Step;
 use super::{Class, Entry};
 use crate::config::{Fallback, Kind, Node, Parameter, Value};
 

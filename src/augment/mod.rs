@@ -36,6 +36,7 @@ mod relabel;
 mod rotate;
 mod rotate90;
 mod standardize;
+mod step;
 pub mod stream;
 mod to_tensor;
 

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result};
 
+use super::step::Step;
 use super::stream::{Key, SampleKey, Shared};
-use super::{Class, Entry, IndexMap, Scope, Signature, Transform, agreement, registry};
-use crate::config::{ConfigError, Node, Parameter, Section, Value, nearest};
+use super::{Class, IndexMap, Scope, Signature, agreement};
+use crate::config::{ConfigError, Node, Parameter};
 use crate::volume::{Packed, Sample, Statistics, Volume};
 
 static PARAMETERS: &[Parameter] = &[
@@ -160,54 +161,6 @@ struct Job<'a> {
 struct List {
     node: Node,
     steps: Vec<Step>,
-}
-
-/// One transform in its list.
-pub(super) struct Step {
-    pub entry: &'static Entry,
-    /// Its keys without `name`.
-    pub node: Node,
-    transform: Box<dyn Transform>,
-    /// How many of that name came before in the list.
-    occurrence: u32,
-}
-
-impl Step {
-    fn read(item: &Node, seen: &mut HashMap<&'static str, u32>) -> Result<Step, ConfigError> {
-        let name = item.get("name").ok_or_else(|| {
-            item.error(
-                "a transform is wanted: a section with the key `name`, such as `name: RandomFlip`",
-            )
-        })?;
-        let entry = find(name)?;
-        let mut node = item.clone();
-        if let Value::Map(entries) = &mut node.value {
-            entries.retain(|(key, _)| key != "name");
-        }
-        let transform = (entry.build)(&node.section(entry.parameters)?)?;
-        let count = seen.entry(entry.name).or_insert(0);
-        let occurrence = *count;
-        *count += 1;
-        Ok(Step { entry, node, transform, occurrence })
-    }
-
-    pub fn section(&self) -> Result<Section<'_>, ConfigError> {
-        self.node.section(self.entry.parameters)
-    }
-}
-
-fn find(name: &Node) -> Result<&'static Entry, ConfigError> {
-    let word = name.text()?;
-    if let Some(entry) = registry::entry(word) {
-        return Ok(entry);
-    }
-    Err(name.error(match nearest(word, registry::names()) {
-        Some(known) => format!("there is no transform `{word}`; is `{known}` meant?"),
-        None => format!(
-            "there is no transform `{word}`; there are {}",
-            registry::names().collect::<Vec<_>>().join(", ")
-        ),
-    }))
 }
 
 impl List {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{Fault, damaged};
-use super::file::{element_sizes, to_value};
+use super::objects::{element_sizes, to_value};
 use super::source::{Location, ReadSeek, Reader, Source, Storage};
 use super::unpickle::{self, Heap, Input, Node};
 use super::value::Value;

@@ -13,6 +13,7 @@ mod atomic;
 mod error;
 mod file;
 mod legacy;
+mod objects;
 mod optimizer;
 mod pickle;
 mod source;

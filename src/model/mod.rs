@@ -5,6 +5,7 @@
 //! GPU memory is an event to handle, not a panic.
 
 mod block;
+mod conv;
 mod geometry;
 mod init;
 mod layer;

@@ -6,7 +6,8 @@ use tch::{Device, Kind, TchError, Tensor};
 use crate::device::Kinds;
 
 use super::block::{Block, DoubleConv, ResidualBlock};
-use super::layer::{Conv, TransposedConv, UnitSpec};
+use super::conv::{Conv, TransposedConv};
+use super::layer::UnitSpec;
 use super::spec::{Architecture, NetworkSpec};
 use super::state::{Builder, Layout, Parameter, State};
 

@@ -1,0 +1,94 @@
+//! Convolutions, which may be computed in another type than the rest of a network.
+
+use tch::{TchError, Tensor};
+
+use crate::device::Kinds;
+
+use super::state::Builder;
+
+/// A 3D convolution with stride 1; weight (out, in, kz, ky, kx).
+#[derive(Debug)]
+pub struct Conv {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    padding: [i64; 3],
+    kinds: Kinds,
+}
+
+impl Conv {
+    pub(super) fn new(
+        builder: &mut Builder<'_>,
+        channels: (i64, i64),
+        kernel: [i64; 3],
+        padding: [i64; 3],
+        bias: bool,
+    ) -> Result<Self, TchError> {
+        let shape = [channels.1, channels.0, kernel[0], kernel[1], kernel[2]];
+        let fan_in = channels.0 * kernel.iter().product::<i64>();
+        let weight = builder.fan_in_uniform("weight", &shape, fan_in)?;
+        let bias =
+            bias.then(|| builder.fan_in_uniform("bias", &[channels.1], fan_in)).transpose()?;
+        Ok(Conv { weight, bias, padding, kinds: builder.kinds() })
+    }
+
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        convolve(self.kinds, x, &self.weight, self.bias.as_ref(), |x, weight, bias| {
+            x.f_conv3d(weight, bias, [1, 1, 1], self.padding, [1, 1, 1], 1)
+        })
+    }
+}
+
+/// The transposed convolution of a residual decoder: stride 2, padding 1; weight
+/// (in, out, kz, ky, kx).
+#[derive(Debug)]
+pub struct TransposedConv {
+    weight: Tensor,
+    bias: Tensor,
+    kernel: [i64; 3],
+    kinds: Kinds,
+}
+
+impl TransposedConv {
+    pub(super) fn new(
+        builder: &mut Builder<'_>,
+        channels: (i64, i64),
+        kernel: [i64; 3],
+    ) -> Result<Self, TchError> {
+        let shape = [channels.0, channels.1, kernel[0], kernel[1], kernel[2]];
+        let fan_in = channels.1 * kernel.iter().product::<i64>();
+        Ok(TransposedConv {
+            weight: builder.fan_in_uniform("weight", &shape, fan_in)?,
+            bias: builder.fan_in_uniform("bias", &[channels.1], fan_in)?,
+            kernel,
+            kinds: builder.kinds(),
+        })
+    }
+
+    /// Feature maps of `size` (D, H, W).
+    pub fn forward(&self, x: &Tensor, size: &[i64]) -> Result<Tensor, TchError> {
+        let low = &x.size()[2..];
+        let extra: Vec<i64> =
+            (0..3).map(|a| size[a] - ((low[a] - 1) * 2 - 2 + self.kernel[a])).collect();
+        let (two, one) = ([2, 2, 2], [1, 1, 1]);
+        convolve(self.kinds, x, &self.weight, Some(&self.bias), |x, weight, bias| {
+            x.f_conv_transpose3d(weight, bias, two, one, &extra[..], 1, one)
+        })
+    }
+}
+
+/// Convolves in the type for convolutions; what comes out is of the other type.
+fn convolve(
+    kinds: Kinds,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    run: impl Fn(&Tensor, &Tensor, Option<&Tensor>) -> Result<Tensor, TchError>,
+) -> Result<Tensor, TchError> {
+    let Kinds { tensors, convolutions } = kinds;
+    if tensors == convolutions {
+        return run(x, weight, bias);
+    }
+    let bias = bias.map(|bias| bias.f_to_kind(convolutions)).transpose()?;
+    run(&x.f_to_kind(convolutions)?, &weight.f_to_kind(convolutions)?, bias.as_ref())?
+        .f_to_kind(tensors)
+}
