@@ -6,8 +6,6 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::shard::Shard;
 
-use crate::commands::make_training_data;
-
 /// Trains 3D U-Nets and runs them on microscopy volumes.
 #[derive(Debug, Parser)]
 #[command(name = "unet3d", version, propagate_version = true)]
@@ -25,7 +23,7 @@ pub enum Command {
     /// Read a configuration and its data, report, and run nothing.
     Check(Check),
     /// Turn labelled images into files to train on: raw, label and weight.
-    MakeTrainingData(make_training_data::Options),
+    MakeTrainingData(MakeTrainingData),
 }
 
 /// What every command takes.
@@ -82,8 +80,51 @@ pub struct Check {
     pub no_data: bool,
 }
 
+#[derive(Args, Debug)]
+pub struct MakeTrainingData {
+    /// Folder of raw images (NRRD, TIFF or HDF5), or one image.
+    #[arg(long, value_name = "DIR")]
+    pub raw: PathBuf,
+    /// Folder of label images of the same names: 0 unlabeled, 1 foreground,
+    /// 2 background, 3 gap between cells.
+    #[arg(long, value_name = "DIR")]
+    pub label: PathBuf,
+    /// Folder for the files to train on, one for each image.
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Data set with the image, in HDF5 files.
+    #[arg(long, value_name = "NAME", default_value = "raw")]
+    pub raw_dataset: String,
+    /// Data set with the labels, in HDF5 files.
+    #[arg(long, value_name = "NAME", default_value = "label")]
+    pub label_dataset: String,
+    /// Weight of foreground voxels.
+    #[arg(long, value_name = "WEIGHT", default_value_t = 6.0, value_parser = number)]
+    pub foreground: f64,
+    /// Weight of gap voxels.
+    #[arg(long, value_name = "WEIGHT", default_value_t = 10.0, value_parser = number)]
+    pub gap: f64,
+    /// Multiply the weight of a gap voxel by 1 + the foreground voxels next to it.
+    #[arg(long)]
+    pub scale_gaps: bool,
+    /// How often the weight of background halves with each voxel from the
+    /// foreground, within a slice.
+    #[arg(long, value_name = "HALVINGS", default_value_t = 0.36, value_parser = number)]
+    pub decay_xy: f64,
+    /// The same from slice to slice.
+    #[arg(long, value_name = "HALVINGS", default_value_t = 1.0, value_parser = number)]
+    pub decay_z: f64,
+}
+
 fn parse_shard(text: &str) -> Result<Shard, String> {
     Shard::parse(text).map_err(|error| format!("{error:#}"))
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if (0.0..f64::INFINITY).contains(&value) => Ok(value),
+        _ => Err("a number from 0 upwards is needed".into()),
+    }
 }
 
 impl Command {

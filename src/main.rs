@@ -32,9 +32,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train(args, &reporter),
         Command::Predict(args) => commands::predict(args, &reporter),
         Command::Check(args) => commands::check(args),
-        Command::MakeTrainingData(options) => {
-            commands::make_training_data::make_training_data(options, &reporter)
-        }
+        Command::MakeTrainingData(options) => commands::make_training_data(options, &reporter),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,59 +4,15 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
 use ndarray::{Array3, Axis};
 
+use crate::cli;
 use crate::report::Reporter;
 use crate::training_data::{Pair, Weighting, pair, read_image, write};
 use crate::volume::{Element, Values, Volume};
 
-/// What `make-training-data` takes.
-#[derive(Args, Clone, Debug)]
-pub struct Options {
-    /// Folder of raw images (NRRD, TIFF or HDF5), or one image.
-    #[arg(long, value_name = "DIR")]
-    pub raw: PathBuf,
-    /// Folder of label images of the same names: 0 unlabeled, 1 foreground,
-    /// 2 background, 3 gap between cells.
-    #[arg(long, value_name = "DIR")]
-    pub label: PathBuf,
-    /// Folder for the files to train on, one for each image.
-    #[arg(long, value_name = "DIR")]
-    pub output: PathBuf,
-    /// Data set with the image, in HDF5 files.
-    #[arg(long, value_name = "NAME", default_value = "raw")]
-    pub raw_dataset: String,
-    /// Data set with the labels, in HDF5 files.
-    #[arg(long, value_name = "NAME", default_value = "label")]
-    pub label_dataset: String,
-    /// Weight of foreground voxels.
-    #[arg(long, value_name = "WEIGHT", default_value_t = 6.0, value_parser = number)]
-    pub foreground: f64,
-    /// Weight of gap voxels.
-    #[arg(long, value_name = "WEIGHT", default_value_t = 10.0, value_parser = number)]
-    pub gap: f64,
-    /// Multiply the weight of a gap voxel by 1 + the foreground voxels next to it.
-    #[arg(long)]
-    pub scale_gaps: bool,
-    /// How often the weight of background halves with each voxel from the
-    /// foreground, within a slice.
-    #[arg(long, value_name = "HALVINGS", default_value_t = 0.36, value_parser = number)]
-    pub decay_xy: f64,
-    /// The same from slice to slice.
-    #[arg(long, value_name = "HALVINGS", default_value_t = 1.0, value_parser = number)]
-    pub decay_z: f64,
-}
-
-fn number(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(value) if (0.0..f64::INFINITY).contains(&value) => Ok(value),
-        _ => Err("a number from 0 upwards is needed".into()),
-    }
-}
-
 /// Makes one training file for each pair of images.
-pub fn make_training_data(options: &Options, reporter: &Reporter) -> Result<()> {
+pub fn make_training_data(options: &cli::MakeTrainingData, reporter: &Reporter) -> Result<()> {
     let pairs = pair(&options.raw, &options.label)?;
     fs::create_dir_all(&options.output)
         .with_context(|| format!("making the folder {}", options.output.display()))?;
@@ -83,11 +39,11 @@ pub fn make_training_data(options: &Options, reporter: &Reporter) -> Result<()> 
     Ok(())
 }
 
-fn output(options: &Options, pair: &Pair) -> PathBuf {
+fn output(options: &cli::MakeTrainingData, pair: &Pair) -> PathBuf {
     options.output.join(format!("{}.h5", pair.name))
 }
 
-fn make_one(options: &Options, pair: &Pair) -> Result<()> {
+fn make_one(options: &cli::MakeTrainingData, pair: &Pair) -> Result<()> {
     let raw = read_image(&pair.raw, &options.raw_dataset)?;
     let label = read_image(&pair.label, &options.label_dataset)?;
     ensure!(
