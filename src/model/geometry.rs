@@ -97,7 +97,13 @@ impl NetworkSpec {
         for (index, (input, output)) in units.into_iter().enumerate() {
             let block = index / per_block;
             let level = if block < levels { block } else { 2 * levels - 2 - block };
-            total += 4 * level_voxels[level] * (input + output) as u64;
+            let mut channels = input + output;
+            // Skip connection and upsampled maps are copied side by side.
+            let joins = index % per_block == 0 && block >= levels;
+            if joins && self.architecture != Architecture::ResidualUNet3D {
+                channels += input;
+            }
+            total += 4 * level_voxels[level] * channels as u64;
         }
         total + 4 * patch.iter().product::<usize>() as u64 * 2 * self.out_channels as u64
     }
