@@ -9,7 +9,7 @@ use crate::device;
 use crate::ffi::tensor::{cudnn, keep_memory};
 use crate::loss;
 use crate::metric;
-use crate::model::UNet;
+use crate::model::{Layout, UNet};
 use crate::optim::{Optimizer, Scheduler};
 use crate::report::Reporter;
 use crate::stop::{Stopped, on_signals};
@@ -38,7 +38,9 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
     // One seed fixes everything: on CUDA that costs the fastest kernels.
     cudnn(seed.is_none(), seed.is_some());
     tch::manual_seed(fresh_seed as i64);
-    let net = UNet::new(&plan.network, precision.training(), device)?;
+    let kinds = precision.training();
+    let layout = Layout::for_training(device, kinds);
+    let net = UNet::with_layout(&plan.network, kinds, device, layout)?;
     let mut optimizer_spec = plan.optimizer;
     let mut scheduler = Scheduler::read(plan.lr_scheduler, &mut optimizer_spec)?;
     let tensors = net.parameters().into_iter().map(|parameter| parameter.tensor).collect();

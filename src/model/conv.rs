@@ -1,6 +1,8 @@
 //! Convolutions, which may be computed in another type than the rest of a network.
 
-use tch::{TchError, Tensor};
+use std::sync::OnceLock;
+
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::device::Kinds;
 
@@ -33,6 +35,9 @@ impl Conv {
 
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
         convolve(self.kinds, x, &self.weight, self.bias.as_ref(), |x, weight, bias| {
+            if is_left_to_slow_conv(x)? && has_onednn() {
+                return x.f_mkldnn_convolution(weight, bias, self.padding, [1; 3], [1; 3], 1);
+            }
             x.f_conv3d(weight, bias, [1, 1, 1], self.padding, [1, 1, 1], 1)
         })
     }
@@ -74,6 +79,26 @@ impl TransposedConv {
             x.f_conv_transpose3d(weight, bias, two, one, &extra[..], 1, one)
         })
     }
+}
+
+/// Whether torch would not give this input to oneDNN, whose convolutions take a
+/// third to a fifth of the time: it has a single patch and few channels or voxels
+/// (`ConvParams::use_mkldnn` in torch 2.11).
+fn is_left_to_slow_conv(x: &Tensor) -> Result<bool, TchError> {
+    let size = x.size();
+    Ok(x.device() == Device::Cpu
+        && x.f_kind()? == Kind::Float
+        && size[0] == 1
+        && size[..4].iter().product::<i64>() <= 20_480)
+}
+
+/// Whether libtorch was built with oneDNN.
+fn has_onednn() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let one = Tensor::ones([1, 1, 1, 1, 1], (Kind::Float, Device::Cpu));
+        one.f_mkldnn_convolution(&one, None::<&Tensor>, [0; 3], [1; 3], [1; 3], 1).is_ok()
+    })
 }
 
 /// Convolves in the type for convolutions; what comes out is of the other type.

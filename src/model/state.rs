@@ -18,11 +18,20 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// The layout in which networks ran fastest where it was measured
+    /// The layout in which networks predict fastest where it was measured
     /// (`bench/README.md`). On CUDA nobody has measured yet.
-    pub fn fastest(device: Device) -> Layout {
+    pub fn for_prediction(device: Device) -> Layout {
         match device {
             Device::Cpu => Layout::ChannelsLast,
+            _ => Layout::ChannelsFirst,
+        }
+    }
+
+    /// As [`Layout::for_prediction`], for training: on the CPU, gradients of norms
+    /// and of upsampling in float32 cost more, channels last, than convolutions gain.
+    pub fn for_training(device: Device, kinds: Kinds) -> Layout {
+        match (device, kinds.convolutions) {
+            (Device::Cpu, Kind::BFloat16) => Layout::ChannelsLast,
             _ => Layout::ChannelsFirst,
         }
     }

@@ -81,9 +81,9 @@ pub struct UNet {
 
 impl UNet {
     /// A network with fresh weights, drawn from torch's default generator, in the
-    /// layout that is fastest on the device.
+    /// layout in which it predicts fastest on the device.
     pub fn new(spec: &NetworkSpec, kinds: impl Into<Kinds>, device: Device) -> Result<Self> {
-        Self::with_layout(spec, kinds, device, Layout::fastest(device))
+        Self::with_layout(spec, kinds, device, Layout::for_prediction(device))
     }
 
     /// As [`UNet::new`], with weights and feature maps in the order of `layout`.

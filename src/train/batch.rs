@@ -30,11 +30,13 @@ impl Batch {
             label.len() == size && (weight.is_empty() || weight.len() == size),
             "some samples of a batch have labels or weights, others have none"
         );
-        let weights = (!weight.is_empty()).then(|| weights(weight, float, device)).transpose()?;
         Ok(Batch {
             raw: stack(raw, float, device)?,
             truth: truth(label, float, device)?,
-            weights,
+            weights: match weight.is_empty() {
+                true => None,
+                false => Some(weights(weight, float, device)?),
+            },
             size,
         })
     }
