@@ -147,12 +147,15 @@ fn index(
     let mut chunks = vec![Chunk::default(); count];
     let (mut found, mut inside) = (0, true);
     dataset.chunks_visit(|info| {
-        let offset: Vec<usize> = info.offset.iter().map(|&n| n as usize).collect();
         let end = info.addr.checked_add(info.size);
         inside &= end.is_some_and(|end| end <= file_size);
-        if let Some(voxel) = with_channels(&offset)
-            && (0..4).all(|axis| voxel[axis] < shape[axis])
-        {
+        let voxel = match *info.offset {
+            [z, y, x] => [0, z, y, x],
+            [c, z, y, x] => [c, z, y, x],
+            _ => return 0,
+        }
+        .map(|n| n as usize);
+        if (0..4).all(|axis| voxel[axis] < shape[axis]) {
             found += 1;
             chunks[number(voxel, &chunk, &grid)] =
                 Chunk { address: info.addr, size: info.size, filter_mask: info.filter_mask };
