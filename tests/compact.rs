@@ -43,11 +43,22 @@ fn write<T: hdf5::H5Type>(path: &Path, name: &str, data: &Array4<T>, chunk: Opti
     };
 }
 
-fn dataset<T: hdf5::H5Type>(data: &Array4<T>, chunk: Option<[usize; 4]>) -> Dataset {
+/// A data set and the folder of its file, which goes with it.
+struct OnFile(Dataset, #[expect(dead_code)] tempfile::TempDir);
+
+impl std::ops::Deref for OnFile {
+    type Target = Dataset;
+
+    fn deref(&self) -> &Dataset {
+        &self.0
+    }
+}
+
+fn dataset<T: hdf5::H5Type>(data: &Array4<T>, chunk: Option<[usize; 4]>) -> OnFile {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("volume.h5");
     write(&path, "v", data, chunk);
-    InputFile::open(&path).unwrap().dataset("v").unwrap()
+    OnFile(InputFile::open(&path).unwrap().dataset("v").unwrap(), folder)
 }
 
 /// The bits of a volume, which tell NaN and both zeros apart.

@@ -39,12 +39,17 @@ fn blocks(text: &str) -> Vec<Result<Block, usize>> {
     let mut around: Vec<(usize, String)> = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         let indent = line.len() - line.trim_start().len();
-        if !line.trim().is_empty() {
+        // A signature over several lines ends where it began, and goes on.
+        if !line.trim().is_empty() && !line.trim().starts_with(')') {
             around.retain(|(outer, _)| *outer < indent);
         }
         if let Some((_, rest)) = code(line).split_once("fn ") {
-            let name = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            around.push((indent, name));
+            let name: String =
+                rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            // The type of a function pointer has none.
+            if !name.is_empty() {
+                around.push((indent, name));
+            }
         }
         // Declarations of foreign functions do nothing; calling them does.
         if !is_unsafe(line) || code(line).contains("unsafe extern") {
@@ -115,6 +120,8 @@ fn the_search_sees_what_it_should() {
     assert_eq!(found.len(), 1);
     let block = found[0].as_ref().ok().unwrap();
     assert_eq!((block.function.as_str(), block.reason.as_str()), ("f", "because it holds."));
+    let long = "fn f(\n    x: u8,\n) -> u8 {\n    // SAFETY: a\n    unsafe { g() }\n}\nfn h() {}\n";
+    assert_eq!(blocks(long)[0].as_ref().ok().unwrap().function, "f");
     assert!(matches!(blocks("fn f() {\n    unsafe { g() }\n}\n")[..], [Err(2)]));
     assert!(blocks("// unsafe is a word\nunsafe extern \"C\" {}\nlet unsafely = 1;\n").is_empty());
 }

@@ -1,7 +1,13 @@
-//! Chunks handed to HDF5 as they are to stand in the file.
+//! Chunks handed to HDF5 as they are to stand in the file, and the sources of
+//! virtual data sets.
 
+use std::ffi::c_char;
+
+use hdf5::plist::DatasetCreate;
 use hdf5_sys::h5d::H5Dwrite_chunk;
-use hdf5_sys::h5p::H5P_DEFAULT;
+use hdf5_sys::h5p::{
+    H5P_DEFAULT, H5Pget_virtual_count, H5Pget_virtual_dsetname, H5Pget_virtual_filename,
+};
 
 /// Stores a chunk of a data set without sending it through the filters.
 ///
@@ -38,4 +44,34 @@ pub fn write_chunk(
         })
     })?;
     Ok(())
+}
+
+/// The file and the data set of each source of a virtual data set.
+///
+/// The list that the `hdf5` crate makes has the selections, too, and fails where
+/// these are some that h5py writes.
+///
+/// # Errors
+/// A list of properties of another kind.
+pub fn virtual_sources(plist: &DatasetCreate) -> hdf5::Result<Vec<(String, String)>> {
+    let id = plist.id();
+    hdf5::sync::sync(|| {
+        let mut count = 0;
+        // SAFETY: the library's lock is held by `sync`, and the list is open for
+        // as long as `plist` lives. HDF5 writes one number to `count`.
+        hdf5::h5check(unsafe { H5Pget_virtual_count(id, &mut count) })?;
+        let text = |get: unsafe extern "C" fn(i64, usize, *mut c_char, usize) -> isize, index| {
+            // SAFETY: as above; without a buffer HDF5 only tells the length.
+            let length = hdf5::h5check(unsafe { get(id, index, std::ptr::null_mut(), 0) })?;
+            let mut bytes = vec![0u8; length as usize + 1];
+            // SAFETY: as above; HDF5 writes at most as many bytes, with the
+            // final zero, as `bytes` has.
+            hdf5::h5check(unsafe { get(id, index, bytes.as_mut_ptr().cast(), bytes.len()) })?;
+            bytes.pop();
+            Ok::<_, hdf5::Error>(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        (0..count)
+            .map(|i| Ok((text(H5Pget_virtual_filename, i)?, text(H5Pget_virtual_dsetname, i)?)))
+            .collect()
+    })
 }

@@ -9,11 +9,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Mutex;
 use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ndarray::{Array4, ArrayViewMut4};
 
-use super::Dataset;
 use super::tiles::{for_each, split};
+use super::{Dataset, guard};
 use crate::volume::{OneHot, Palette, Values, Volume, Window};
 use crate::with_values;
 
@@ -105,6 +105,9 @@ impl Dataset {
         find: impl Fn(&Volume, &mut [u16]) -> Result<()> + Sync,
     ) -> Result<Option<Array4<u16>>> {
         let [d, h, w] = self.size();
+        guard::room(&[d, h, w], size_of::<u16>()).with_context(|| {
+            format!("{}: the data set `{}`", self.path().display(), self.name())
+        })?;
         let mut indices = Array4::zeros((1, d, h, w));
         let step = match self.chunk_shape() {
             Some([_, d, h, w]) => [1, d, h, w],

@@ -6,9 +6,10 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use hdf5::{Hyperslab, Selection, SliceOrIndex};
-use ndarray::{Array4, ArrayD};
+use ndarray::{Array4, ArrayD, ArrayViewMut4, Axis};
 
 use super::decode;
+use super::guard;
 use super::input::Inner;
 use super::storage::{Storage, with_channels};
 use super::stored::{Stored, StoredType, with_stored};
@@ -68,15 +69,7 @@ impl Dataset {
                      that a volume can have (integers, floats or booleans)"
                 )
             })?;
-        // Nothing compresses better than this, so that a shape beyond it is a
-        // lie that would only cost memory.
-        let voxels = dims.iter().map(|&n| n as u128).product::<u128>();
-        ensure!(
-            voxels * (stored.size() as u128) < (u128::from(file.size) + 4096) * 2000,
-            "the data set `{name}` claims the shape {dims:?}, but its file has only {} bytes; \
-             the file is damaged or the data set was never written",
-            file.size
-        );
+        guard::check(&handle, name, stored.size())?;
         let storage = if handle.filename() == file.path.to_string_lossy() {
             Storage::of(&handle, shape, stored, file.size)
                 .with_context(|| format!("the data set `{name}`"))?
@@ -174,9 +167,13 @@ impl Dataset {
         );
         let context = || format!("{}: the data set `{}`", inner.file.path.display(), inner.name);
         inner.file.unchanged()?;
+        let [d, h, w] = window.size;
+        guard::room(&[channels.len(), d, h, w], self.element().size()).with_context(context)?;
         let values = with_stored!(inner.stored, S => {
-            let array = inner.read::<S>(channels, window, threads).with_context(context)?;
-            S::values(array)
+            let array = inner.read::<S>(channels, window, threads);
+            // A change meanwhile explains an error, and spoils what was read.
+            inner.file.unchanged()?;
+            S::values(array.with_context(context)?)
         });
         Ok(Volume { values, has_channels: inner.has_channels })
     }
@@ -210,32 +207,60 @@ impl Opened {
     ) -> Result<Array4<S::Memory>> {
         let [d, h, w] = window.size;
         let shape = (channels.len(), d, h, w);
-        if matches!(self.storage, Storage::Library) {
-            let array: ArrayD<S> = self
-                .handle
-                .as_reader()
-                .read_slice(self.selection(channels, window))
-                .map_err(|error| anyhow!("cannot be read: {error}"))?;
-            let values: Vec<_> = array.into_iter().map(Stored::widen).collect::<Result<_>>()?;
-            return Ok(Array4::from_shape_vec(shape, values)?);
-        }
         let mut out = Array4::from_elem(shape, S::Memory::default());
         let [z, y, x] = window.origin;
         let origin = [channels.start, z, y, x];
+        if matches!(self.storage, Storage::Library) {
+            self.read_by_library::<S>(origin, out.view_mut())?;
+            return Ok(out);
+        }
         let file = &self.file.plain;
         decode::read::<S>(file, &self.storage, self.shape, origin, out.view_mut(), threads)?;
         Ok(out)
     }
 
-    fn selection(&self, channels: Range<usize>, window: &Window) -> Selection {
-        let mut axes: Vec<SliceOrIndex> = Vec::new();
-        if self.has_channels {
-            axes.push(channels.into());
+    /// Fills `out`, which begins at `origin`, (C, D, H, W), in parts of so many
+    /// chunks: for each the library holds several kilobytes while it reads.
+    fn read_by_library<S: Stored>(
+        &self,
+        origin: [usize; 4],
+        mut out: ArrayViewMut4<'_, S::Memory>,
+    ) -> Result<()> {
+        let counts: [usize; 4] = match self.chunk {
+            Some(chunk) => std::array::from_fn(|axis| {
+                let end = origin[axis] + out.len_of(Axis(axis));
+                end.div_ceil(chunk[axis]) - origin[axis] / chunk[axis]
+            }),
+            None => [1; 4],
+        };
+        let many = (0..4).max_by_key(|&axis| counts[axis]).unwrap_or(0);
+        if let (Some(chunk), true) = (self.chunk, counts.iter().product::<usize>() > CHUNKS_AT_ONCE)
+        {
+            // On a line between chunks, so that none is decoded twice.
+            let line = (origin[many] / chunk[many] + counts[many] / 2) * chunk[many];
+            let (first, second) = out.split_at(Axis(many), line - origin[many]);
+            let mut behind = origin;
+            behind[many] = line;
+            self.read_by_library::<S>(origin, first)?;
+            return self.read_by_library::<S>(behind, second);
         }
-        axes.extend((0..3).map(|axis| SliceOrIndex::from(window.range(axis))));
-        Selection::Hyperslab(Hyperslab::new(axes))
+        let axes: Vec<SliceOrIndex> = (usize::from(!self.has_channels)..4)
+            .map(|axis| (origin[axis]..origin[axis] + out.len_of(Axis(axis))).into())
+            .collect();
+        let array: ArrayD<S> = self
+            .handle
+            .as_reader()
+            .read_slice(Selection::Hyperslab(Hyperslab::new(axes)))
+            .map_err(|error| anyhow!("cannot be read: {error}"))?;
+        for (voxel, value) in out.iter_mut().zip(array) {
+            *voxel = value.widen()?;
+        }
+        Ok(())
     }
 }
+
+/// Chunks that the library is asked for in one go.
+const CHUNKS_AT_ONCE: usize = 4096;
 
 fn missing(file: &Inner, name: &str, error: &hdf5::Error) -> anyhow::Error {
     let names = file.dataset_names();

@@ -13,6 +13,7 @@
 mod compact;
 mod dataset;
 mod decode;
+mod guard;
 mod input;
 mod output;
 mod pool;
