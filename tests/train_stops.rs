@@ -156,3 +156,32 @@ fn a_lost_checkpoint_directory_is_one_error() {
     run.failed_with(1, &["/run", "checkpoint"]);
     Checkpoint::read(&lab.path("gone/last_checkpoint.pytorch")).unwrap();
 }
+
+/// The same on the CPU, within a limit, as on a GPU.
+#[test]
+fn a_patch_too_large_for_the_memory_is_one_error() {
+    let lab = Lab::new();
+    for (name, seed) in [("train.h5", 1), ("val.h5", 2)] {
+        lab.balls(name, [32, 128, 128], seed);
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmSize:")).unwrap();
+    // This process has the same libraries.
+    let libraries: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let limit = libraries + (1300 << 10);
+    let mut limited = Command::new("/bin/sh");
+    limited.env_clear().args(["-c", &format!("ulimit -v {limit}; exec \"$0\" \"$@\"")]);
+    limited.arg(env!("CARGO_BIN_EXE_unet3d")).args(["train", "--threads=1", "--config"]);
+    limited.arg(lab.training());
+    for phase in ["train", "val"] {
+        for key in ["patch_shape", "stride_shape"] {
+            limited.arg(format!("--set=loaders.{phase}.slice_builder.{key}=[32, 128, 128]"));
+        }
+    }
+    limited.args(["--set=model.f_maps=[64, 128]", "--set=model.num_groups=8"]);
+    limited.arg("--set=loaders.batch_size=1");
+    let run = Run::from(limited.output().unwrap());
+    let words = ["out of memory", "1 patch(es) [1, 32, 128, 128]", "GiB", "patch_shape", "f_maps"];
+    let run = run.failed_with(1, &words);
+    assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+}

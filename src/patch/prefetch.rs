@@ -1,6 +1,5 @@
 //! Threads that make numbered items ahead of the one who takes them, in order.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Result, anyhow};
+
+use crate::report::panic_text;
 
 /// Items made by worker threads, delivered in order.
 ///
@@ -112,16 +113,10 @@ fn work<T>(shared: &Shared<T>, make: &dyn Fn(u64) -> Result<T>) {
 
 /// Runs a closure; a panic in it becomes an error.
 pub(super) fn guarded<T>(make: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| Err(panic_error(&*panic)))
-}
-
-fn panic_error(panic: &(dyn Any + Send)) -> anyhow::Error {
-    let cause = panic
-        .downcast_ref::<&str>()
-        .map(|text| text.to_string())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_string());
-    anyhow!("a worker of the loader panicked, which is a fault of this program: {cause}")
+    catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| {
+        let cause = panic_text(&*panic);
+        Err(anyhow!("a worker of the loader panicked, which is a fault of this program: {cause}"))
+    })
 }
 
 impl<T> Iterator for Prefetch<T> {

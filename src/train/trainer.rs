@@ -16,6 +16,7 @@ use crate::model::UNet;
 use crate::optim::{Optimizer, Scheduler};
 use crate::patch::{self, Loader, Origin, Position};
 use crate::report::Reporter;
+use crate::volume::Sample;
 
 use super::average::Average;
 use super::batch::Batch;
@@ -74,6 +75,16 @@ pub struct Trainer<'a> {
     last_line: Instant,
     /// When the run began, and after which iteration.
     began: (Instant, u64),
+    at_work: AtWork,
+}
+
+/// The batch on the device, for messages.
+#[derive(Default)]
+struct AtWork {
+    /// Patches.
+    batch: usize,
+    /// Of the raw data of each.
+    shape: Vec<usize>,
 }
 
 struct Pending {
@@ -103,19 +114,48 @@ impl<'a> Trainer<'a> {
             saved: None,
             last_line: Instant::now(),
             began: (Instant::now(), began),
+            at_work: AtWork::default(),
         }
     }
 
     /// Runs until a limit is reached or a signal comes; leaves a checkpoint of
     /// the last iteration.
+    ///
+    /// # Errors
+    /// Samples that cannot be made: a checkpoint is left as well. A loss that is
+    /// not finite, a device out of memory or lost, a checkpoint that cannot be
+    /// written: the last checkpoint stays.
     pub fn fit(&mut self) -> Result<Ended> {
-        let ended = self.run()?;
-        if self.saved != Some(self.parts.progress.iteration) {
-            self.save(false, false)?;
-        }
+        let ended = self.run().map_err(|error| self.explain(error))?;
+        self.leave_checkpoint().map_err(|error| self.explain(error))?;
         self.events.flush();
         self.bar.finish_and_clear();
         Ok(ended)
+    }
+
+    fn leave_checkpoint(&mut self) -> Result<()> {
+        match self.saved == Some(self.parts.progress.iteration) {
+            true => Ok(()),
+            false => self.save(false, false),
+        }
+    }
+
+    /// Saves what was learned before the data gave out.
+    fn without_data(&mut self, error: anyhow::Error) -> anyhow::Error {
+        if self.parts.progress.iteration == self.began.1 {
+            return error;
+        }
+        match self.settle().and_then(|()| self.leave_checkpoint()) {
+            Ok(()) => error.context(format!(
+                "the samples of iteration {} cannot be made; what was learned until then is in {}",
+                self.parts.progress.iteration + 1,
+                self.parts.spec.checkpoint_dir.join("last_checkpoint.pytorch").display()
+            )),
+            Err(second) => {
+                warn!("{second:#}");
+                error
+            }
+        }
     }
 
     fn run(&mut self) -> Result<Ended> {
@@ -131,7 +171,10 @@ impl<'a> Trainer<'a> {
         let batches = self.parts.train.run(from, epochs);
         self.timing.forget();
         for batch in batches {
-            self.iterate(batch?)?;
+            match batch {
+                Ok(batch) => self.iterate(batch)?,
+                Err(error) => return Err(self.without_data(error)),
+            }
             if self.parts.stop.load(Ordering::Relaxed) {
                 self.settle()?;
                 return Ok(Ended::Stopped);
@@ -161,13 +204,12 @@ impl<'a> Trainer<'a> {
         }
         let progress = &mut self.parts.progress;
         progress.epoch = position.epoch;
-        let shape = samples.first().map(|sample| sample.raw.shape()).unwrap_or_default();
+        self.at_work = AtWork::of(&samples);
         let batch =
             Batch::new(samples, self.parts.precision.training().tensors, self.parts.device)?;
 
         let Parts { net, optimizer, loss, .. } = &mut self.parts;
-        let step = train(net, optimizer, loss, &batch, &mut self.timing)
-            .map_err(|error| self.explain(error, &shape, batch.size))?;
+        let step = train(net, optimizer, loss, &batch, &mut self.timing)?;
         // The loss of the iteration before is there by now: reading it does not
         // make the device wait.
         self.settle()?;
@@ -227,16 +269,10 @@ impl<'a> Trainer<'a> {
                 Ok(())
             }
             OnNan::Stop => {
-                let good = match self.saved {
-                    Some(at) => format!(
-                        "the last good checkpoint is {} of iteration {at}",
-                        self.parts.spec.checkpoint_dir.join("last_checkpoint.pytorch").display()
-                    ),
-                    None => "no checkpoint was written yet".to_string(),
-                };
                 bail!(
-                    "{message}: {good}. Lower `optimizer.learning_rate`, look at the data named, \
-                     or set `trainer.on_nan: skip`"
+                    "{message}. {}. Lower `optimizer.learning_rate`, look at the data named, \
+                     or set `trainer.on_nan: skip`",
+                    self.last_good()
                 )
             }
         }
@@ -278,21 +314,20 @@ impl<'a> Trainer<'a> {
     }
 
     /// Mean loss and score of the validation set.
-    fn evaluate(&self) -> Result<(Option<f64>, Option<f64>)> {
-        let Parts { net, loss, metric, val, spec, device, precision, .. } = &self.parts;
+    fn evaluate(&mut self) -> Result<(Option<f64>, Option<f64>)> {
         let (mut losses, mut scores) = (Average::default(), Average::default());
-        let limit = spec.validate_iters.map_or(usize::MAX, |limit| limit as usize);
-        for batch in val.epoch(0).take(limit) {
+        let limit = self.parts.spec.validate_iters.map_or(usize::MAX, |limit| limit as usize);
+        for batch in self.parts.val.epoch(0).take(limit) {
             let batch = batch?;
-            let shape = batch.samples.first().map(|s| s.raw.shape()).unwrap_or_default();
+            self.at_work = AtWork::of(&batch.samples);
+            let Parts { net, loss, metric, device, precision, .. } = &self.parts;
             let batch = Batch::new(batch.samples, precision.training().tensors, *device)?;
             let measured = tch::no_grad(|| -> Result<(f64, Option<f64>)> {
                 let logits = net.forward(&batch.raw, false)?;
                 let value = loss_of(loss, &logits, &batch)?.f_double_value(&[])?;
                 Ok((value, score_of(metric, net, &logits, &batch)?))
             });
-            let (value, score) =
-                measured.map_err(|error| self.explain(error, &shape, batch.size))?;
+            let (value, score) = measured?;
             losses.add(value, batch.size);
             if let Some(score) = score {
                 scores.add(score, batch.size);
@@ -371,24 +406,50 @@ impl<'a> Trainer<'a> {
         self.last_line = Instant::now();
     }
 
-    /// Adds to an error of the network what the user can do about it.
-    fn explain(&self, error: anyhow::Error, shape: &[usize], batch: usize) -> anyhow::Error {
-        match failure(&error) {
-            Failure::OutOfMemory => {
+    /// Adds to an error what the user can do about it. CUDA's errors may surface
+    /// long after their cause, at any call that waits for the device.
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let AtWork { batch, shape } = &self.at_work;
+        let kind = failure(&error);
+        if kind == Failure::Other {
+            return error;
+        }
+        // What follows is where in libtorch it happened, in many lines.
+        let text = format!("{error:#}");
+        let error = anyhow!("{}", text.lines().next().unwrap_or_default());
+        match (kind, &shape[..]) {
+            (Failure::OutOfMemory, &[.., d, h, w]) => {
                 let net = self.parts.net.spec();
-                let size = [shape.len() - 3, shape.len() - 2, shape.len() - 1].map(|a| shape[a]);
-                let gib = net.activation_bytes(size) as f64 * batch as f64 / (1u64 << 30) as f64;
+                let bytes = net.activation_bytes([d, h, w]) as f64 * *batch as f64;
+                let gib = bytes / (1u64 << 30) as f64;
                 error.context(format!(
                     "out of memory with a batch of {batch} patch(es) {shape:?}, whose activations take \
                      about {gib:.1} GiB: reduce `slice_builder.patch_shape`, `loaders.batch_size` or \
                      `model.f_maps`"
                 ))
             }
-            Failure::ContextLost => error.context(anyhow!(
-                "the GPU gave up; nothing can go on in this run. Resume from {}",
-                self.parts.spec.checkpoint_dir.join("last_checkpoint.pytorch").display()
+            (Failure::ContextLost, _) => error.context(format!(
+                "the GPU gave up; nothing can go on in this run. {}",
+                self.last_good()
             )),
-            Failure::Other => error,
+            _ => error,
         }
+    }
+
+    fn last_good(&self) -> String {
+        match self.saved {
+            Some(at) => format!(
+                "The last good checkpoint is {} of iteration {at}",
+                self.parts.spec.checkpoint_dir.join("last_checkpoint.pytorch").display()
+            ),
+            None => "This run has written no checkpoint yet".to_string(),
+        }
+    }
+}
+
+impl AtWork {
+    fn of(samples: &[Sample]) -> Self {
+        let shape = samples.first().map(|sample| sample.raw.shape()).unwrap_or_default();
+        AtWork { batch: samples.len(), shape }
     }
 }
