@@ -50,7 +50,15 @@ fn distance(a: &ArrayD<f32>, b: &ArrayD<f32>) -> f32 {
 fn predicts_a_directory_in_natural_order_and_passes_over_its_own_outputs() {
     let lab = lab();
     let config = lab.prediction();
+    let inputs = ["t1", "t2", "t10"].map(|name| lab.path(&format!("test/{name}.h5")));
+    let state = || {
+        inputs
+            .each_ref()
+            .map(|path| (fs::read(path).unwrap(), fs::metadata(path).unwrap().modified().unwrap()))
+    };
+    let before = state();
     let run = with_config("predict", &config, &[]).succeeded();
+    assert!(state() == before, "an input was changed");
     let lines: Vec<_> = run.out.lines().filter(|line| line.contains("_predictions.h5")).collect();
     assert_eq!(lines.len(), 3, "{}", run.out);
     for (line, name) in lines.iter().zip(["t1", "t2", "t10"]) {
@@ -243,6 +251,16 @@ fn bad_input_is_refused_and_outputs_stay() {
     fs::copy(lab.path("test/t1.h5"), lab.path("other/t1.h5")).unwrap();
     let out = format!("loaders.output_dir={}", lab.path("out").display());
     refused(&[&twice, &out], 2, &["t1.h5", "both"]);
+    // Nor is an input that another input's result would stand in for.
+    fs::create_dir(lab.path("chain")).unwrap();
+    for (from, to) in [("t1.h5", "a.h5"), ("t1_predictions.h5", "a_predictions.h5")] {
+        fs::copy(lab.path("test").join(from), lab.path("chain").join(to)).unwrap();
+    }
+    let chain = [lab.path("chain/a.h5"), lab.path("chain/a_predictions.h5")];
+    let both =
+        format!("loaders.test.file_paths=['{}', '{}']", chain[0].display(), chain[1].display());
+    refused(&[&both], 2, &["a_predictions.h5", "is an input", "output_dir"]);
+    assert_eq!(fs::read(&chain[1]).unwrap(), before);
     // A file that is none of our outputs is not replaced.
     fs::create_dir(lab.path("mine")).unwrap();
     fs::copy(lab.path("test/t2.h5"), lab.path("mine/t2.h5")).unwrap();

@@ -83,6 +83,37 @@ fn writes_checkpoints_logs_and_dumps_in_an_empty_environment() {
     }
 }
 
+/// Bytes and time of change.
+fn stamp(path: &Path) -> (Vec<u8>, std::time::SystemTime) {
+    (fs::read(path).unwrap(), fs::metadata(path).unwrap().modified().unwrap())
+}
+
+#[test]
+fn what_others_wrote_stays_as_it_is() {
+    let lab = lab();
+    let mine = ["dumps/iter_4.h5", "run/.lock", "run/notes_checkpoint.pytorch", "run/logs/notes"];
+    for folder in ["dumps", "run/logs"] {
+        fs::create_dir_all(lab.path(folder)).unwrap();
+    }
+    for name in mine {
+        fs::write(lab.path(name), "my notes").unwrap();
+    }
+    let files = [&mine[..], &["train.h5", "val.h5", "train.yaml"]].concat();
+    let config = lab.training();
+    let before: Vec<_> = files.iter().map(|name| stamp(&lab.path(name))).collect();
+    let dumps = format!("trainer.h5_dir={}", lab.path("dumps").display());
+    for dataset in ["loaders.dataset=StandardHDF5Dataset", "loaders.dataset=LazyHDF5Dataset"] {
+        let run = with_config("train", &config, &[&dumps, dataset]).succeeded();
+        assert!(run.out.contains("iter_4.h5: exists and is not replaced"), "{}", run.out);
+        with_config("check", &config, &[&dumps, dataset]).succeeded();
+        for (name, before) in files.iter().zip(&before) {
+            assert!(stamp(&lab.path(name)) == *before, "{name} was changed");
+        }
+    }
+    let left = fs::read_dir(lab.path("dumps")).unwrap().count();
+    assert_eq!(left, 2, "iter_4.h5, which was there, and iter_8.h5");
+}
+
 #[test]
 fn learns_what_it_is_shown() {
     let lab = lab();
@@ -153,6 +184,11 @@ fn pre_trained_takes_weights_alone_and_resume_without_a_file_starts_afresh() {
             a.to_f64().iter().zip(b.to_f64()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(distance < 1e-5, "{name}");
     }
+    // Weights that the run itself would replace.
+    let kept = fs::read(lab.path("run/last_checkpoint.pytorch")).unwrap();
+    with_config("train", &config, &[&from, "trainer.iters=1"])
+        .failed_with(2, &["pre_trained", "last_checkpoint.pytorch", "checkpoint_dir"]);
+    assert!(fs::read(lab.path("run/last_checkpoint.pytorch")).unwrap() == kept);
     let to = format!("trainer.checkpoint_dir={}", lab.path("fresh").display());
     let run =
         with_config("train", &config, &[&to, "trainer.resume=/nowhere.pytorch", "trainer.iters=1"])

@@ -1,6 +1,8 @@
 //! What there is to predict, and how: the configuration with types.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -155,8 +157,21 @@ impl Job {
         Ok(job)
     }
 
-    /// Two inputs with one output would overwrite each other.
+    /// Two inputs with one output would overwrite each other, and an output that
+    /// is an input would overwrite that.
     fn check_outputs(&self) -> Result<(), ConfigError> {
+        let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
+        let inputs: HashSet<_> = self.inputs.iter().filter_map(|path| identity(path)).collect();
+        for (input, output) in self.inputs.iter().zip(&self.outputs) {
+            if identity(output).is_some_and(|identity| inputs.contains(&identity)) {
+                return Err(self.file_paths.error(format!(
+                    "{} is an input, and the result of {} would replace it; set another \
+                     `loaders.output_dir`",
+                    output.display(),
+                    input.display()
+                )));
+            }
+        }
         let mut seen: HashMap<&Path, &Path> = HashMap::new();
         for (input, output) in self.inputs.iter().zip(&self.outputs) {
             if let Some(other) = seen.insert(output, input) {

@@ -1,9 +1,10 @@
 //! Training batches as HDF5 files, to look at what the network sees.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ndarray::ArrayD;
 use tch::{Device, Kind};
 
@@ -11,13 +12,28 @@ use super::batch::Batch;
 use crate::loss::Weights;
 
 /// Writes `<directory>/iter_<iteration>.h5` with `raw`, `label` and, if there is
-/// one, `weight`: float32, batch axis first.
+/// one, `weight`: float32, batch axis first. The file appears whole or not at
+/// all, and never in the place of another.
 pub fn write(directory: &Path, iteration: u64, batch: &Batch) -> Result<()> {
     fs::create_dir_all(directory)
         .with_context(|| format!("{}: cannot be made", directory.display()))?;
     let path = directory.join(format!("iter_{iteration}.h5"));
+    ensure!(
+        !path.exists(),
+        "{}: exists and is not replaced; the batch of iteration {iteration} is not dumped. \
+         Move it away, or set another `trainer.h5_dir`",
+        path.display()
+    );
     let context = || format!("{}: the batch cannot be dumped", path.display());
-    let file = hdf5::File::create(&path).with_context(context)?;
+    let partial = tempfile::Builder::new()
+        .prefix(".iter_")
+        .suffix(".partial")
+        // As any new file, less what the umask takes; temporary files are private otherwise.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory)
+        .with_context(context)?
+        .into_temp_path();
+    let file = hdf5::File::create(&partial).with_context(context)?;
     let label = batch.truth.dense(Kind::Float)?;
     let weight = batch.weights.as_ref().map(Weights::dense).transpose()?;
     let tensors = [("raw", Some(&batch.raw)), ("label", Some(&label)), ("weight", weight.as_ref())];
@@ -29,5 +45,6 @@ pub fn write(directory: &Path, iteration: u64, batch: &Batch) -> Result<()> {
         let array = ArrayD::from_shape_vec(shape, values)?;
         file.new_dataset_builder().with_data(&array).create(name).with_context(context)?;
     }
-    file.close().with_context(context)
+    file.close().with_context(context)?;
+    partial.persist_noclobber(&path).with_context(context)
 }

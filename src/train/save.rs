@@ -1,6 +1,6 @@
 //! A run as a checkpoint.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -106,7 +106,11 @@ pub fn claim_directory(directory: &Path) -> Result<File> {
         )
     };
     fs::create_dir_all(directory).with_context(context)?;
-    let lock = File::create(directory.join(".lock")).with_context(context)?;
+    let lock = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(directory.join(".lock"))
+        .with_context(context)?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => bail!(

@@ -1,6 +1,6 @@
 //! The `trainer` section.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::{ConfigError, Node, Parameter};
 
@@ -82,8 +82,20 @@ impl TrainerSpec {
         let path = |name: &str| {
             section.maybe_text(name).filter(|text| !text.is_empty()).map(PathBuf::from)
         };
+        let checkpoint_dir = PathBuf::from(section.text("checkpoint_dir"));
+        if let Some(weights) = path("pre_trained").filter(|file| is_written(file, &checkpoint_dir))
+        {
+            return Err(section.error(
+                "pre_trained",
+                format!(
+                    "{} would be replaced by this run's own checkpoints; set another \
+                     `trainer.checkpoint_dir`, or `trainer.resume` to go on with the run that wrote it",
+                    weights.display()
+                ),
+            ));
+        }
         Ok(TrainerSpec {
-            checkpoint_dir: PathBuf::from(section.text("checkpoint_dir")),
+            checkpoint_dir,
             resume: path("resume"),
             pre_trained: path("pre_trained"),
             epochs: either("epochs", "max_num_epochs", 100)?,
@@ -101,4 +113,19 @@ impl TrainerSpec {
             },
         })
     }
+}
+
+/// Whether a run with that checkpoint directory writes a file of this name.
+fn is_written(file: &Path, checkpoint_dir: &Path) -> bool {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let same = match (folder.canonicalize(), checkpoint_dir.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    };
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let of_ours = name.strip_suffix("_checkpoint.pytorch").is_some_and(|start| {
+        ["last", "best"].contains(&start) || start.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    same && of_ours
 }
