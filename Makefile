@@ -65,6 +65,8 @@ fmt:
 lint: libtorch
 	cargo fmt --check
 	cargo clippy --release --all-targets -- -D warnings
+	@if command -v cargo-deny > /dev/null; then cargo deny --offline check licenses bans sources; \
+	else echo "cargo-deny is not installed: licences and sources are not checked"; fi
 
 clean:
 	cargo clean
