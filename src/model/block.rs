@@ -13,7 +13,8 @@ pub enum Block {
 }
 
 impl Block {
-    pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
+    /// Takes `x`, so that it can go as soon as the first layer has seen it.
+    pub fn forward(&self, x: Tensor, training: bool) -> Result<Tensor, TchError> {
         match self {
             Block::Double(block) => block.forward(x, training),
             Block::Residual(block) => block.forward(x, training),
@@ -43,8 +44,8 @@ impl DoubleConv {
         })
     }
 
-    fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
-        self.second.forward(&self.first.forward(x, training)?, training)
+    fn forward(&self, x: Tensor, training: bool) -> Result<Tensor, TchError> {
+        self.second.forward(self.first.forward(x, training)?, training)
     }
 }
 
@@ -76,9 +77,10 @@ impl ResidualBlock {
         })
     }
 
-    fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
+    fn forward(&self, x: Tensor, training: bool) -> Result<Tensor, TchError> {
         let residual = self.first.forward(x, training)?;
-        let x = self.third.forward(&self.second.forward(&residual, training)?, training)?;
+        let x = self.second.forward(residual.shallow_clone(), training)?;
+        let x = self.third.forward(x, training)?;
         activate(x.f_add(&residual)?, self.non_linearity)
     }
 }

@@ -196,8 +196,7 @@ impl ConvUnit {
     }
 
     /// (N, C_in, D, H, W) to (N, C_out, D', H', W').
-    pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
-        let mut x = x.shallow_clone();
+    pub fn forward(&self, mut x: Tensor, training: bool) -> Result<Tensor, TchError> {
         for step in &self.steps {
             x = match step {
                 Step::Conv(conv) => conv.forward(&x)?,

@@ -54,17 +54,17 @@ struct Decoder {
 }
 
 impl Decoder {
-    fn forward(&self, skip: Tensor, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
+    fn forward(&self, skip: Tensor, x: Tensor, training: bool) -> Result<Tensor, TchError> {
         let size = &skip.size()[2..];
         let joined = match &self.upsampling {
             Upsampling::Nearest => {
                 let upsampled = x.f_upsample_nearest3d(size, None, None, None)?;
                 Tensor::f_cat(&[&skip, &upsampled], 1)?
             }
-            Upsampling::Transposed(conv) => skip.f_add(&conv.forward(x, size)?)?,
+            Upsampling::Transposed(conv) => skip.f_add(&conv.forward(&x, size)?)?,
         };
-        drop(skip);
-        self.block.forward(&joined, training)
+        drop((skip, x));
+        self.block.forward(joined, training)
     }
 }
 
@@ -153,24 +153,26 @@ impl UNet {
     /// Logits (N, C_out, D, H, W) of a batch (N, C_in, D, H, W). `training`
     /// decides whether batch norms use and update the statistics of the batch.
     pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
-        self.logits(&self.features(x, training)?)
+        self.logits(&self.features(x.shallow_clone(), training)?)
     }
 
     /// The feature maps (N, f_maps[0], D, H, W) that the final convolution sees.
-    pub fn features(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
+    /// Each is let go as soon as it was used for the last time, unless a gradient
+    /// needs it.
+    pub fn features(&self, mut x: Tensor, training: bool) -> Result<Tensor, TchError> {
         let mut skips = Vec::with_capacity(self.encoders.len());
-        let mut x = self.layout.apply(x)?;
+        x = self.layout.apply(&x)?;
         for encoder in &self.encoders {
             if let Some(kernel) = encoder.pool {
                 x = x.f_max_pool3d(kernel, kernel, [0, 0, 0], [1, 1, 1], false)?;
             }
-            x = encoder.block.forward(&x, training)?;
+            x = encoder.block.forward(x, training)?;
             skips.push(x.shallow_clone());
         }
         skips.pop();
         for decoder in &self.decoders {
             let skip = skips.pop().ok_or_else(|| TchError::Shape("no skip connection".into()))?;
-            x = decoder.forward(skip, &x, training)?;
+            x = decoder.forward(skip, x, training)?;
         }
         Ok(x)
     }
