@@ -80,7 +80,7 @@ fn main() {
                 .expect("created");
             for z in (0..d).step_by(8) {
                 let slab = slab.slice(s![.., ..8.min(d - z), .., ..]);
-                output.write(id, 0, slab).expect("written");
+                output.write(id, [0, z, 0], slab).expect("written");
             }
             output.finish().expect("written");
         });

@@ -55,23 +55,27 @@ fn h5py_reads_every_form() {
         ("scaled", Encoding::ScaledUint8, Compression::Gzip { level: 1 }),
     ] {
         let id = file.volume(name, [3, 7, 40, 50], true, encoding, compression).unwrap();
-        // Slabs of several depths, and one channel behind the others.
-        file.write(id, 0, v.slice(s![0..2, 0..1, .., ..])).unwrap();
-        file.write(id, 0, v.slice(s![0..2, 1..6, .., ..])).unwrap();
-        file.write(id, 2, v.slice(s![2..3, .., .., ..])).unwrap();
-        file.write(id, 0, v.slice(s![0..2, 6..7, .., ..])).unwrap();
+        // Boxes of several depths and heights, not in order.
+        file.write(id, [0, 0, 0], v.slice(s![0..2, 0..1, .., ..])).unwrap();
+        file.write(id, [0, 1, 30], v.slice(s![0..2, 1..6, 30..40, ..])).unwrap();
+        file.write(id, [2, 0, 0], v.slice(s![2..3, .., .., ..])).unwrap();
+        file.write(id, [0, 1, 0], v.slice(s![0..2, 1..6, 0..30, ..])).unwrap();
+        file.write(id, [0, 6, 0], v.slice(s![0..2, 6..7, .., ..])).unwrap();
     }
     let v = values([1, 3, 300, 310]);
     let id = file.volume("tiled", [1, 3, 300, 310], true, Encoding::Float32, GZIP).unwrap();
-    file.write(id, 0, v.view()).unwrap();
+    // Rows that meet no line of the chunks.
+    for (y, rows) in [(0, 7), (7, 200), (207, 93)] {
+        file.write(id, [0, 0, y], v.slice(s![.., .., y..y + rows, ..])).unwrap();
+    }
     let labels = values([1, 7, 40, 50]).mapv(|v| (v * 250.0).round() * 200.0);
     let id = file.volume("labels", [1, 7, 40, 50], false, Encoding::Uint16, GZIP).unwrap();
-    file.write(id, 0, labels.view()).unwrap();
+    file.write(id, [0; 3], labels.view()).unwrap();
     let shape = [4, 24, 96, 100];
     let id = file.volume("smooth", shape, true, Encoding::Float32, GZIP).unwrap();
     for z in 0..24 {
         let slab = smooth(shape).slice_move(s![.., z..z + 1, .., ..]);
-        file.write(id, 0, slab.view()).unwrap();
+        file.write(id, [0, z, 0], slab.view()).unwrap();
     }
     assert!(!path.exists());
     file.finish().unwrap();
@@ -110,7 +114,7 @@ fn noise_is_stored_as_it_is() {
     let path = folder.path().join("noise.h5");
     let mut file = OutputFile::create(&path, 2).unwrap();
     let id = file.volume("noise", [1, 4, 64, 64], true, Encoding::Float32, GZIP).unwrap();
-    file.write(id, 0, noise.view()).unwrap();
+    file.write(id, [0; 3], noise.view()).unwrap();
     file.finish().unwrap();
     let found = InputFile::open(&path).unwrap().dataset("noise").unwrap().read().unwrap();
     assert_eq!(found, Volume::channelled(noise));
@@ -125,7 +129,7 @@ fn what_is_not_finished_leaves_no_trace() {
         let mut file = OutputFile::create(&path, 2).unwrap();
         let id = file.volume("p", [2, 8, 64, 64], true, Encoding::Float32, GZIP).unwrap();
         let slab = values([2, 7, 64, 64]);
-        file.write(id, 0, slab.view()).unwrap();
+        file.write(id, [0; 3], slab.view()).unwrap();
         (file, id)
     };
     let (file, _) = begin();
@@ -136,11 +140,11 @@ fn what_is_not_finished_leaves_no_trace() {
     assert_eq!(names(folder.path()), ["out.h5"]);
     let (file, _) = begin();
     let error = file.finish().unwrap_err().to_string();
-    assert!(error.contains("planes of `p` were never written"), "{error}");
+    assert!(error.contains("parts of `p` were never written"), "{error}");
     assert_eq!(names(folder.path()), ["out.h5"]);
     assert_eq!(std::fs::read(&path).unwrap(), b"the last result");
     let (mut file, id) = begin();
-    file.write(id, 0, values([2, 1, 64, 64]).view()).unwrap();
+    file.write(id, [0, 7, 0], values([2, 1, 64, 64]).view()).unwrap();
     file.finish().unwrap();
     assert!(InputFile::open(&path).unwrap().has("p"));
 }
@@ -179,7 +183,7 @@ fn a_disk_that_takes_no_more_is_one_error() {
         file.volume("p", [1, 64, 128, 128], true, Encoding::Float32, Compression::None).unwrap();
     let slab = values([1, 1, 128, 128]);
     let error = (0..64)
-        .map(|_| file.write(id, 0, slab.view()))
+        .map(|z| file.write(id, [0, z, 0], slab.view()))
         .find_map(Result::err)
         .unwrap_or_else(|| file.finish().unwrap_err());
     let error = error.to_string();
@@ -202,8 +206,8 @@ fn many_small_files_from_many_threads() {
                     let path = folder.join(format!("{thread}_{number}.h5"));
                     let mut file = OutputFile::create(&path, 2).unwrap();
                     let id = file.volume("p", shape, true, Encoding::Float32, GZIP).unwrap();
-                    for planes in values(shape).axis_chunks_iter(Axis(1), 2) {
-                        file.write(id, 0, planes).unwrap();
+                    for (i, planes) in values(shape).axis_chunks_iter(Axis(1), 2).enumerate() {
+                        file.write(id, [0, 2 * i, 0], planes).unwrap();
                     }
                     file.finish().unwrap();
                     let found = InputFile::open(&path).unwrap().dataset("p").unwrap();

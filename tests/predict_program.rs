@@ -72,6 +72,7 @@ fn predicts_a_directory_in_natural_order_and_passes_over_its_own_outputs() {
 
     let run = with_config("predict", &config, &[]).succeeded();
     assert!(run.out.contains("3 of 3 volume(s)"), "{}", run.out);
+    assert!(run.out.contains("volumes/s") && run.out.contains("voxels/s"), "{}", run.out);
     assert_eq!(outputs(&lab).len(), 3);
 }
 
@@ -196,6 +197,8 @@ fn a_broken_file_is_reported_and_the_others_are_predicted() {
         .failed_with(1, &["1 of 4 volume(s)", "t3.h5"]);
     assert!(run.out.contains("3 of 4 volume(s) predicted"), "{}", run.out);
     assert!(!run.err.contains("t2.h5"), "{}", run.err);
+    // A line for each broken file, which names it once.
+    assert_eq!(run.err.matches("t3.h5").count(), 1, "{}", run.err);
     assert_eq!(outputs(&lab).len(), 4, "three results and the broken file");
 }
 
@@ -234,6 +237,26 @@ fn bad_input_is_refused_and_outputs_stay() {
     );
     let channels = lab.volume("four.h5", &[("raw", noise([4, 8, 16, 16], 1).into_dyn())]);
     refused(&[&files(&channels)], 1, &["four.h5", "4 channel(s)", "in_channels"]);
+    with_config("check", &config, &[&files(&channels)])
+        .failed_with(1, &["four.h5", "4 channel(s)", "in_channels"]);
+    let raw = "loaders.test.transformer.raw";
+    for (list, words) in [
+        ("[{name: Normalize}]", ["(D, H, W)", "expand_dims: true"]),
+        ("[{name: ToTensor, expand_dims: true, dtype: long}]", ["floating-point", "int64"]),
+        (
+            "[{name: CropToFixed, size: [8, 8]}, {name: ToTensor, expand_dims: true}]",
+            ["[8, 8, 8]", "shape"],
+        ),
+        (
+            "[{name: BlobsWithBoundary, mode: [thick]}, {name: ToTensor, expand_dims: true}]",
+            ["1 channel(s) into 2", "takes 1"],
+        ),
+    ] {
+        let list = format!("{raw}={list}");
+        let words = [words[0], words[1], "transformer", "t1.h5"];
+        refused(&[&list], 2, &words);
+        with_config("check", &config, &[&list]).failed_with(2, &words);
+    }
     let mut hole = noise([1, 8, 16, 16], 1).index_axis(Axis(0), 0).to_owned();
     hole[[1, 2, 3]] = f32::NAN;
     let hole = lab.volume("hole.h5", &[("raw", hole.into_dyn())]);
@@ -267,6 +290,41 @@ fn bad_input_is_refused_and_outputs_stay() {
     fs::write(lab.path("mine/t2_predictions.h5"), "my notes").unwrap();
     refused(&[&files(&lab.path("mine/t2.h5"))], 1, &["t2_predictions.h5", "not replaced"]);
     assert_eq!(fs::read_to_string(lab.path("mine/t2_predictions.h5")).unwrap(), "my notes");
+    // Nor is a picture that is no preview of ours; our own is.
+    fs::remove_file(lab.path("mine/t2_predictions.h5")).unwrap();
+    let picture = lab.path("mine/t2_predictions.png");
+    let preview = [&files(&lab.path("mine/t2.h5")), "predictor.preview=true"];
+    with_config("predict", &config, &preview).succeeded();
+    with_config("predict", &config, &preview).succeeded();
+    let mut foreign = fs::read(&picture).unwrap();
+    let mark = foreign.windows(8).position(|bytes| bytes == b"Software").unwrap();
+    foreign[mark..mark + 8].copy_from_slice(b"softwarE");
+    fs::write(&picture, &foreign).unwrap();
+    refused(&preview, 1, &["t2_predictions.png", "not replaced"]);
+    assert_eq!(fs::read(&picture).unwrap(), foreign);
+}
+
+/// A limit on the size of files stands for a disk that is full: both fail a write.
+#[test]
+fn an_output_that_cannot_be_written_ends_its_file_and_leaves_nothing() {
+    let lab = lab();
+    let config = lab.prediction();
+    for compression in ["gzip", "none"] {
+        // t2's result is small enough for the limit.
+        let output = std::process::Command::new("sh")
+            .args(["-c", "trap '' XFSZ; ulimit -f 48; exec \"$0\" \"$@\""])
+            .arg(env!("CARGO_BIN_EXE_unet3d"))
+            .args(["predict", "--threads", "1", "--config"])
+            .arg(&config)
+            .args(["--set", &format!("predictor.compression={compression}")])
+            .output()
+            .unwrap();
+        let run = support::program::Run::from(output);
+        let run =
+            run.failed_with(1, &["2 of 3 volume(s)", "t1_predictions.h5", "t10_predictions.h5"]);
+        assert!(run.err.contains("File too large"), "{}", run.err);
+        assert_eq!(outputs(&lab), ["t2_predictions.h5"]);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use ndarray::{Array4, s};
 use proptest::prelude::*;
 use tch::{Device, Tensor};
 use unet3d::patch::slices::Grid;
-use unet3d::stitch::{Blending, Plan, PlanError, Slab};
+use unet3d::stitch::{Blending, Block, Plan, PlanError, Sums};
 
 fn plan(
     size: [usize; 3],
@@ -89,35 +89,35 @@ fn itertools(
     })
 }
 
-/// Adds patches in order and takes planes as they become final, each patch in
-/// pieces of `piece` planes.
+/// Adds patches in order, each in pieces of `piece` planes, and takes boxes as they
+/// become final.
 fn stitched(plan: &Plan, piece: usize) -> Array4<f32> {
     let size = plan.result_size();
     let mut result = Array4::<f32>::from_elem((2, size[0], size[1], size[2]), f32::NAN);
-    let mut slab = Slab::new(2, Device::Cpu);
-    let mut put = |taken: Option<(usize, Tensor)>| {
-        if let Some((first, planes)) = taken {
-            let depth = planes.size()[1] as usize;
-            let values = Vec::<f32>::try_from(planes.contiguous().view([-1])).unwrap();
-            let values = Array4::from_shape_vec((2, depth, size[1], size[2]), values).unwrap();
-            result.slice_mut(s![.., first..first + depth, .., ..]).assign(&values);
-        }
-    };
+    let mut sums = Sums::new(plan, 2, Device::Cpu);
     for patch in plan.patches() {
-        put(slab.take_until(plan, plan.final_planes(patch[0])).unwrap());
         let output = patch_output(plan.corner(patch), plan.patch);
         let mut low = 0;
         while low < plan.patch[0] {
             let high = (low + piece).min(plan.patch[0]);
             let part = output.slice(s![.., low..high, .., ..]).to_owned();
-            let (shape, _) =
-                ([2, (high - low) as i64, plan.patch[1] as i64, plan.patch[2] as i64], 0);
+            let shape = [2, (high - low) as i64, plan.patch[1] as i64, plan.patch[2] as i64];
             let tensor = Tensor::from_slice(part.as_slice().unwrap()).view(shape);
-            slab.add(plan, patch, low..high, &tensor).unwrap();
+            sums.add(plan, patch, low..high, &tensor).unwrap();
             low = high;
         }
+        if patch[2] + 1 == plan.axes[2].segments.len()
+            && let Some(Block { z, y, values }) = sums.take(plan, patch[0], patch[1]).unwrap()
+        {
+            let [_, depth, height, _] = values.size()[..] else { panic!("a box") };
+            let (depth, height) = (depth as usize, height as usize);
+            let values = Vec::<f32>::try_from(values.contiguous().view([-1])).unwrap();
+            let values = Array4::from_shape_vec((2, depth, height, size[2]), values).unwrap();
+            let mut place = result.slice_mut(s![.., z..z + depth, y..y + height, ..]);
+            assert!(place.iter().all(|voxel| voxel.is_nan()), "voxels were taken twice");
+            place.assign(&values);
+        }
     }
-    put(slab.take_until(plan, plan.axes[0].size).unwrap());
     result
 }
 
@@ -177,7 +177,7 @@ fn halo_zero_cuts_nothing_and_halo_is_kept_at_the_borders() {
     let keeps: Vec<_> = made.axes[0].segments.iter().map(|s| s.covers()).collect();
     assert_eq!(keeps, [0..3, 3..5, 5..8]);
     assert_eq!(made.axes[1].segments[0].covers(), 0..4);
-    assert_eq!(made.final_planes(1), 3);
+    assert_eq!(made.final_before(0, 1), 3);
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn check_prediction(settings: &Settings<'_>, no_data: bool) -> Result<()> {
     info!("{}: fits the network", path.display());
     for input in &job.inputs {
         let dataset = InputFile::open(input)?.dataset(&job.raw)?;
-        let plan = job.plan(dataset.size()).with_context(|| input.display().to_string())?;
+        let plan = job.plan_for(&dataset).with_context(|| input.display().to_string())?;
         info!(
             "{}: {:?} {}, {} patches",
             input.display(),

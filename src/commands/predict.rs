@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use log::{info, warn};
 use tch::Device;
 
@@ -11,6 +11,7 @@ use crate::checkpoint::sha256;
 use crate::cli;
 use crate::config::{ConfigError, Tree};
 use crate::device;
+use crate::ffi::tensor::huge_pages;
 use crate::model::{NetworkSpec, UNet};
 use crate::patch::{DatasetKind, Loaders, prediction_inputs, required};
 use crate::predict::{Job, Network, Outcome, is_up_to_date, run};
@@ -22,6 +23,7 @@ use crate::volume::InputFile;
 use super::Settings;
 
 pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
+    huge_pages();
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
     let settings = Settings::open(&tree)?;
     let network = NetworkSpec::read(settings.required("model")?)?;
@@ -40,7 +42,7 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
         job.retain(|_, (input, output)| !is_up_to_date(output, input, &spec, &attributes));
         info!("{} of {before} volume(s) have their result already", before - job.inputs.len());
     }
-    check_coverage(&job)?;
+    check_inputs(&job)?;
     job.stop = on_signals()?;
 
     let networks = devices(&settings, args)?
@@ -94,20 +96,19 @@ pub fn model_path(settings: &Settings<'_>) -> Result<PathBuf, ConfigError> {
     Err(settings.top.error("model_path", format!("no such checkpoint: {}", absolute.display())))
 }
 
-/// Patches that leave voxels uncovered do so in every file: better to hear of it
-/// before anything runs. Files that cannot be opened, and volumes smaller than a
-/// patch, are reported in their turn.
-fn check_coverage(job: &Job) -> Result<()> {
+/// Patches that leave voxels uncovered, and transforms whose result the network
+/// cannot take, do so in every file: better to hear of it before anything runs.
+/// What is wrong with a file of its own is reported in its turn.
+fn check_inputs(job: &Job) -> Result<()> {
     for path in &job.inputs {
         let Ok(dataset) = InputFile::open(path).and_then(|file| file.dataset(&job.raw)) else {
             continue;
         };
-        match job.plan(dataset.size()) {
-            Err(error @ PlanError::Uncovered(_)) => {
-                return Err(anyhow!(error))
-                    .with_context(|| format!("{} (volume {:?})", path.display(), dataset.size()));
-            }
-            Err(PlanError::TooSmall(_)) | Ok(_) => {}
+        if let Err(error) = job.plan_for(&dataset)
+            && (error.chain().any(|cause| cause.is::<ConfigError>())
+                || matches!(error.downcast_ref(), Some(PlanError::Uncovered(_))))
+        {
+            return Err(error.context(path.display().to_string()));
         }
     }
     Ok(())
@@ -136,7 +137,13 @@ fn report(job: &Job, outcome: &Outcome) -> Result<()> {
         failed => {
             let mut table = String::new();
             for (index, fault) in failed {
-                table += &format!("\n  {}: {fault:#}", job.inputs[*index].display());
+                let (path, text) = (job.inputs[*index].display().to_string(), format!("{fault:#}"));
+                // Most errors name the file themselves.
+                table += &if text.contains(&path) {
+                    format!("\n  {text}")
+                } else {
+                    format!("\n  {path}: {text}")
+                };
             }
             Err(anyhow!(
                 "{} of {} volume(s) could not be predicted:{table}",

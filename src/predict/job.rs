@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::augment::Recipe;
+use anyhow::{Context, Result, ensure};
+
+use crate::augment::{Recipe, Signatures};
 use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::model::NetworkSpec;
 use crate::patch::slices::{self, Grid};
 use crate::patch::{DatasetKind, Loaders, required};
 use crate::stitch::{Blending, Plan, PlanError};
-use crate::volume::Mirror;
 use crate::volume::h5::Encoding;
+use crate::volume::{Dataset, Mirror, Signature};
 
 use super::output::{Attributes, OUTPUT, OutputSpec};
 
@@ -71,6 +73,8 @@ pub struct Job {
     pub stop: Arc<AtomicBool>,
     /// Where errors about the files point to.
     file_paths: Node,
+    /// Where errors about what the transforms make point to.
+    transformer: Node,
 }
 
 impl Job {
@@ -152,6 +156,7 @@ impl Job {
             stop: Arc::default(),
             network,
             file_paths: required(&phase, "file_paths")?.clone(),
+            transformer: required(&phase, "transformer")?.clone(),
         };
         job.check_outputs()?;
         Ok(job)
@@ -203,6 +208,57 @@ impl Job {
         let padded = self.mirror.padded(size);
         let starts = [0, 1, 2].map(|axis| self.grid.starts(axis, padded[axis]));
         Plan::new(padded, self.grid.patch, starts, self.halo, self.mirror.pad, self.blending)
+    }
+
+    /// Checks that a volume fits the transforms, the network and the patches, and
+    /// plans its patches.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] if the transforms make nothing of it that the network can
+    /// take, a [`PlanError`] if its patches do not cover it.
+    pub fn plan_for(&self, dataset: &Dataset) -> Result<Plan> {
+        let (channels, wanted) = (dataset.channels(), self.network.in_channels as usize);
+        ensure!(
+            channels == wanted,
+            "`{}` has {channels} channel(s) (shape {:?}), the network takes {wanted}: set \
+             `model.in_channels` to the number it was trained with, or choose another \
+             `raw_internal_path`",
+            self.raw,
+            dataset.shape()
+        );
+        let input = Signature {
+            channels: dataset.has_channels().then_some(channels),
+            element: dataset.element(),
+            sizes: vec![self.grid.patch],
+        };
+        let output =
+            self.recipe.signature(Signatures { raw: input, label: None, weight: None })?.raw;
+        let complaint = match (output.channels, &output.sizes[..]) {
+            (None, _) => Some(
+                "the network takes patches (C, D, H, W), these are (D, H, W): end the `raw` list \
+                 with ToTensor and `expand_dims: true`"
+                    .to_string(),
+            ),
+            (Some(channels), _) if channels != wanted => Some(format!(
+                "the `raw` list turns {wanted} channel(s) into {channels}, and the network takes \
+                 {wanted}"
+            )),
+            (_, sizes) if sizes.iter().any(|size| *size != self.grid.patch) => Some(format!(
+                "the `raw` list turns patches {:?} into {sizes:?}; prediction needs transforms \
+                 that keep their shape",
+                self.grid.patch
+            )),
+            _ if !output.element.is_float() => Some(format!(
+                "the network takes floating-point patches, these are {}: end the `raw` list with \
+                 ToTensor",
+                output.element.name()
+            )),
+            _ => None,
+        };
+        if let Some(complaint) = complaint {
+            return Err(self.transformer.error(complaint).into());
+        }
+        self.plan(dataset.size()).with_context(|| format!("(volume {:?})", dataset.size()))
     }
 
     /// Channels of the result.

@@ -1,6 +1,8 @@
 //! The second stage: runs the network and adds its outputs up.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use anyhow::{Context, Result};
@@ -10,16 +12,19 @@ use tch::{Device, Kind, Tensor};
 use crate::device::{Failure, Precision, describe, failure, stack};
 use crate::ffi::tensor::{empty_cache, memory_info};
 use crate::model::UNet;
-use crate::stitch::{Plan, Slab};
+use crate::stitch::{Block, Plan, Sums};
 use crate::volume::Volume;
 
 use super::job::Job;
 use super::read::Fed;
-use super::write::Finished;
+use super::write::{Finished, Permits};
 
 /// Bytes of logits that are computed at a time: a stack of planes rather than
 /// all classes of a patch.
 const LOGITS_BYTES: usize = 64 << 20;
+
+/// Boxes that may be on their way to the file while the next one is computed.
+const BLOCKS_AHEAD: usize = 1;
 
 /// A network that predicts on one device.
 pub struct Network {
@@ -33,12 +38,24 @@ struct Open {
     index: usize,
     plan: Plan,
     /// `None` if one patch covers the volume: its planes are written as they come.
-    slab: Option<Slab>,
-    /// Final planes that wait to be moved to the host.
-    pending: Option<Tensor>,
+    sums: Option<Sums>,
+    /// Final voxels that wait to be moved to the host.
+    pending: Option<Block>,
     /// Pieces of the part under way that are in already: when memory runs out in
-    /// the midst of a part, it is tried again from there.
-    added: usize,
+    /// the midst of a part, it is tried again, maybe with fewer patches.
+    added: Vec<Piece>,
+    /// Set when there is no use in going on with this file.
+    dropped: Arc<AtomicBool>,
+}
+
+/// Some planes of one of a patch's outputs.
+#[derive(Clone, Copy, PartialEq)]
+struct Piece {
+    patch: [usize; 3],
+    /// Index of the flip.
+    flip: usize,
+    /// First plane of the network's output.
+    first: usize,
 }
 
 /// Nobody waits for the results any more.
@@ -50,6 +67,8 @@ struct Lane<'a> {
     network: &'a Network,
     job: &'a Job,
     out: &'a SyncSender<Finished>,
+    /// For boxes on their way to the file, besides the one in hand.
+    permits: Permits,
     /// Patches that are known to fit the device's memory at once.
     at_once: usize,
     /// Sums are kept on the device while they fit.
@@ -65,6 +84,7 @@ impl Network {
             network: self,
             job,
             out,
+            permits: Permits::new(BLOCKS_AHEAD),
             at_once: job.batch_size,
             sums_on: self.device,
             freed: false,
@@ -76,26 +96,31 @@ impl Network {
                     open = None;
                     lane.fail(index, error)
                 }
-                Fed::Open { index, plan, raw } => match lane.begin(index, plan, raw) {
-                    Ok(Ok(file)) => {
-                        open = Some(file);
-                        Ok(())
+                Fed::Open { index, plan, raw, dropped } => {
+                    match lane.begin(index, plan, raw, dropped) {
+                        Ok(Ok(file)) => {
+                            open = Some(file);
+                            Ok(())
+                        }
+                        Ok(Err(Gone)) => Err(Gone),
+                        Err(error) => {
+                            let path = job.inputs[index].display().to_string();
+                            lane.fail(index, error.context(path))
+                        }
                     }
-                    Ok(Err(Gone)) => Err(Gone),
-                    Err(error) => {
-                        let path = job.inputs[index].display().to_string();
-                        lane.fail(index, error.context(path))
-                    }
-                },
+                }
                 // A file that failed may still have patches on their way.
                 Fed::Batch { patches, raw } => match open.take() {
                     None => Ok(()),
+                    // The writer gave it up and has told why.
+                    Some(file) if file.dropped.load(Ordering::Relaxed) => Ok(()),
                     Some(mut file) => match lane.add_batch(&mut file, &patches, raw) {
                         Ok(sent) => {
                             open = Some(file);
                             sent
                         }
                         Err(error) => {
+                            file.dropped.store(true, Ordering::Relaxed);
                             // Nothing works any more without a CUDA context.
                             let lost = failure(&error) == Failure::ContextLost;
                             let path = job.inputs[file.index].display().to_string();
@@ -109,13 +134,7 @@ impl Network {
                 },
                 Fed::Close => match open.take() {
                     None => Ok(()),
-                    Some(mut file) => match lane.flush(&mut file, usize::MAX) {
-                        Ok(sent) => sent.and_then(|()| lane.send(Finished::End)),
-                        Err(error) => {
-                            let path = job.inputs[file.index].display().to_string();
-                            lane.fail(file.index, error.context(path))
-                        }
-                    },
+                    Some(_) => lane.send(Finished::End),
                 },
             };
             if sent.is_err() {
@@ -139,42 +158,41 @@ impl Lane<'_> {
         index: usize,
         plan: Plan,
         raw: Option<ndarray::Array2<f32>>,
+        dropped: Arc<AtomicBool>,
     ) -> Result<Result<Open, Gone>> {
-        let channels = self.job.out_channels();
-        let slab = if plan.patch_count() == 1 && self.job.flips.len() == 1 {
+        let sums = if plan.patch_count() == 1 && self.job.flips.len() == 1 {
             None
         } else {
-            Some(self.new_slab(&plan, channels)?)
+            Some(self.new_sums(&plan)?)
         };
         let size = plan.result_size();
-        let sent = self.send(Finished::Begin { index, size, raw });
-        Ok(sent.map(|()| Open { index, plan, slab, pending: None, added: 0 }))
+        let sent = self.send(Finished::Begin { index, size, raw, dropped: dropped.clone() });
+        Ok(sent.map(|()| Open { index, plan, sums, pending: None, added: Vec::new(), dropped }))
     }
 
     /// Sums on the device if they take less than a third of what is free there.
-    fn new_slab(&mut self, plan: &Plan, channels: usize) -> Result<Slab> {
+    fn new_sums(&mut self, plan: &Plan) -> Result<Sums> {
+        let channels = self.job.out_channels();
         if let Device::Cuda(index) = self.sums_on {
             let (free, _) = memory_info(index)?;
-            let [_, height, width] = plan.result_size();
-            let bytes = 4 * channels * plan.patch[0] * height * width;
-            if bytes as u64 <= free / 3 {
-                return Ok(Slab::new(channels, self.sums_on));
+            if Sums::bytes(plan, channels) as u64 <= free / 3 {
+                return Ok(Sums::new(plan, channels, self.sums_on));
             }
         }
-        Ok(Slab::new(channels, Device::Cpu))
+        Ok(Sums::new(plan, channels, Device::Cpu))
     }
 
-    /// Sends the planes before `end` (in the padded volume), which are final.
-    fn flush(&self, file: &mut Open, end: usize) -> Result<Sent> {
-        let Some(slab) = &mut file.slab else { return Ok(Ok(())) };
-        let end = end.min(file.plan.axes[0].size);
+    /// Sends what is final once a row of patches is in.
+    fn release(&self, file: &mut Open, layer: usize, row: usize) -> Result<Sent> {
+        let Some(sums) = &mut file.sums else { return Ok(Ok(())) };
         if file.pending.is_none() {
-            file.pending = slab.take_until(&file.plan, end)?.map(|(_, values)| values);
+            file.pending = sums.take(&file.plan, layer, row)?;
         }
-        let Some(values) = &file.pending else { return Ok(Ok(())) };
-        let values = values.f_to_device(Device::Cpu)?;
+        let Some(block) = &file.pending else { return Ok(Ok(())) };
+        let values = block.values.f_to_device(Device::Cpu)?;
+        let block = Block { values, ..*block };
         file.pending = None;
-        Ok(self.send(Finished::Planes(values)))
+        Ok(self.send(Finished::Block(block, self.permits.take())))
     }
 
     /// Predicts patches and adds them.
@@ -222,8 +240,8 @@ impl Lane<'_> {
         }
         if self.sums_on != Device::Cpu {
             self.sums_on = Device::Cpu;
-            if let Some(slab) = &mut file.slab {
-                slab.to_device(Device::Cpu)?;
+            if let Some(sums) = &mut file.sums {
+                sums.to_device(Device::Cpu)?;
             }
             warn!("out of memory with a single patch: going on with the sums in host memory");
             return Ok(());
@@ -245,48 +263,46 @@ impl Lane<'_> {
     /// again, also with fewer of the patches: what was added is not added twice.
     fn add_part(&self, file: &mut Open, patches: &[[usize; 3]], part: &Tensor) -> Result<Sent> {
         let part = part.f_to_device(self.network.device)?;
-        let mut features = Vec::new();
-        for flip in &self.job.flips {
+        // Flips one after the other: the feature maps of one are held at a time.
+        for (number, flip) in self.job.flips.iter().enumerate() {
             let flipped =
                 if flip.is_empty() { part.shallow_clone() } else { part.f_flip(&flip[..])? };
-            features.push(tch::no_grad(|| self.network.net.features(&flipped, false))?);
-        }
-        let mut piece = 0;
-        for (i, patch) in patches.iter().enumerate() {
-            let end = file.plan.final_planes(patch[0]);
-            if let Err(Gone) = self.flush(file, end)? {
-                return Ok(Err(Gone));
-            }
-            for (flip, features) in self.job.flips.iter().zip(&features) {
+            let features = tch::no_grad(|| self.network.net.features(flipped, false))?;
+            for (i, patch) in patches.iter().enumerate() {
                 let features = features.f_narrow(0, i as i64, 1)?;
-                if let Err(Gone) = self.add_patch(file, *patch, flip, &features, &mut piece)? {
+                if let Err(Gone) = self.add_patch(file, *patch, number, &features)? {
                     return Ok(Err(Gone));
                 }
             }
         }
-        file.added = 0;
+        let last = file.plan.axes[2].segments.len() - 1;
+        for patch in patches.iter().filter(|patch| patch[2] == last) {
+            if let Err(Gone) = self.release(file, patch[0], patch[1])? {
+                return Ok(Err(Gone));
+            }
+        }
+        file.added.retain(|piece| !patches.contains(&piece.patch));
         Ok(Ok(()))
     }
 
-    /// The final convolution and activation, some planes at a time. `piece` counts
-    /// them through the part of the batch.
+    /// The final convolution and activation, some planes at a time.
     fn add_patch(
         &self,
         file: &mut Open,
         patch: [usize; 3],
-        flip: &[i64],
+        number: usize,
         features: &Tensor,
-        piece: &mut usize,
     ) -> Result<Sent> {
+        let flip = &self.job.flips[number];
         let [depth, height, width] = self.job.grid.patch;
         let plane = 4 * height * width * self.job.network.out_channels as usize;
         let step = (LOGITS_BYTES / plane).clamp(1, depth);
-        for low in (0..depth).step_by(step) {
-            let planes = low..(low + step).min(depth);
-            *piece += 1;
-            if *piece <= file.added {
+        for first in (0..depth).step_by(step) {
+            let piece = Piece { patch, flip: number, first };
+            if file.added.contains(&piece) {
                 continue;
             }
+            let planes = first..(first + step).min(depth);
             let mut values = self.output_planes(features, &planes)?;
             let mut target = planes.clone();
             if !flip.is_empty() {
@@ -297,23 +313,25 @@ impl Lane<'_> {
                     target = depth - planes.end..depth - planes.start;
                 }
             }
-            match &mut file.slab {
-                Some(slab) => {
+            match &mut file.sums {
+                Some(sums) => {
                     if self.job.flips.len() > 1 {
                         values = values.f_div_scalar(self.job.flips.len() as f64)?;
                     }
-                    slab.add(&file.plan, patch, target, &values)?;
+                    sums.add(&file.plan, patch, target, &values)?;
                 }
                 None => {
-                    if let Some(values) = without_padding(&file.plan, &target, &values)? {
+                    if let Some((z, values)) = without_padding(&file.plan, &target, &values)? {
                         let values = values.f_to_device(Device::Cpu)?.f_contiguous()?;
-                        if let Err(Gone) = self.send(Finished::Planes(values)) {
+                        let block = Block { z, y: 0, values };
+                        let message = Finished::Block(block, self.permits.take());
+                        if let Err(Gone) = self.send(message) {
                             return Ok(Err(Gone));
                         }
                     }
                 }
             }
-            file.added += 1;
+            file.added.push(piece);
         }
         Ok(Ok(()))
     }
@@ -335,8 +353,12 @@ impl Lane<'_> {
 }
 
 /// The part of the planes of a patch as large as the padded volume that lies
-/// inside the result.
-fn without_padding(plan: &Plan, planes: &Range<usize>, values: &Tensor) -> Result<Option<Tensor>> {
+/// inside the result, and its first plane there.
+fn without_padding(
+    plan: &Plan,
+    planes: &Range<usize>,
+    values: &Tensor,
+) -> Result<Option<(usize, Tensor)>> {
     let size = plan.result_size();
     let first = planes.start.max(plan.padding[0]);
     let last = planes.end.min(plan.padding[0] + size[0]);
@@ -347,5 +369,5 @@ fn without_padding(plan: &Plan, planes: &Range<usize>, values: &Tensor) -> Resul
     for (axis, (padding, size)) in plan.padding.iter().zip(size).enumerate().skip(1) {
         values = values.f_narrow(axis as i64 + 1, *padding as i64, size as i64)?;
     }
-    Ok(Some(values))
+    Ok(Some((first - plan.padding[0], values)))
 }

@@ -7,11 +7,14 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use hdf5::types::VarLenUnicode;
 use ndarray::ArrayView4;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::config::{ConfigError, Parameter, Section};
 use crate::ffi::tensor::as_slice;
+use crate::stitch::Block;
 use crate::volume::h5::{Compression, Encoding, OutputFile, VolumeId};
+
+use super::preview::is_preview;
 
 /// Keys of the `predictor` section that are about the output.
 pub const OUTPUT: &[Parameter] = &[
@@ -97,6 +100,13 @@ impl Output {
              `loaders.output_dir`",
             path.display()
         );
+        let picture = path.with_extension("png");
+        ensure!(
+            !spec.preview || !picture.exists() || is_preview(&picture),
+            "{}: exists and is no preview of ours; it is not replaced. Move it away, or set \
+             `loaders.output_dir`",
+            picture.display()
+        );
         if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(directory)
                 .with_context(|| format!("{}: cannot be made", directory.display()))?;
@@ -124,20 +134,24 @@ impl Output {
         Ok(Output { file, probabilities, segmentation })
     }
 
-    /// Writes the next planes, (C, d, H, W) on the CPU.
-    pub fn write(&mut self, values: &Tensor) -> Result<()> {
-        let values = values.f_to_device(Device::Cpu)?.f_contiguous()?;
+    /// Writes a box of the result.
+    pub fn write(&mut self, block: &Block) -> Result<()> {
+        let Block { z, y, values } = block;
         if let Some(id) = self.segmentation {
             let labels = if values.size()[0] == 1 {
                 values.f_gt(0.5)?
             } else {
                 values.f_argmax(0, false)?.f_unsqueeze(0)?
             };
-            let labels = labels.f_to_kind(Kind::Float)?;
-            self.file.write(id, 0, view(&labels)?)?;
+            let labels = labels.f_to_kind(Kind::Float)?.f_contiguous()?;
+            self.file.write(id, [0, *z, *y], view(&labels)?)?;
         }
         if let Some(id) = self.probabilities {
-            self.file.write(id, 0, view(&values)?)?;
+            // One channel lies in one piece where all of them may not.
+            for channel in 0..values.size()[0] {
+                let values = values.f_narrow(0, channel, 1)?.f_contiguous()?;
+                self.file.write(id, [channel as usize, *z, *y], view(&values)?)?;
+            }
         }
         Ok(())
     }

@@ -1,10 +1,23 @@
 //! A picture of a result: maximum projections along z of raw and prediction.
 
-use std::io::BufWriter;
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use ndarray::{Array2, Array3, ArrayView4, Axis};
+use ndarray::{Array2, Array3, ArrayView4, Axis, s};
+
+/// The key and the text by which we know our own pictures again.
+const MARK: (&str, &str) = ("Software", "unet3d predict");
+
+/// Whether a picture is one of ours, and nothing is lost by replacing it.
+pub fn is_preview(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    png::Decoder::new(BufReader::new(file)).read_info().is_ok_and(|reader| {
+        let texts = &reader.info().uncompressed_latin1_text;
+        texts.iter().any(|chunk| (chunk.keyword.as_str(), chunk.text.as_str()) == MARK)
+    })
+}
 
 /// Maximum projections that grow plane by plane.
 pub struct Preview {
@@ -21,10 +34,12 @@ impl Preview {
         Preview { raw, result }
     }
 
-    /// Adds planes (C, d, H, W).
-    pub fn add(&mut self, planes: ArrayView4<'_, f32>) {
-        for plane in planes.axis_iter(Axis(1)) {
-            self.result.zip_mut_with(&plane, |most, value| *most = most.max(*value));
+    /// Adds a part (1, d, h, W) of a channel that begins at row `y`.
+    pub fn add(&mut self, channel: usize, y: usize, part: ArrayView4<'_, f32>) {
+        let rows = y..y + part.dim().2;
+        let mut most = self.result.slice_mut(s![channel..channel + 1, rows, ..]);
+        for plane in part.axis_iter(Axis(1)) {
+            most.zip_mut_with(&plane, |most, value| *most = most.max(*value));
         }
     }
 
@@ -60,6 +75,7 @@ impl Preview {
             png::Encoder::new(BufWriter::new(&partial), 2 * width as u32, height as u32);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
+        encoder.add_text_chunk(MARK.0.into(), MARK.1.into()).with_context(context)?;
         let mut writer = encoder.write_header().with_context(context)?;
         writer.write_image_data(&pixels).with_context(context)?;
         writer.finish().with_context(context)?;

@@ -1,24 +1,30 @@
 //! The first stage: opens files one after the other and sends their patches.
+//!
+//! Two threads share it. One reads a file whole, or finds the statistics of one
+//! that is read piece by piece, while the other cuts the patches of the file
+//! before: two inputs are held at most.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, s};
 
 use crate::augment::stream::SampleKey;
 use crate::report::panic_text;
 use crate::stitch::Plan;
-use crate::volume::{InputFile, Source, Statistics, Volume, Window};
+use crate::volume::{Dataset, InputFile, Source, Statistics, Volume, Window};
 
 use super::job::Job;
 
 /// What the reader sends on, in the order of files and patches.
 pub enum Fed {
-    /// A file begins.
-    Open { index: usize, plan: Plan, raw: Option<Array2<f32>> },
+    /// A file begins. Whoever sets `dropped` has no use for more of it.
+    Open { index: usize, plan: Plan, raw: Option<Array2<f32>>, dropped: Arc<AtomicBool> },
     /// Patches of the file, transformed, each (C, D, H, W).
     Batch { patches: Vec<[usize; 3]>, raw: Vec<Volume> },
     /// All patches were sent.
@@ -30,24 +36,48 @@ pub enum Fed {
 /// The receiver is gone: there is no use in going on.
 struct Gone;
 
-/// Reads all files of `indices`, until the receiver goes away.
-pub fn read_all(job: &Job, indices: impl Iterator<Item = usize>, out: &SyncSender<Fed>) {
-    for index in indices {
-        let done = catch_unwind(AssertUnwindSafe(|| read_one(job, index, out)));
-        let failed = match done {
-            Ok(Ok(Ok(()))) => continue,
-            Ok(Ok(Err(Gone))) => return,
-            Ok(Err(error)) => error,
-            Err(panic) => anyhow!(
-                "{}: reading it failed inside the program: {}",
-                job.inputs[index].display(),
-                panic_text(&*panic)
-            ),
-        };
-        if out.send(Fed::Failed { index, error: failed }).is_err() {
-            return;
+/// Reads all files of `indices`, until the receiver goes away or `halt` is set.
+pub fn read_all(
+    job: &Job,
+    indices: impl Iterator<Item = usize> + Send,
+    halt: &AtomicBool,
+    out: &SyncSender<Fed>,
+) {
+    thread::scope(|scope| {
+        // The opened file is handed over, not laid down: there is no third one.
+        let (opened, inputs) = sync_channel(0);
+        scope.spawn(move || {
+            for index in indices {
+                let input = guarded(job, index, || Input::open(job, &job.inputs[index]));
+                if opened.send((index, input)).is_err() {
+                    return;
+                }
+            }
+        });
+        for (index, input) in inputs {
+            let sent =
+                input.and_then(|input| guarded(job, index, || send(job, index, input, halt, out)));
+            let gone = match sent {
+                Ok(Ok(())) => false,
+                Ok(Err(Gone)) => true,
+                Err(error) => out.send(Fed::Failed { index, error }).is_err(),
+            };
+            if gone {
+                return;
+            }
         }
-    }
+    });
+}
+
+/// Turns a panic into an error about the file.
+fn guarded<T>(job: &Job, index: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        Err(anyhow!(
+            "{}: reading it failed inside the program: {}",
+            job.inputs[index].display(),
+            panic_text(&*panic)
+        ))
+    })
 }
 
 /// An input file with what its patches need.
@@ -61,18 +91,7 @@ impl Input {
     /// Opens a file and checks that it fits the network and the patches.
     pub fn open(job: &Job, path: &Path) -> Result<Self> {
         let dataset = InputFile::open(path)?.dataset(&job.raw)?;
-        let (channels, wanted) = (dataset.channels(), job.network.in_channels as usize);
-        ensure!(
-            channels == wanted,
-            "{}: `{}` has {channels} channel(s) (shape {:?}), the network takes {wanted}: \
-             set `model.in_channels` to the number it was trained with, or choose another `raw_internal_path`",
-            path.display(),
-            job.raw,
-            dataset.shape()
-        );
-        let plan = job
-            .plan(dataset.size())
-            .with_context(|| format!("{} (volume {:?})", path.display(), dataset.size()))?;
+        let plan = job.plan_for(&dataset).with_context(|| path.display().to_string())?;
         let (source, statistics) = if job.lazy {
             let statistics = dataset.statistics()?;
             (Source::File(dataset), statistics)
@@ -92,57 +111,127 @@ impl Input {
     fn projection(&self) -> Result<Array2<f32>> {
         let [depth, height, width] = self.source.size();
         let mut most = Array2::from_elem((height, width), f32::NEG_INFINITY);
-        for z in 0..depth {
-            let plane = self.source.window(&Window::new([z, 0, 0], [1, height, width]))?.into_f32();
-            for channel in plane.axis_iter(Axis(0)) {
-                most.zip_mut_with(&channel.index_axis(Axis(0), 0), |m, v| *m = m.max(*v));
+        let mut add = |y: usize, part: Volume| {
+            for channel in part.into_f32().outer_iter() {
+                for plane in channel.outer_iter() {
+                    most.slice_mut(s![y..y + plane.nrows(), ..])
+                        .zip_mut_with(&plane, |m, v| *m = m.max(*v));
+                }
+            }
+        };
+        match &self.source {
+            Source::File(dataset) => {
+                let threads = thread::available_parallelism().map_or(1, |n| n.get());
+                for (channels, window) in dataset.tiles(32 << 20) {
+                    add(window.origin[1], dataset.read_part(channels, &window, threads)?);
+                }
+            }
+            source => {
+                for z in 0..depth {
+                    add(0, source.window(&Window::new([z, 0, 0], [1, height, width]))?);
+                }
             }
         }
         Ok(most)
     }
+}
 
+/// Where patches are cut from: the volume in memory, or the part of a file that a
+/// row of patches along x needs, which is read at once.
+struct Patches<'a> {
+    job: &'a Job,
+    input: &'a Input,
+    strip: Option<Strip>,
+}
+
+/// What a row of patches sees of a file.
+struct Strip {
+    /// Layer and row of the patches.
+    row: [usize; 2],
+    volume: Volume,
+    /// For each voxel of the padded row along z, y and x, where it is in `volume`.
+    indices: [Vec<usize>; 3],
+}
+
+impl Strip {
+    fn read(job: &Job, plan: &Plan, dataset: &Dataset, row: [usize; 2]) -> Result<Strip> {
+        let corner = plan.corner([row[0], row[1], 0]);
+        let [depth, height, _] = job.grid.patch;
+        let window = Window::new(corner, [depth, height, plan.axes[2].size]);
+        let (window, indices) = job.mirror.sources(&window, dataset.size());
+        let threads = thread::available_parallelism().map_or(1, |n| n.get());
+        let volume = dataset.read_part(0..dataset.channels(), &window, threads)?;
+        Ok(Strip { row, volume, indices })
+    }
+
+    fn patch(&self, job: &Job, x: usize) -> Volume {
+        let [depth, height, width] = job.grid.patch;
+        if job.mirror.is_none() {
+            return self.volume.window(&Window::new([0, 0, x], [depth, height, width]));
+        }
+        let [zs, ys, xs] = &self.indices;
+        self.volume.gather(&[zs.clone(), ys.clone(), xs[x..x + width].to_vec()])
+    }
+}
+
+impl Patches<'_> {
     /// A patch as the network takes it.
-    pub fn patch(&self, job: &Job, number: u64, patch: [usize; 3]) -> Result<Volume> {
-        let window = Window::new(self.plan.corner(patch), job.grid.patch);
-        let raw = self.source.mirrored(&window, &job.mirror)?;
+    fn patch(&mut self, number: u64, patch: [usize; 3]) -> Result<Volume> {
+        let (job, plan) = (self.job, &self.input.plan);
+        let corner = plan.corner(patch);
+        let raw = match &self.input.source {
+            Source::File(dataset) => {
+                let row = [patch[0], patch[1]];
+                let strip = match self.strip.take().filter(|strip| strip.row == row) {
+                    Some(strip) => strip,
+                    None => Strip::read(job, plan, dataset, row)?,
+                };
+                self.strip.insert(strip).patch(job, corner[2])
+            }
+            source => source.mirrored(&Window::new(corner, job.grid.patch), &job.mirror)?,
+        };
         let key = SampleKey { seed: 0, epoch: 0, sample: number };
-        let raw = job.recipe.apply_raw(raw, key, &self.statistics)?;
+        let raw = job.recipe.apply_raw(raw, key, &self.input.statistics)?;
         ensure!(
-            raw.size() == job.grid.patch && raw.channels() as i64 == job.network.in_channels,
+            raw.has_channels
+                && raw.size() == job.grid.patch
+                && raw.channels() as i64 == job.network.in_channels,
             "the transforms of `loaders.test.transformer.raw` turn a patch {:?} into {:?}; \
              prediction needs transforms that keep its shape",
             job.grid.patch,
-            raw.shape()
-        );
-        ensure!(
-            raw.has_channels,
-            "the network takes patches (C, D, H, W), these are {:?}: end \
-             `loaders.test.transformer.raw` with ToTensor and expand_dims: true",
             raw.shape()
         );
         Ok(raw)
     }
 }
 
-fn read_one(job: &Job, index: usize, out: &SyncSender<Fed>) -> Result<Result<(), Gone>> {
-    let path = &job.inputs[index];
-    let input = Input::open(job, path)?;
-    let patches: Vec<_> = input.plan.patches().collect();
+fn send(
+    job: &Job,
+    index: usize,
+    input: Input,
+    halt: &AtomicBool,
+    out: &SyncSender<Fed>,
+) -> Result<Result<(), Gone>> {
+    let context = || job.inputs[index].display().to_string();
     let raw = if job.output.preview { Some(input.projection()?) } else { None };
-    if out.send(Fed::Open { index, plan: input.plan.clone(), raw }).is_err() {
+    let dropped = Arc::new(AtomicBool::new(false));
+    let fed = Fed::Open { index, plan: input.plan.clone(), raw, dropped: dropped.clone() };
+    if out.send(fed).is_err() {
         return Ok(Err(Gone));
     }
-    let mut number = 0;
-    for batch in patches.chunks(job.batch_size) {
-        if job.stop.load(Ordering::Relaxed) {
+    let numbers: Vec<_> = input.plan.patches().zip(0..).collect();
+    let mut patches = Patches { job, input: &input, strip: None };
+    for batch in numbers.chunks(job.batch_size) {
+        if job.stop.load(Ordering::Relaxed) || halt.load(Ordering::Relaxed) {
             return Ok(Err(Gone));
         }
-        let mut raw = Vec::with_capacity(batch.len());
-        for patch in batch {
-            raw.push(input.patch(job, number, *patch).with_context(|| path.display().to_string())?);
-            number += 1;
+        if dropped.load(Ordering::Relaxed) {
+            return Ok(Ok(()));
         }
-        if out.send(Fed::Batch { patches: batch.to_vec(), raw }).is_err() {
+        let raw = batch.iter().map(|(patch, number)| patches.patch(*number, *patch));
+        let raw = raw.collect::<Result<Vec<_>>>().with_context(context)?;
+        let patches = batch.iter().map(|(patch, _)| *patch).collect();
+        if out.send(Fed::Batch { patches, raw }).is_err() {
             return Ok(Err(Gone));
         }
     }

@@ -18,8 +18,9 @@ use super::write::write_all;
 
 /// Batches the reader may be ahead of the network.
 const BATCHES_AHEAD: usize = 2;
-/// Stacks of planes the network may be ahead of the writer.
-const PLANES_AHEAD: usize = 1;
+/// Messages the network may be ahead of the writer: it goes on with the next file
+/// while the last one is being finished. Boxes have limits of their own.
+const MESSAGES_AHEAD: usize = 4;
 
 /// What became of the files.
 #[derive(Debug, Default)]
@@ -42,11 +43,12 @@ pub fn run(job: &Job, networks: Vec<Network>, reporter: &Reporter) -> Outcome {
     let full = AtomicBool::new(false);
     let (report, reports) = channel();
     let mut seen = vec![false; total];
+    let mut voxels = 0;
     thread::scope(|scope| {
         let mut stages = Vec::new();
         for network in networks {
             let (to_network, from_reader) = sync_channel(BATCHES_AHEAD);
-            let (to_writer, from_network) = sync_channel(PLANES_AHEAD);
+            let (to_writer, from_network) = sync_channel(MESSAGES_AHEAD);
             let (report, next, full) = (report.clone(), &next, &full);
             stages.push(scope.spawn(move || {
                 let more = || {
@@ -54,7 +56,7 @@ pub fn run(job: &Job, networks: Vec<Network>, reporter: &Reporter) -> Outcome {
                     let go = !job.stop.load(Ordering::Relaxed) && !full.load(Ordering::Relaxed);
                     (index < total && go).then_some(index)
                 };
-                read_all(job, std::iter::from_fn(more), &to_network);
+                read_all(job, std::iter::from_fn(more), full, &to_network);
             }));
             stages.push(scope.spawn(move || network.predict_all(job, from_reader, &to_writer)));
             stages.push(scope.spawn(move || {
@@ -66,14 +68,18 @@ pub fn run(job: &Job, networks: Vec<Network>, reporter: &Reporter) -> Outcome {
         }
         drop(report);
         for (index, result) in reports {
-            // A file may fail in two stages; the first has the cause.
-            if std::mem::replace(&mut seen[index], true) {
+            // A file may fail in two stages; the first has the cause. And files that
+            // were on their way when the disk became full are told of once.
+            let again = full.load(Ordering::Relaxed)
+                && result.as_ref().is_err_and(|fault| fault.is::<DiskFull>());
+            if again || std::mem::replace(&mut seen[index], true) {
                 continue;
             }
             bar.inc(1);
             match result {
-                Ok(()) => {
+                Ok(more) => {
                     outcome.written += 1;
+                    voxels += more;
                     let done = outcome.written + outcome.failed.len();
                     let rate = started.elapsed().as_secs_f64() / done as f64;
                     let left = std::time::Duration::from_secs_f64(rate * (total - done) as f64);
@@ -111,9 +117,10 @@ pub fn run(job: &Job, networks: Vec<Network>, reporter: &Reporter) -> Outcome {
     outcome.failed.sort_by_key(|(index, _)| *index);
     let seconds = started.elapsed().as_secs_f64().max(1e-9);
     info!(
-        "{} of {total} volume(s) predicted in {seconds:.1} s: {:.2} volumes/s",
+        "{} of {total} volume(s) predicted in {seconds:.1} s: {:.2} volumes/s, {:.3} million voxels/s",
         outcome.written,
-        outcome.written as f64 / seconds
+        outcome.written as f64 / seconds,
+        voxels as f64 / seconds / 1e6
     );
     outcome
 }

@@ -169,9 +169,46 @@ impl Plan {
         std::array::from_fn(|axis| self.axes[axis].segments[patch[axis]].start)
     }
 
-    /// Planes of the padded volume that no patch from layer `z` on reaches.
-    pub fn final_planes(&self, z: usize) -> usize {
-        let axis = &self.axes[0];
-        axis.segments[z..].iter().map(|s| s.covers().start).min().unwrap_or(axis.size)
+    /// The voxel of the result, along an axis, before which no patch from `index`
+    /// on counts.
+    pub fn final_before(&self, axis: usize, index: usize) -> usize {
+        let AxisPlan { segments, size } = &self.axes[axis];
+        let first = segments[index..].iter().map(|s| s.covers().start).min().unwrap_or(*size);
+        first.saturating_sub(self.padding[axis]).min(self.result_size()[axis])
     }
+
+    /// One past the last plane of the result that patches of layer `z` reach.
+    pub(super) fn planes_reached(&self, z: usize) -> usize {
+        let end = self.axes[0].segments[z].start + self.patch[0];
+        end.saturating_sub(self.padding[0]).min(self.result_size()[0])
+    }
+
+    /// The voxels of `patch` that count and lie inside the result, of those in
+    /// planes `planes` of the patch; `None` if there are none.
+    pub(super) fn inside(&self, patch: [usize; 3], planes: Range<usize>) -> Option<[Inside; 3]> {
+        let result = self.result_size();
+        let along = |axis: usize| {
+            let (padding, segment) = (self.padding[axis], &self.axes[axis].segments[patch[axis]]);
+            let mut from = segment.keep.start.max(padding.saturating_sub(segment.start));
+            let mut end =
+                segment.keep.end.min((padding + result[axis]).saturating_sub(segment.start));
+            if axis == 0 {
+                from = from.max(planes.start);
+                end = end.min(planes.end);
+            }
+            let length = end.checked_sub(from).filter(|length| *length > 0)?;
+            Some(Inside { from, to: segment.start + from - padding, length })
+        };
+        Some([along(0)?, along(1)?, along(2)?])
+    }
+}
+
+/// The voxels of a patch that count, along one axis.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inside {
+    /// The first, in the patch's coordinates.
+    pub from: usize,
+    /// The same, in the result's coordinates.
+    pub to: usize,
+    pub length: usize,
 }

@@ -7,6 +7,8 @@
 //! always in the order (c, z): the result does not depend on the order or the
 //! number of threads in which the planes came.
 
+use std::collections::HashMap;
+
 use anyhow::{Result, bail};
 use ndarray::ArrayView2;
 
@@ -86,29 +88,46 @@ impl Moments {
 pub struct StatisticsBuilder {
     depth: usize,
     planes: Vec<Moments>,
+    /// Voxels of planes that came in part, less than a block of each.
+    waiting: HashMap<usize, Vec<f64>>,
 }
 
 impl StatisticsBuilder {
     pub fn new(channels: usize, depth: usize) -> Self {
-        StatisticsBuilder { depth, planes: vec![Moments::EMPTY; channels * depth] }
+        let planes = vec![Moments::EMPTY; channels * depth];
+        StatisticsBuilder { depth, planes, waiting: HashMap::new() }
     }
 
     /// Adds the channels and planes of `part`, which begins at `channel` and `z`.
     /// An error names the first voxel that is NaN or infinite.
     pub fn add(&mut self, part: &Volume, channel: usize, z: usize) -> Result<()> {
+        self.add_rows(part, [channel, z, 0], true)
+    }
+
+    /// Adds some rows of planes: `part` begins at `corner` (channel, z, y) and goes
+    /// on where the rows before it ended; `last` if the planes end with it. Blocks
+    /// are the same as of whole planes, and so is the result.
+    pub fn add_rows(&mut self, part: &Volume, corner: [usize; 3], last: bool) -> Result<()> {
+        let [channel, z, y] = corner;
         with_values!(&part.values, a => {
             for (c, volume) in a.outer_iter().enumerate() {
                 for (d, plane) in volume.outer_iter().enumerate() {
-                    let moments = plane_moments(plane, |&x| x as f64);
+                    let number = (channel + c) * self.depth + z + d;
+                    let mut block = self.waiting.remove(&number).unwrap_or_default();
+                    let before = self.planes[number];
+                    let moments = plane_moments(before, &mut block, plane, |&x| x as f64, last);
                     if !moments.mean.is_finite() || !moments.squares.is_finite() {
                         let place = if part.has_channels {
                             format!("channel {}, z {}", channel + c, z + d)
                         } else {
                             format!("z {}", z + d)
                         };
-                        complain(plane, |&x| x as f64, &place)?;
+                        complain(plane, |&x| x as f64, &place, y)?;
                     }
-                    self.planes[(channel + c) * self.depth + z + d] = moments;
+                    self.planes[number] = moments;
+                    if !block.is_empty() {
+                        self.waiting.insert(number, block);
+                    }
                 }
             }
         });
@@ -136,22 +155,42 @@ impl Statistics {
     }
 }
 
-fn plane_moments<T: Copy>(plane: ArrayView2<'_, T>, to_f64: impl Fn(&T) -> f64) -> Moments {
+/// Joins the blocks of `plane` to `moments`. `block` holds what no whole block came
+/// of, before and after; nothing after the `last` rows.
+fn plane_moments<T: Copy>(
+    mut moments: Moments,
+    block: &mut Vec<f64>,
+    plane: ArrayView2<'_, T>,
+    to_f64: impl Fn(&T) -> f64,
+    last: bool,
+) -> Moments {
     let plane = plane.as_standard_layout();
-    let voxels = plane.as_slice().unwrap_or_default();
-    let mut block = [0.0; BLOCK];
-    voxels.chunks(BLOCK).fold(Moments::EMPTY, |moments, values| {
-        let block = &mut block[..values.len()];
-        for (wide, value) in block.iter_mut().zip(values) {
-            *wide = to_f64(value);
+    let mut voxels = plane.as_slice().unwrap_or_default();
+    block.reserve(BLOCK.min(voxels.len()));
+    while !voxels.is_empty() {
+        let (now, later) = voxels.split_at((BLOCK - block.len()).min(voxels.len()));
+        block.extend(now.iter().map(&to_f64));
+        voxels = later;
+        if block.len() == BLOCK {
+            moments = moments.join(Moments::of_block(block));
+            block.clear();
         }
-        moments.join(Moments::of_block(block))
-    })
+    }
+    if last && !block.is_empty() {
+        moments = moments.join(Moments::of_block(block));
+        block.clear();
+    }
+    moments
 }
 
-fn complain<T>(plane: ArrayView2<'_, T>, to_f64: impl Fn(&T) -> f64, place: &str) -> Result<()> {
+fn complain<T>(
+    plane: ArrayView2<'_, T>,
+    to_f64: impl Fn(&T) -> f64,
+    place: &str,
+    first_row: usize,
+) -> Result<()> {
     for ((y, x), value) in plane.indexed_iter() {
-        let value = to_f64(value);
+        let (value, y) = (to_f64(value), first_row + y);
         if !value.is_finite() {
             let what = if value.is_nan() { "NaN" } else { "infinite" };
             bail!(
@@ -202,6 +241,21 @@ mod tests {
             builder.add(&part, 0, z).unwrap();
         }
         assert_eq!(builder.finish(), whole);
+    }
+
+    #[test]
+    fn rows_make_the_same_as_planes() {
+        let array = Array4::from_shape_fn((2, 3, 150, 71), |(c, z, y, x)| {
+            ((c + 3 * z + y * x) as f32).sin()
+        });
+        let volume = Volume::channelled(array);
+        let mut builder = StatisticsBuilder::new(2, 3);
+        for (y, height) in [(0, 1), (1, 100), (101, 40), (141, 9)] {
+            let part = volume.window(&Window::new([0, y, 0], [3, height, 71]));
+            builder.add_rows(&part, [0, 0, y], y == 141).unwrap();
+        }
+        assert_eq!(builder.finish(), Statistics::of(&volume).unwrap());
+        assert!(builder.waiting.is_empty());
     }
 
     #[test]

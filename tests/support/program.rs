@@ -52,10 +52,11 @@ pub fn unet3d<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Run {
     program().args(arguments).output().expect("the program starts").into()
 }
 
-/// Runs `unet3d COMMAND --config CONFIG` with `--set` for each override.
+/// Runs `unet3d COMMAND --config CONFIG` with `--set` for each override. With one
+/// thread: tests run side by side, and their volumes are small.
 pub fn with_config(command: &str, config: &Path, overrides: &[&str]) -> Run {
     let mut run = program();
-    run.arg(command).arg("--config").arg(config);
+    run.arg(command).args(["--threads", "1", "--config"]).arg(config);
     for option in overrides {
         run.arg("--set").arg(option);
     }

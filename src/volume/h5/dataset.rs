@@ -178,21 +178,43 @@ impl Dataset {
         Ok(Volume { values, has_channels: inner.has_channels })
     }
 
-    /// Statistics over all voxels and channels, in memory bounded by a layer of
-    /// chunks. An error names the first voxel that is NaN or infinite.
-    pub fn statistics(&self) -> Result<Statistics> {
+    /// Boxes that cover the volume in the order c, z, y, over all x, of at most
+    /// `bytes` bytes in memory unless a single row of chunks is larger. No chunk is
+    /// in two of them.
+    pub fn tiles(&self, bytes: usize) -> Vec<(Range<usize>, Window)> {
         let [channels, depth, h, w] = self.inner.shape;
-        let threads = thread::available_parallelism().map_or(1, |n| n.get());
-        let [c_step, z_step, ..] = self.chunk_shape().unwrap_or([1, 1, h, w]);
-        let mut builder = StatisticsBuilder::new(channels, depth);
+        let [c_step, mut z_step, mut y_step, _] = self.chunk_shape().unwrap_or([1, 1, 1, w]);
+        let row = c_step * w * self.element().size();
+        let fits = |voxels: usize, chunk: usize| (bytes / (row * voxels) / chunk).max(1) * chunk;
+        y_step = fits(z_step, y_step).min(h);
+        if y_step == h {
+            z_step = fits(h, z_step);
+        }
+        let mut tiles = Vec::new();
         for c in (0..channels).step_by(c_step) {
             for z in (0..depth).step_by(z_step) {
-                let window = Window::new([z, 0, 0], [z_step.min(depth - z), h, w]);
-                let part = self.read_part(c..(c + c_step).min(channels), &window, threads)?;
-                builder.add(&part, c, z).with_context(|| {
-                    format!("{}: the data set `{}`", self.path().display(), self.name())
-                })?;
+                for y in (0..h).step_by(y_step) {
+                    let size = [z_step.min(depth - z), y_step.min(h - y), w];
+                    let window = Window::new([z, y, 0], size);
+                    tiles.push((c..(c + c_step).min(channels), window));
+                }
             }
+        }
+        tiles
+    }
+
+    /// Statistics over all voxels and channels, in bounded memory: that of a row of
+    /// chunks, or 32 MiB. An error names the first voxel that is NaN or infinite.
+    pub fn statistics(&self) -> Result<Statistics> {
+        let threads = thread::available_parallelism().map_or(1, |n| n.get());
+        let mut builder = StatisticsBuilder::new(self.channels(), self.size()[0]);
+        for (channels, window) in self.tiles(32 << 20) {
+            let [z, y, _] = window.origin;
+            let part = self.read_part(channels.clone(), &window, threads)?;
+            let last = window.end()[1] == self.size()[1];
+            builder.add_rows(&part, [channels.start, z, y], last).with_context(|| {
+                format!("{}: the data set `{}`", self.path().display(), self.name())
+            })?;
         }
         Ok(builder.finish())
     }

@@ -6,10 +6,11 @@
 //! (lzf, big endian, virtual data sets, …) goes through the HDF5 library, which
 //! serves one thread at a time.
 //!
-//! [`OutputFile`] writes volumes slab by slab. Its chunks are compressed by
+//! [`OutputFile`] writes volumes piece by piece. Chunks are compressed by
 //! threads of their own and handed to HDF5 as they are to stand in the file, an
 //! ordinary gzip data set to any reader.
 
+mod chunk_rows;
 mod compact;
 mod dataset;
 mod decode;

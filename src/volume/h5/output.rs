@@ -1,17 +1,18 @@
-//! Writing volumes slab by slab into a file that appears only when it is whole.
+//! Writing volumes piece by piece into a file that appears only when it is whole.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use half::f16;
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor, VarLenUnicode};
-use ndarray::ArrayView4;
+use ndarray::{ArrayView2, ArrayView4, s};
 use tempfile::TempPath;
 
-use super::pool::{Job, Pool};
+use super::chunk_rows::ChunkRows;
+use super::pool::Pool;
 
 /// Bytes of chunks that wait to be compressed, at most.
 const QUEUE: usize = 256 << 20;
@@ -61,20 +62,31 @@ impl Encoding {
         }
     }
 
-    fn encode(self, values: impl Iterator<Item = f32>, out: &mut Vec<u8>) {
-        match self {
-            Encoding::Float32 => out.extend(values.flat_map(f32::to_le_bytes)),
-            Encoding::Float16 => {
-                out.extend(values.flat_map(|value| f16::from_f32(value).to_le_bytes()));
-            }
-            // `as` keeps what is too small or too large at the ends.
-            Encoding::ScaledUint8 => {
-                out.extend(values.map(|value| (f64::from(value) * 255.0).round() as u8))
-            }
-            Encoding::Uint16 => {
-                out.extend(values.flat_map(|value| (value.round() as u16).to_le_bytes()));
+    /// Encodes rows of voxels, for which `out` has the room.
+    fn encode(self, rows: ArrayView2<'_, f32>, out: &mut [u8]) {
+        let row = rows.ncols() * self.size();
+        for (values, out) in rows.outer_iter().zip(out.chunks_exact_mut(row)) {
+            let values = values.iter().copied();
+            match self {
+                Encoding::Float32 => fill(values, out, f32::to_le_bytes),
+                Encoding::Float16 => fill(values, out, |value| f16::from_f32(value).to_le_bytes()),
+                // `as` keeps what is too small or too large at the ends.
+                Encoding::ScaledUint8 => {
+                    fill(values, out, |value| [(f64::from(value) * 255.0).round() as u8])
+                }
+                Encoding::Uint16 => fill(values, out, |value| (value.round() as u16).to_le_bytes()),
             }
         }
+    }
+}
+
+fn fill<const N: usize>(
+    values: impl Iterator<Item = f32>,
+    out: &mut [u8],
+    encode: impl Fn(f32) -> [u8; N],
+) {
+    for (out, value) in out.as_chunks_mut::<N>().0.iter_mut().zip(values) {
+        *out = encode(value);
     }
 }
 
@@ -93,28 +105,28 @@ pub struct OutputFile {
     pool: Pool,
     volumes: Vec<OutputVolume>,
     hdf5: hdf5::File,
+    /// The same file, for voxels that need no library.
+    plain: File,
     partial: Partial,
 }
 
 struct OutputVolume {
-    dataset: Arc<hdf5::Dataset>,
     name: String,
-    has_channels: bool,
     /// (C, D, H, W)
     shape: [usize; 4],
-    /// Depth, height and width of a chunk, which has one channel.
-    chunk: [usize; 3],
     encoding: Encoding,
-    compression: Compression,
-    channels: Vec<Channel>,
+    storage: Storage,
+    /// Rows along x that were not written yet.
+    rows_left: usize,
 }
 
-/// Encoded planes that wait for their chunk to be full.
-#[derive(Default)]
-struct Channel {
-    planes: Vec<u8>,
-    /// The z of the next plane.
-    next: usize,
+/// How voxels get to the file.
+enum Storage {
+    /// In one piece from this byte of the file on, as soon as they come.
+    Contiguous {
+        offset: u64,
+    },
+    Chunked(ChunkRows),
 }
 
 impl OutputFile {
@@ -145,11 +157,16 @@ impl OutputFile {
             .with_fapl(|plist| plist.file_locking(false))
             .create(partial.path())
             .map_err(|error| failure(&target, error.into()))?;
+        let plain = File::options()
+            .write(true)
+            .open(partial.path())
+            .map_err(|error| failure(&target, error.into()))?;
         Ok(OutputFile {
             target,
             pool: Pool::new(threads, QUEUE)?,
             volumes: Vec::new(),
             hdf5,
+            plain,
             partial,
         })
     }
@@ -178,55 +195,72 @@ impl OutputFile {
         compression: Compression,
     ) -> Result<VolumeId> {
         assert!(shape.iter().all(|&n| n > 0) && (has_channels || shape[0] == 1), "{shape:?}");
-        let [_, d, h, w] = shape;
-        let chunk = chunk([d, h, w], encoding.size());
+        let [channels, d, h, w] = shape;
         let axes = usize::from(!has_channels);
-        let chunk_shape = &[1, chunk[0], chunk[1], chunk[2]][axes..];
-        let mut builder = self
-            .hdf5
-            .new_dataset_builder()
-            .chunk(chunk_shape)
-            // Every chunk is written; filling them first would write them twice.
-            .fill_time(hdf5::plist::dataset_create::FillTime::Never);
-        if let Compression::Gzip { level } = compression {
-            builder = builder.shuffle().deflate(level.min(9));
-        }
-        let dataset = builder
-            .empty_as(encoding.descriptor())
-            .shape(&shape[axes..])
-            .create(name)
-            .and_then(|dataset| {
-                if encoding == Encoding::ScaledUint8 {
-                    let factor = dataset.new_attr::<f64>().create("scale_factor")?;
-                    factor.write_scalar(&(1.0 / 255.0))?;
+        let begin = || -> Result<OutputVolume> {
+            let mut builder = self
+                .hdf5
+                .new_dataset_builder()
+                // Every voxel is written; filling them first would write them twice.
+                .fill_time(hdf5::plist::dataset_create::FillTime::Never);
+            let chunk = chunk([d, h, w], encoding.size());
+            builder = match compression {
+                // At once, so that there is a place to write to.
+                Compression::None => {
+                    builder.alloc_time(Some(hdf5::plist::dataset_create::AllocTime::Early))
                 }
-                Ok(dataset)
+                Compression::Gzip { level } => {
+                    let chunk = &[1, chunk[0], chunk[1], chunk[2]][axes..];
+                    builder.chunk(chunk).shuffle().deflate(level.min(9))
+                }
+            };
+            let dataset =
+                builder.empty_as(encoding.descriptor()).shape(&shape[axes..]).create(name)?;
+            if encoding == Encoding::ScaledUint8 {
+                let factor = dataset.new_attr::<f64>().create("scale_factor")?;
+                factor.write_scalar(&(1.0 / 255.0))?;
+            }
+            let storage = match compression {
+                Compression::None => {
+                    Storage::Contiguous { offset: dataset.offset().context("it has no place")? }
+                }
+                Compression::Gzip { level } => {
+                    let size = encoding.size();
+                    let rows = ChunkRows::new(dataset, has_channels, shape, chunk, size, level);
+                    Storage::Chunked(rows)
+                }
+            };
+            Ok(OutputVolume {
+                name: name.to_string(),
+                shape,
+                encoding,
+                storage,
+                rows_left: channels * d * h,
             })
-            .map_err(|error| failure(&self.target, error.into()))?;
-        self.volumes.push(OutputVolume {
-            dataset: Arc::new(dataset),
-            name: name.to_string(),
-            has_channels,
-            shape,
-            chunk,
-            encoding,
-            compression,
-            channels: (0..shape[0]).map(|_| Channel::default()).collect(),
-        });
+        };
+        self.volumes.push(begin().map_err(|error| failure(&self.target, error))?);
         Ok(VolumeId(self.volumes.len() - 1))
     }
 
-    /// Writes planes of some channels: `slab` (C, D, H, W) begins at `channel`
-    /// and goes on in z where the last slab of its channels ended.
+    /// Writes a box of a volume: `block` (C, D, H, W), all voxels along x, whose
+    /// first voxel is at `corner` (channel, z, y). Boxes may come in any order, and
+    /// each voxel once.
     ///
     /// Compression and writing go on in the background; an error may belong to
-    /// an earlier slab.
+    /// an earlier box.
     ///
     /// # Panics
-    /// If the slab has another height or width, or leaves the volume.
-    pub fn write(&mut self, id: VolumeId, channel: usize, slab: ArrayView4<'_, f32>) -> Result<()> {
+    /// If the block has another width, leaves the volume, or was written before.
+    pub fn write(
+        &mut self,
+        id: VolumeId,
+        corner: [usize; 3],
+        block: ArrayView4<'_, f32>,
+    ) -> Result<()> {
         let volume = &mut self.volumes[id.0];
-        volume.write(channel, slab, &self.pool).map_err(|error| failure(&self.target, error))
+        volume
+            .write(corner, block, &self.pool, &self.plain)
+            .map_err(|error| failure(&self.target, error))
     }
 
     /// Waits for the last chunk, brings the file to the disk and gives it its
@@ -236,16 +270,11 @@ impl OutputFile {
     /// A volume of which planes are missing, and everything that went wrong in
     /// writing: then nothing is replaced.
     pub fn finish(self) -> Result<()> {
-        let OutputFile { target, pool, volumes, hdf5, partial } = self;
+        let OutputFile { target, pool, volumes, hdf5, plain: _, partial } = self;
         let close = || -> Result<()> {
             pool.drain()?;
             for volume in &volumes {
-                let depth = volume.shape[1];
-                ensure!(
-                    volume.channels.iter().all(|channel| channel.next == depth),
-                    "planes of `{}` were never written",
-                    volume.name
-                );
+                ensure!(volume.rows_left == 0, "parts of `{}` were never written", volume.name);
             }
             drop((pool, volumes));
             hdf5.flush()?;
@@ -297,68 +326,45 @@ impl Drop for Partial {
 }
 
 impl OutputVolume {
-    fn write(&mut self, first: usize, slab: ArrayView4<'_, f32>, pool: &Pool) -> Result<()> {
-        let (channels, depth, h, w) = slab.dim();
+    fn write(
+        &mut self,
+        [first, z, y]: [usize; 3],
+        block: ArrayView4<'_, f32>,
+        pool: &Pool,
+        file: &File,
+    ) -> Result<()> {
+        let (channels, depth, height, w) = block.dim();
+        let [all_channels, d, h, _] = self.shape;
         assert!(
-            first + channels <= self.shape[0] && [h, w] == self.shape[2..],
-            "a slab {:?} at channel {first} of {:?}",
-            slab.dim(),
+            first + channels <= all_channels
+                && z + depth <= d
+                && y + height <= h
+                && w == self.shape[3],
+            "a box {:?} at {:?} of {:?}",
+            block.dim(),
+            [first, z, y],
             self.shape
         );
-        for (c, planes) in slab.outer_iter().enumerate() {
-            assert!(self.channels[first + c].next + depth <= self.shape[1], "too many planes");
-            for plane in planes.outer_iter() {
-                let channel = &mut self.channels[first + c];
-                match plane.as_slice() {
-                    Some(values) => {
-                        self.encoding.encode(values.iter().copied(), &mut channel.planes);
+        let rows = channels * depth * height;
+        self.rows_left = self.rows_left.checked_sub(rows).expect("no row is written twice");
+        for (c, planes) in block.outer_iter().enumerate() {
+            for (dz, plane) in planes.outer_iter().enumerate() {
+                let place = [first + c, z + dz, y];
+                match &mut self.storage {
+                    Storage::Contiguous { offset } => {
+                        let row = (place[0] * d + place[1]) * h + y;
+                        let size = self.encoding.size();
+                        let mut bytes = vec![0; height * w * size];
+                        self.encoding.encode(plane, &mut bytes);
+                        file.write_all_at(&bytes, *offset + (row * w * size) as u64)?;
                     }
-                    None => self.encoding.encode(plane.iter().copied(), &mut channel.planes),
-                }
-                channel.next += 1;
-                if channel.next.is_multiple_of(self.chunk[0]) || channel.next == self.shape[1] {
-                    self.send(first + c, pool)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Cuts the waiting planes of a channel into chunks.
-    fn send(&mut self, channel: usize, pool: &Pool) -> Result<()> {
-        let [_, _, h, w] = self.shape;
-        let [depth, height, width] = self.chunk;
-        let size = self.encoding.size();
-        let Channel { planes, next } = &mut self.channels[channel];
-        let mut planes = std::mem::take(planes);
-        let z = (*next - 1) / depth * depth;
-        // Chunks at the end of an axis are as large as the others.
-        planes.resize(depth * h * w * size, 0);
-        let job = |y: usize, x: usize, bytes: Vec<u8>| {
-            let offset = [channel, z, y, x].map(|n| n as u64);
-            Job {
-                dataset: self.dataset.clone(),
-                offset: offset[usize::from(!self.has_channels)..].to_vec(),
-                bytes,
-                element: size,
-                compression: self.compression,
-            }
-        };
-        if [height, width] == [h, w] {
-            return pool.push(job(0, 0, planes));
-        }
-        for y in (0..h).step_by(height) {
-            for x in (0..w).step_by(width) {
-                let mut bytes = vec![0; depth * height * width * size];
-                let row = width.min(w - x) * size;
-                for d in 0..depth {
-                    for r in 0..height.min(h - y) {
-                        let from = ((d * h + y + r) * w + x) * size;
-                        let to = (d * height + r) * width * size;
-                        bytes[to..to + row].copy_from_slice(&planes[from..from + row]);
+                    Storage::Chunked(rows) => {
+                        let encoding = self.encoding;
+                        rows.add(place, height, pool, |rows, bytes| {
+                            encoding.encode(plane.slice(s![rows, ..]), bytes);
+                        })?;
                     }
                 }
-                pool.push(job(y, x, bytes))?;
             }
         }
         Ok(())
@@ -423,8 +429,8 @@ mod tests {
     #[test]
     fn encodings() {
         let encoded = |encoding: Encoding, values: &[f32]| {
-            let mut out = Vec::new();
-            encoding.encode(values.iter().copied(), &mut out);
+            let mut out = vec![0; values.len() * encoding.size()];
+            encoding.encode(ArrayView2::from_shape((1, values.len()), values).unwrap(), &mut out);
             out
         };
         let scaled = encoded(Encoding::ScaledUint8, &[0.0, 1.0, 0.5, -0.1, 1.2, f32::NAN]);

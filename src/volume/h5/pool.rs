@@ -8,7 +8,6 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result, anyhow};
 use libdeflater::{CompressionLvl, Compressor};
 
-use super::output::Compression;
 use crate::ffi;
 
 /// A chunk on its way to the file.
@@ -20,7 +19,8 @@ pub(super) struct Job {
     pub bytes: Vec<u8>,
     /// Bytes of a voxel.
     pub element: usize,
-    pub compression: Compression,
+    /// Of the compression, 1 to 12.
+    pub level: u8,
 }
 
 /// The threads and their queue, which is bounded in bytes.
@@ -172,12 +172,9 @@ struct Scratch {
 
 impl Scratch {
     fn write(&mut self, job: &Job) -> Result<()> {
-        let Compression::Gzip { level } = job.compression else {
-            return Ok(ffi::hdf5::write_chunk(&job.dataset, &job.offset, 0, &job.bytes)?);
-        };
         self.shuffled.resize(job.bytes.len(), 0);
         shuffle(&job.bytes, &mut self.shuffled, job.element);
-        let compressor = self.compressor(level)?;
+        let compressor = self.compressor(job.level)?;
         let bound = compressor.zlib_compress_bound(job.bytes.len());
         self.deflated.resize(bound, 0);
         let (_, compressor) = self.compressor.as_mut().expect("made above");
