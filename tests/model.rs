@@ -317,3 +317,21 @@ fn a_state_that_does_not_fit_names_every_tensor() {
         "a refused state changes nothing"
     );
 }
+
+/// Large feature maps stored channels-last have statistics of our own.
+#[test]
+fn large_patches_lose_no_digits() {
+    let tree = support::tree(
+        "model: {name: UNet3D, in_channels: 1, out_channels: 2, f_maps: [6, 12], num_groups: 3}",
+    );
+    let spec = NetworkSpec::read(tree.root.get("model").unwrap()).unwrap();
+    let single = UNet::new(&spec, Kind::Float, Device::Cpu).unwrap();
+    let double = UNet::new(&spec, Kind::Double, Device::Cpu).unwrap();
+    double.load_state_dict(&single.state_dict()).unwrap();
+    // No power of two, so that the last rows are not full.
+    let x = Tensor::rand([1, 1, 41, 97, 103], (Kind::Float, Device::Cpu)) * 2 - 1;
+    let exact = tch::no_grad(|| double.forward(&x.to_kind(Kind::Double), false)).unwrap();
+    let found = tch::no_grad(|| single.forward(&x, false)).unwrap();
+    let error = difference(&found, &exact);
+    assert!(error < 5e-6, "{error}");
+}
