@@ -112,9 +112,7 @@ def check(folder, net, options, low, high):
             patch = raw[box][np.ix_(*(i - i.min() for i in index))].astype("float32")
             patch = np.clip(2 * (patch - low) / (high - low) - 1, -1, 1)
             with torch.no_grad():
-                batch = torch.from_numpy(patch[None, None])
-                batch = batch.to(memory_format=torch.channels_last_3d)
-                expected = torch.sigmoid(net(batch))[0].numpy()
+                expected = torch.sigmoid(net(torch.from_numpy(patch[None, None])))[0].numpy()
             inside = [
                 slice(max(p - c, 0), min(p + n - c, size))
                 for n, p, c, size in zip(raw.shape, pad, corner, options.patch)
@@ -157,8 +155,6 @@ def main():
         )
         config.write_text(text)
         seconds, peak, anonymous = predict(config, options.threads)
-        # As unet3d does on the CPU: another layout adds up in another order.
-        net = net.to(memory_format=torch.channels_last_3d)
         windows = check(folder, net, options, low, high)
         voxels = np.prod(options.shape, dtype=float)
         size = voxels * np.dtype(options.dtype).itemsize / 2**30
