@@ -12,6 +12,7 @@ pub mod config;
 pub mod device;
 pub mod ffi;
 pub mod loss;
+pub mod memory;
 pub mod metric;
 pub mod model;
 pub mod optim;

@@ -1,6 +1,5 @@
 //! Training and validation data, opened and checked against network and loss.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use anyhow::{Context, Result};
 use crate::augment::{Recipe, Signatures};
 use crate::config::{ConfigError, Node, Section};
 use crate::loss::{self, Loss, Shapes};
+use crate::memory;
 use crate::metric;
 use crate::patch::{
     DataSet, DatasetKind, Images, LabelCheck, Loader, VolumePatches, file_paths, refuse_overlap,
@@ -21,17 +21,6 @@ use super::plan::Plan;
 pub struct TrainingData {
     pub train: Loader,
     pub val: Loader,
-    /// What the feature maps of a training batch take, in bytes.
-    pub activations: u64,
-}
-
-/// What is known of a phase once its data is checked.
-#[derive(Default)]
-struct Checked {
-    /// The labels that the loss can take, if it takes class indices.
-    labels: Option<LabelCheck>,
-    /// Of the largest patch.
-    activations: u64,
 }
 
 impl TrainingData {
@@ -46,17 +35,15 @@ impl TrainingData {
             let paths = |phase: &Section<'_>| file_paths(required(phase, "file_paths")?);
             refuse_overlap(&paths(&train)?, &paths(&val)?, required(&val, "file_paths")?)?;
         }
-        let memory = available_memory() / 2;
+        let memory = (memory::available().unwrap_or(4 << 30) / 2) as usize;
         let batch_size = plan.loaders.batch_size;
-        let loader = |phase: &Section<'_>, name: &str| -> Result<(Loader, u64)> {
-            let (data, activations) = open_phase(plan, loss, phase, name, seed)?;
-            Ok((Loader::new(data, batch_size, plan.loaders.num_workers, memory), activations))
+        let loader = |phase: &Section<'_>, name: &str| -> Result<Loader> {
+            let data = open_phase(plan, loss, phase, name, seed)?;
+            Ok(Loader::new(data, batch_size, plan.loaders.num_workers, memory))
         };
-        let (train, activations) = loader(&train, "train")?;
         Ok(TrainingData {
-            train: train.shuffled(seed),
-            val: loader(&val, "val")?.0,
-            activations: activations * batch_size as u64,
+            train: loader(&train, "train")?.shuffled(seed),
+            val: loader(&val, "val")?,
         })
     }
 }
@@ -67,34 +54,35 @@ fn open_phase(
     phase: &Section<'_>,
     name: &str,
     seed: u64,
-) -> Result<(Arc<dyn DataSet>, u64)> {
+) -> Result<Arc<dyn DataSet>> {
     let check = |recipe: &Recipe, path: &Path, input: Signatures| {
         check_input(plan, loss, phase, name, recipe, input)
             .with_context(|| path.display().to_string())
     };
     if plan.loaders.dataset == DatasetKind::Dsb2018 {
         let mut images = Images::open(&plan.loaders, phase, seed)?;
-        let mut checked = Checked::default();
+        let mut labels = None;
         for (path, input) in images.inputs() {
-            checked = check(images.recipe(), path, input)?;
+            labels = check(images.recipe(), path, input)?;
         }
-        if let Some(labels) = checked.labels {
+        if let Some(labels) = labels {
             images = images.with_label_check(labels);
         }
-        return Ok((Arc::new(images), checked.activations));
+        return Ok(Arc::new(images));
     }
     let mut patches = VolumePatches::open(&plan.loaders, phase, seed)?;
-    let mut checked = Checked::default();
+    let mut labels = None;
     for (path, input) in patches.inputs() {
-        checked = check(patches.recipe(), path, input)?;
+        labels = check(patches.recipe(), path, input)?;
     }
-    if let Some(labels) = checked.labels {
+    if let Some(labels) = labels {
         patches = patches.with_label_check(labels);
     }
-    Ok((Arc::new(patches), checked.activations))
+    Ok(Arc::new(patches))
 }
 
-/// Checks what the transforms make of the patches of a file.
+/// Checks what the transforms make of the patches of a file. Returns the labels
+/// that the loss can take, if it takes class indices.
 fn check_input(
     plan: &Plan<'_>,
     loss: &Loss,
@@ -102,7 +90,7 @@ fn check_input(
     name: &str,
     recipe: &Recipe,
     input: Signatures,
-) -> Result<Checked, ConfigError> {
+) -> Result<Option<LabelCheck>, ConfigError> {
     recipe.check_batch(plan.loaders.batch_size, &input)?;
     let output = recipe.signature(input)?;
     let transformer: &Node = required(phase, "transformer")?;
@@ -147,19 +135,7 @@ fn check_input(
     };
     loss::check(plan.loss, &shapes)?;
     metric::check(plan.top.node, &shapes)?;
-    let labels = loss
+    Ok(loss
         .label_range(&shapes)
-        .map(|range| LabelCheck { classes: range.classes as usize, ignore_index: range.ignored });
-    let activations = output.raw.sizes.iter().map(|size| plan.network.activation_bytes(*size));
-    Ok(Checked { labels, activations: activations.max().unwrap_or(0) })
-}
-
-/// Bytes of memory that programs may still take, from the system; 4 GiB if it
-/// does not tell.
-pub fn available_memory() -> usize {
-    let kib = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-        line.split_whitespace().nth(1)?.parse::<usize>().ok()
-    });
-    kib.unwrap_or(4 << 20) * 1024
+        .map(|range| LabelCheck { classes: range.classes as usize, ignore_index: range.ignored }))
 }

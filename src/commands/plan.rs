@@ -7,7 +7,7 @@ use crate::loss;
 use crate::metric;
 use crate::model::NetworkSpec;
 use crate::optim::{OptimizerSpec, Scheduler};
-use crate::patch::Loaders;
+use crate::patch::{Loaders, slices};
 use crate::train::{OnNan, TrainerSpec};
 
 use super::Settings;
@@ -56,6 +56,15 @@ impl<'a> Plan<'a> {
             }
         }
         Ok(plan)
+    }
+
+    /// What the feature maps of a training batch take, as far as the patch size is
+    /// known without the data.
+    pub fn activation_bytes(&self) -> Result<u64, ConfigError> {
+        let phase = self.loaders.phase("train")?;
+        let Some(node) = phase.child("slice_builder") else { return Ok(0) };
+        let patch = slices::read(node)?.patch();
+        Ok(self.network.activation_bytes(patch) * self.loaders.batch_size as u64)
     }
 
     /// The name of the scheduler, of the default one if there is no section.

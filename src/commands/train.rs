@@ -6,8 +6,9 @@ use log::{info, warn};
 use crate::cli;
 use crate::config::Tree;
 use crate::device;
-use crate::ffi::tensor::{cudnn, keep_memory};
+use crate::ffi::tensor::{cudnn, huge_pages, keep_memory};
 use crate::loss;
+use crate::memory;
 use crate::metric;
 use crate::model::{Layout, UNet};
 use crate::optim::{Optimizer, Scheduler};
@@ -16,7 +17,7 @@ use crate::stop::{Stopped, on_signals};
 use crate::train::{Ended, Parts, Progress, RunNotes, Trainer, claim_directory, resume};
 
 use super::Settings;
-use super::data::{TrainingData, available_memory};
+use super::data::TrainingData;
 use super::plan::Plan;
 
 pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
@@ -35,6 +36,14 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
 
     let device = settings.device(&args.common)?;
     let precision = settings.precision();
+    // Fresh memory costs time. Memory that is kept costs the least, but it comes in
+    // pieces of which not all are used again: for small networks only.
+    if device == tch::Device::Cpu {
+        match memory::available() {
+            Some(free) if plan.activation_bytes()? > free / 4 => huge_pages(),
+            _ => keep_memory(),
+        }
+    }
     // One seed fixes everything: on CUDA that costs the fastest kernels.
     cudnn(seed.is_none(), seed.is_some());
     tch::manual_seed(fresh_seed as i64);
@@ -79,10 +88,6 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
 
     let loss = loss::read(plan.loss)?;
     let data = TrainingData::open(&plan, &loss, progress.seed)?;
-    // Memory that is kept comes in pieces and is not all used again.
-    if device == tch::Device::Cpu && data.activations < available_memory() as u64 / 4 {
-        keep_memory();
-    }
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
     info!(
         "training {:?} with {} parameters on {}: {} training and {} validation patches, {} worker(s), seed {}",

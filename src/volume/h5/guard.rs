@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use hdf5::dataset::Layout;
 
-use crate::ffi;
+use crate::{ffi, memory};
 
 /// Nothing compresses better than this, so that a shape beyond it is a lie that
 /// would only cost memory.
@@ -142,7 +142,7 @@ pub(super) fn room(shape: &[usize], element: usize) -> Result<()> {
     if wanted < SMALL {
         return Ok(());
     }
-    let Some(free) = available_memory() else { return Ok(()) };
+    let Some(free) = memory::available().map(u128::from) else { return Ok(()) };
     let gb = |bytes: u128| bytes as f64 / 1e9;
     ensure!(
         wanted <= free,
@@ -152,11 +152,4 @@ pub(super) fn room(shape: &[usize], element: usize) -> Result<()> {
         gb(free)
     );
     Ok(())
-}
-
-/// Bytes that programs may still take; `None` if the system does not tell.
-fn available_memory() -> Option<u128> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u128>().ok()? * 1024)
 }
