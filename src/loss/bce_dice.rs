@@ -7,7 +7,7 @@ use crate::config::Parameter;
 
 use super::bce_with_logits::BceWithLogits;
 use super::dice::{Dice, Normalization};
-use super::registry::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
+use super::parameters::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
 use super::{Criterion, Entry, Target};
 
 pub(super) static ENTRY: Entry = Entry {

@@ -5,7 +5,7 @@ use tch::{Reduction, Tensor};
 
 use crate::config::{ConfigError, Node, Parameter, Value};
 
-use super::registry::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
+use super::parameters::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
 use super::{ClassWeights, Criterion, Entry, Target};
 
 const POS_WEIGHT: Parameter = Parameter::any(

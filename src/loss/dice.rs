@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tch::Tensor;
 
-use super::registry::{
+use super::parameters::{
     CLASS_WEIGHT, IGNORE_INDEX, NAME, SIGMOID_NORMALIZATION, SKIP_LAST_TARGET, SQUEEZE_CHANNEL,
 };
 use super::{ALL_BUT_CHANNEL, ClassWeights, Criterion, Entry, Target, Truth, Weights};

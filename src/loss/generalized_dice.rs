@@ -4,7 +4,7 @@ use anyhow::Result;
 use tch::Tensor;
 
 use super::dice::{EPSILON, Normalization, Sums};
-use super::registry::{
+use super::parameters::{
     IGNORE_INDEX, NAME, SIGMOID_NORMALIZATION, SKIP_LAST_TARGET, SQUEEZE_CHANNEL,
 };
 use super::{ALL_BUT_CHANNEL, Criterion, Entry, Target, Truth, Weights};

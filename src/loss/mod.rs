@@ -18,6 +18,7 @@ mod kernel;
 mod l1;
 mod masked;
 mod mse;
+mod parameters;
 mod pixel_wise_cross_entropy;
 mod registry;
 mod shapes;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tch::{Reduction, Tensor};
 
-use super::registry::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
+use super::parameters::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
 use super::{Criterion, Entry, Target};
 
 pub(super) static ENTRY: Entry = Entry {

@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use tch::Tensor;
 
 use super::index_cross_entropy::index_cross_entropy;
-use super::registry::{CLASS_WEIGHT, IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
+use super::parameters::{CLASS_WEIGHT, IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
 use super::{ClassWeights, Criterion, Entry, NO_CLASS, Target, Truth, Weights};
 
 pub(super) static ENTRY: Entry = Entry {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use tch::Tensor;
 
 use super::cross_entropy::{TORCH_IGNORES, class_cross_entropy};
-use super::registry::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
+use super::parameters::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
 use super::{ALL_BUT_CHANNEL, Criterion, Entry, Target};
 
 pub(super) static ENTRY: Entry = Entry {

@@ -5,7 +5,7 @@ use tch::{Reduction, Tensor};
 
 use crate::config::Parameter;
 
-use super::registry::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
+use super::parameters::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
 use super::{Criterion, Entry, Target};
 
 pub(super) static ENTRY: Entry = Entry {

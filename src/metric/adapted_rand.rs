@@ -8,8 +8,8 @@ use crate::loss::{Shapes, Target};
 
 use super::contingency::Labels;
 use super::instances::{component_labels, instance_channel, whole_labels};
+use super::parameters::{NAME, thresholds};
 use super::rand_error::adapted_rand_error;
-use super::registry::{NAME, thresholds};
 use super::{Entry, Metric, mean_of};
 
 const THRESHOLDS: Parameter =

@@ -8,7 +8,7 @@ use crate::loss::{Shapes, Target};
 
 use super::contingency::{Contingency, Labels};
 use super::instances::{component_labels, distinct_labels, instance_channel};
-use super::registry::{NAME, thresholds};
+use super::parameters::{NAME, thresholds};
 use super::{Entry, Metric, mean_of};
 
 const MIN_SIZE: Parameter =

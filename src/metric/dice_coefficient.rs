@@ -6,7 +6,7 @@ use tch::Tensor;
 use crate::config::Parameter;
 use crate::loss::{Target, Truth, Weights, dice_per_channel};
 
-use super::registry::NAME;
+use super::parameters::NAME;
 use super::{Entry, Metric};
 
 pub(super) static ENTRY: Entry = Entry {

@@ -6,7 +6,7 @@ use tch::Tensor;
 use crate::loss::{Target, Truth, Weights};
 
 use super::overlap::{overlap, ratio};
-use super::registry::{IGNORE_INDEX, NAME, SKIP_CHANNELS, check_skip};
+use super::parameters::{IGNORE_INDEX, NAME, SKIP_CHANNELS, check_skip};
 use super::{Entry, Metric, mean_of};
 
 pub(super) static ENTRY: Entry = Entry {

@@ -15,6 +15,7 @@ mod instances;
 mod mean_iou;
 mod mse;
 mod overlap;
+mod parameters;
 mod pixel_wise_mean_iou;
 mod psnr;
 mod rand_error;

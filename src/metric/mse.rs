@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 
 use crate::loss::Target;
 
-use super::registry::NAME;
+use super::parameters::NAME;
 use super::{Entry, Metric};
 
 pub(super) static ENTRY: Entry = Entry {

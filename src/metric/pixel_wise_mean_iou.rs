@@ -7,7 +7,7 @@ use crate::config::Parameter;
 use crate::loss::{Target, Truth, Weights};
 
 use super::overlap::{overlap, ratio};
-use super::registry::{IGNORE_INDEX, NAME, SKIP_CHANNELS, check_skip};
+use super::parameters::{IGNORE_INDEX, NAME, SKIP_CHANNELS, check_skip};
 use super::{Entry, Metric, mean_of};
 
 pub(super) static ENTRY: Entry = Entry {

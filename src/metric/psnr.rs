@@ -6,7 +6,7 @@ use tch::Tensor;
 use crate::loss::Target;
 
 use super::mse::mean_squared_error;
-use super::registry::NAME;
+use super::parameters::NAME;
 use super::{Entry, Metric};
 
 pub(super) static ENTRY: Entry = Entry {

@@ -9,6 +9,7 @@ mod conv;
 mod geometry;
 mod init;
 mod layer;
+mod norm;
 mod spec;
 mod state;
 mod unet;
