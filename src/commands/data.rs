@@ -95,26 +95,12 @@ fn check_input(
     let output = recipe.signature(input)?;
     let transformer: &Node = required(phase, "transformer")?;
     let wanted = plan.network.in_channels as usize;
-    match output.raw.channels {
-        None => {
-            return Err(transformer.error(
-                "the network takes raw patches (C, D, H, W), these are (D, H, W): end the `raw` list \
-                 with ToTensor and `expand_dims: true`",
-            ));
-        }
-        Some(channels) if channels != wanted => {
-            return Err(plan.top.error(
-                "model",
-                format!("`in_channels` is {wanted}, but raw patches have {channels} channel(s)"),
-            ));
-        }
-        Some(_) => {}
-    }
-    if !output.raw.element.is_float() {
-        return Err(transformer.error(format!(
-            "the network takes floating-point raw patches, these are {}: end the `raw` list with ToTensor",
-            output.raw.element.name()
-        )));
+    let channels = output.raw.network_channels().map_err(|error| transformer.error(error))?;
+    if channels != wanted {
+        return Err(plan.top.error(
+            "model",
+            format!("`in_channels` is {wanted}, but raw patches have {channels} channel(s)"),
+        ));
     }
     for size in &output.raw.sizes {
         plan.network.check_patch(*size).map_err(|error| {

@@ -233,30 +233,19 @@ impl Job {
         };
         let output =
             self.recipe.signature(Signatures { raw: input, label: None, weight: None })?.raw;
-        let complaint = match (output.channels, &output.sizes[..]) {
-            (None, _) => Some(
-                "the network takes patches (C, D, H, W), these are (D, H, W): end the `raw` list \
-                 with ToTensor and `expand_dims: true`"
-                    .to_string(),
-            ),
-            (Some(channels), _) if channels != wanted => Some(format!(
-                "the `raw` list turns {wanted} channel(s) into {channels}, and the network takes \
-                 {wanted}"
-            )),
-            (_, sizes) if sizes.iter().any(|size| *size != self.grid.patch) => Some(format!(
-                "the `raw` list turns patches {:?} into {sizes:?}; prediction needs transforms \
-                 that keep their shape",
-                self.grid.patch
-            )),
-            _ if !output.element.is_float() => Some(format!(
-                "the network takes floating-point patches, these are {}: end the `raw` list with \
-                 ToTensor",
-                output.element.name()
-            )),
-            _ => None,
-        };
-        if let Some(complaint) = complaint {
-            return Err(self.transformer.error(complaint).into());
+        let made = output.network_channels().map_err(|error| self.transformer.error(error))?;
+        let refuse = |message: String| Err(self.transformer.error(message).into());
+        if made != wanted {
+            return refuse(format!(
+                "the `raw` list turns {wanted} channel(s) into {made}, and the network takes {wanted}"
+            ));
+        }
+        if output.sizes.iter().any(|size| *size != self.grid.patch) {
+            return refuse(format!(
+                "the `raw` list turns patches {:?} into {:?}; prediction needs transforms that keep \
+                 their shape",
+                self.grid.patch, output.sizes
+            ));
         }
         self.plan(dataset.size()).with_context(|| format!("(volume {:?})", dataset.size()))
     }

@@ -44,49 +44,26 @@ impl Batch {
 
 /// Labels: by class if all are held so.
 fn truth(labels: Vec<Packed>, float: Kind, device: Device) -> Result<Truth> {
-    let one_hot: Option<Vec<&OneHot>> = labels
-        .iter()
-        .map(|label| match label {
-            Packed::OneHot(label) => Some(label),
-            _ => None,
-        })
-        .collect();
-    let classes = |labels: &[&OneHot]| labels.first().map(|label| label.classes);
-    let same = |labels: &Vec<&OneHot>| labels.iter().all(|l| Some(l.classes) == classes(labels));
-    match one_hot.filter(same) {
-        Some(labels) => {
-            let channels = classes(&labels).unwrap_or(0) as i64;
-            let indices = labels.iter().map(|label| (&label.indices, 0)).collect();
-            let index = stack_indices(indices, device)?;
-            // The mark of the volumes is the largest index there is.
-            let none = index.f_eq(i64::from(OneHot::NONE))?;
-            Ok(Truth::OneHot { index: index.f_masked_fill(&none, NO_CLASS)?, channels })
-        }
-        None => Ok(Truth::Dense(stack(expanded(labels), float, device)?)),
-    }
+    let Some(held) = held_alike(&labels, Packed::one_hot, |label| label.classes) else {
+        return Ok(Truth::Dense(stack(expanded(labels), float, device)?));
+    };
+    let channels = held[0].classes as i64;
+    let indices = held.iter().map(|label| (&label.indices, 0)).collect();
+    let index = stack_indices(indices, device)?;
+    // The mark of the volumes is the largest index there is.
+    let none = index.f_eq(i64::from(OneHot::NONE))?;
+    Ok(Truth::OneHot { index: index.f_masked_fill(&none, NO_CLASS)?, channels })
 }
 
 /// Weights: by column if all are held so, with the tables one below the other.
 fn weights(weights: Vec<Packed>, float: Kind, device: Device) -> Result<Weights> {
-    let palettes: Option<Vec<&Palette>> = weights
-        .iter()
-        .map(|weight| match weight {
-            Packed::Palette(palette) => Some(palette),
-            _ => None,
-        })
-        .collect();
-    let same = |palettes: &Vec<&Palette>| {
-        palettes.iter().all(|palette| {
-            palette.channels() == palettes[0].channels()
-                && palette.element() == palettes[0].element()
-        })
-    };
-    let Some(palettes) = palettes.filter(same) else {
+    let table = |palette: &Palette| (palette.channels(), palette.element());
+    let Some(held) = held_alike(&weights, Packed::palette, table) else {
         return Ok(Weights::Dense(stack(expanded(weights), float, device)?));
     };
     let mut rows = 0;
     let (mut indices, mut tables) = (Vec::new(), Vec::new());
-    for palette in palettes {
+    for palette in held {
         indices.push((&palette.indices, rows));
         rows += palette.columns() as i64;
         let table = device::to_tensor(Volume::channelled(palette.table.clone()))?;
@@ -98,6 +75,18 @@ fn weights(weights: Vec<Packed>, float: Kind, device: Device) -> Result<Weights>
         index: stack_indices(indices, device)?,
         table: table.f_to_device(device)?,
     })
+}
+
+/// The volumes in the form that `form` takes out, if all (at least one) are held in
+/// it and agree in what `key` tells.
+fn held_alike<'a, T, K: PartialEq>(
+    volumes: &'a [Packed],
+    form: impl Fn(&'a Packed) -> Option<&'a T>,
+    key: impl Fn(&T) -> K,
+) -> Option<Vec<&'a T>> {
+    let held: Vec<&T> = volumes.iter().map(form).collect::<Option<_>>()?;
+    let alike = held.windows(2).all(|pair| key(pair[0]) == key(pair[1]));
+    (alike && !held.is_empty()).then_some(held)
 }
 
 fn expanded(volumes: Vec<Packed>) -> Vec<Volume> {

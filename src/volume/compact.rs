@@ -176,6 +176,20 @@ impl Packed {
         }
     }
 
+    pub fn one_hot(&self) -> Option<&OneHot> {
+        match self {
+            Packed::OneHot(label) => Some(label),
+            _ => None,
+        }
+    }
+
+    pub fn palette(&self) -> Option<&Palette> {
+        match self {
+            Packed::Palette(palette) => Some(palette),
+            _ => None,
+        }
+    }
+
     /// The volume as it stands in the file.
     pub fn expand(self) -> Volume {
         match self {

@@ -25,6 +25,26 @@ impl Signature {
         self
     }
 
+    /// The number of channels of patches that a network can take, or why it cannot
+    /// take such ones.
+    pub fn network_channels(&self) -> Result<usize, String> {
+        let Some(channels) = self.channels else {
+            return Err(
+                "the network takes raw patches (C, D, H, W), these are (D, H, W): end the \
+                        `raw` list with ToTensor and `expand_dims: true`"
+                    .into(),
+            );
+        };
+        if !self.element.is_float() {
+            return Err(format!(
+                "the network takes floating-point raw patches, these are {}: end the `raw` list \
+                 with ToTensor",
+                self.element.name()
+            ));
+        }
+        Ok(channels)
+    }
+
     /// "(D, H, W)" or "(C, D, H, W)", for messages.
     pub fn axes(&self) -> &'static str {
         match self.channels {
