@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Packs what the fuzzers found, cut down to the inputs that matter, into
-# tests/fixtures/fuzz/corpora.zip, where tests/fuzz_corpus.rs reads it.
+# tests/fixtures/fuzz/corpora.zip, where tests/checkpoint/fuzz_corpus.rs reads it.
 #
 #   cargo +nightly fuzz run checkpoint -- -runs=3000000    and so on, then
 #   fuzz/keep_corpus.sh

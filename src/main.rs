@@ -8,8 +8,8 @@ use log::LevelFilter;
 use unet3d::cli::{Cli, Command};
 use unet3d::commands;
 use unet3d::config::ConfigError;
-use unet3d::report::{Reporter, fail};
-use unet3d::stop::{STOPPED, Stopped};
+use unet3d::runtime::report::{Reporter, fail};
+use unet3d::runtime::signals::{STOPPED, Stopped};
 
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;

@@ -5,46 +5,22 @@
 //! it draws at random it takes a stream from its [`Scope`]; the streams are keyed
 //! so that raw, label and weight of a sample see the same draws (see [`stream`]).
 
-mod affine;
-mod affinities;
 mod agreement;
-mod blobs;
-mod boundary;
-mod bspline_deformation;
-mod contrast;
-mod crop;
-mod elastic;
-mod flip;
-mod floats;
-mod fly_wing;
-mod gradual_blur;
-mod identity;
 mod index_map;
-mod itk_deformation;
-pub mod kernel;
-mod label_to_boundary;
-mod labels;
-mod noise;
-mod normalize;
-mod planes;
 mod recipe;
 #[cfg(test)]
 mod recorded;
 mod reference;
 mod registry;
-mod relabel;
-mod rotate;
-mod rotate90;
-mod standardize;
 mod step;
 pub mod stream;
-mod to_tensor;
+mod transforms;
 
 pub use index_map::IndexMap;
-pub use planes::planes;
 pub use recipe::{Recipe, Signatures};
 pub use reference::reference;
 pub use registry::{Class, Entry, Signature, entries, entry, names};
+pub use transforms::planes;
 
 use anyhow::Result;
 

@@ -4,11 +4,7 @@ use crate::config::{ConfigError, Parameter, Section};
 pub use crate::volume::Signature;
 
 use super::Transform;
-use super::{
-    affine, affinities, blobs, bspline_deformation, contrast, crop, elastic, flip, fly_wing,
-    gradual_blur, identity, itk_deformation, label_to_boundary, noise, normalize, relabel, rotate,
-    rotate90, standardize, to_tensor,
-};
+use super::transforms::ENTRIES;
 
 impl Signature {
     /// Refuses channels for a transform that is defined for (D, H, W) alone.
@@ -55,35 +51,6 @@ pub struct Entry {
     /// What comes out, or why this input cannot be taken.
     pub signature: fn(&Section<'_>, Signature) -> Result<Signature, ConfigError>,
 }
-
-static ENTRIES: &[&Entry] = &[
-    &affine::ENTRY,
-    &affinities::LABEL_TO_AFFINITIES,
-    &affinities::LABEL_TO_BOUNDARY_AND_AFFINITIES,
-    &affinities::LABEL_TO_MASK_AND_AFFINITIES,
-    &affinities::LABEL_TO_Z_AFFINITIES,
-    &affinities::RANDOM_LABEL_TO_AFFINITIES,
-    &blobs::TO_MASK,
-    &blobs::WITH_BOUNDARY,
-    &bspline_deformation::ENTRY,
-    &contrast::ENTRY,
-    &crop::ENTRY,
-    &elastic::ENTRY,
-    &flip::ENTRY,
-    &fly_wing::ENTRY,
-    &gradual_blur::ENTRY,
-    &identity::ENTRY,
-    &itk_deformation::ENTRY,
-    &label_to_boundary::ENTRY,
-    &noise::GAUSSIAN,
-    &noise::POISSON,
-    &normalize::ENTRY,
-    &relabel::ENTRY,
-    &rotate90::ENTRY,
-    &rotate::ENTRY,
-    &standardize::ENTRY,
-    &to_tensor::ENTRY,
-];
 
 /// The transform of that name.
 pub fn entry(name: &str) -> Option<&'static Entry> {

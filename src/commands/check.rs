@@ -9,9 +9,9 @@ use crate::cli;
 use crate::config::{ConfigError, Section, Tree};
 use crate::loss;
 use crate::model::{NetworkSpec, UNet};
-use crate::patch::slices;
-use crate::patch::{DatasetKind, Loaders, required};
 use crate::predict::Job;
+use crate::samples::slices;
+use crate::samples::{DatasetKind, Loaders, required};
 use crate::volume::InputFile;
 
 use super::data::TrainingData;

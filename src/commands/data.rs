@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use crate::augment::{Recipe, Signatures};
 use crate::config::{ConfigError, Node, Section};
 use crate::loss::{self, Loss, Shapes};
-use crate::memory;
 use crate::metric;
-use crate::patch::{
+use crate::runtime::memory;
+use crate::samples::{
     DataSet, DatasetKind, Images, LabelCheck, Loader, VolumePatches, file_paths, refuse_overlap,
     required,
 };

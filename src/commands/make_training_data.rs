@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ndarray::{Array3, Axis};
 
 use crate::cli;
-use crate::report::Reporter;
+use crate::runtime::report::Reporter;
 use crate::training_data::{Pair, Weighting, pair, read_image, write};
 use crate::volume::{Element, Values, Volume};
 

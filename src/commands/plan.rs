@@ -7,7 +7,7 @@ use crate::loss;
 use crate::metric;
 use crate::model::NetworkSpec;
 use crate::optim::{OptimizerSpec, Scheduler};
-use crate::patch::{Loaders, slices};
+use crate::samples::{Loaders, slices};
 use crate::train::{OnNan, TrainerSpec};
 
 use super::Settings;

@@ -13,11 +13,11 @@ use crate::config::{ConfigError, Tree};
 use crate::device;
 use crate::ffi::tensor::huge_pages;
 use crate::model::{NetworkSpec, UNet};
-use crate::patch::{DatasetKind, Loaders, prediction_inputs, required};
 use crate::predict::{Job, Network, Outcome, is_up_to_date, run};
-use crate::report::Reporter;
+use crate::runtime::report::Reporter;
+use crate::runtime::signals::{Stopped, on_signals};
+use crate::samples::{DatasetKind, Loaders, prediction_inputs, required};
 use crate::stitch::PlanError;
-use crate::stop::{Stopped, on_signals};
 use crate::volume::InputFile;
 
 use super::Settings;

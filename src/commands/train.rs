@@ -8,12 +8,12 @@ use crate::config::Tree;
 use crate::device;
 use crate::ffi::tensor::{cudnn, huge_pages, keep_memory};
 use crate::loss;
-use crate::memory;
 use crate::metric;
 use crate::model::{Layout, UNet};
 use crate::optim::{Optimizer, Scheduler};
-use crate::report::Reporter;
-use crate::stop::{Stopped, on_signals};
+use crate::runtime::memory;
+use crate::runtime::report::Reporter;
+use crate::runtime::signals::{Stopped, on_signals};
 use crate::train::{Ended, Parts, Progress, RunNotes, Trainer, claim_directory, resume};
 
 use super::Settings;

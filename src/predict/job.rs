@@ -11,11 +11,11 @@ use anyhow::{Context, Result, ensure};
 
 use crate::augment::{Recipe, Signatures};
 use crate::config::{ConfigError, Node, Parameter, Section};
+use crate::format::h5::Encoding;
 use crate::model::NetworkSpec;
-use crate::patch::slices::{self, Grid};
-use crate::patch::{DatasetKind, Loaders, required};
+use crate::samples::slices::{self, Grid};
+use crate::samples::{DatasetKind, Loaders, required};
 use crate::stitch::{Blending, Plan, PlanError};
-use crate::volume::h5::Encoding;
 use crate::volume::{Dataset, Mirror, Signature};
 
 use super::output::{Attributes, OUTPUT, OutputSpec};

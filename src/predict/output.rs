@@ -11,8 +11,8 @@ use tch::{Kind, Tensor};
 
 use crate::config::{ConfigError, Parameter, Section};
 use crate::ffi::tensor::as_slice;
+use crate::format::h5::{Compression, Encoding, OutputFile, VolumeId};
 use crate::stitch::Block;
-use crate::volume::h5::{Compression, Encoding, OutputFile, VolumeId};
 
 use super::preview::is_preview;
 

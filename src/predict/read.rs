@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use ndarray::{Array2, s};
 
 use crate::augment::stream::SampleKey;
-use crate::report::panic_text;
+use crate::runtime::report::panic_text;
 use crate::stitch::Plan;
 use crate::volume::{Dataset, InputFile, Source, Statistics, Volume, Window};
 

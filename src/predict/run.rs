@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::anyhow;
 use log::{error, info};
 
-use crate::report::{Reporter, panic_text};
-use crate::volume::h5::DiskFull;
+use crate::format::h5::DiskFull;
+use crate::runtime::report::{Reporter, panic_text};
 
 use super::job::Job;
 use super::network::Network;

@@ -4,8 +4,8 @@ use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
 use super::batch::Batch;
-use super::tensorboard::{EventWriter, Image};
 use crate::model::Activation;
+use crate::tensorboard::{EventWriter, Image};
 
 /// Logs the middle slice along z of every channel of every sample: of the inputs,
 /// the targets and the predictions that the logits (N, C, D, H, W) stand for.

@@ -13,7 +13,6 @@ mod resume;
 mod save;
 mod settings;
 mod step;
-pub mod tensorboard;
 mod timing;
 mod trainer;
 

@@ -14,8 +14,8 @@ use crate::loss::Loss;
 use crate::metric::Chosen;
 use crate::model::UNet;
 use crate::optim::{Optimizer, Scheduler};
-use crate::patch::{self, Loader, Origin, Position};
-use crate::report::Reporter;
+use crate::runtime::report::Reporter;
+use crate::samples::{self, Loader, Origin, Position};
 use crate::volume::Sample;
 
 use super::average::Average;
@@ -24,9 +24,9 @@ use super::resume::Progress;
 use super::save::{RunNotes, save};
 use super::settings::{OnNan, TrainerSpec};
 use super::step::{Step, loss_of, score_of, train};
-use super::tensorboard::EventWriter;
 use super::timing::{Part, Timing};
 use super::{dump, images};
+use crate::tensorboard::EventWriter;
 
 /// Below this learning rate nothing is learned any more, and the run ends.
 const LOWEST_LEARNING_RATE: f64 = 1e-6;
@@ -193,9 +193,9 @@ impl<'a> Trainer<'a> {
     }
 
     /// One iteration and what is due after it.
-    fn iterate(&mut self, batch: patch::Batch) -> Result<()> {
+    fn iterate(&mut self, batch: samples::Batch) -> Result<()> {
         self.timing.mark(Part::Data);
-        let patch::Batch { position, samples, origins, .. } = batch;
+        let samples::Batch { position, samples, origins, .. } = batch;
         if position.epoch != self.parts.progress.epoch || position.batch == 0 {
             // The last loss of the epoch before belongs to that one.
             self.settle()?;

@@ -2,7 +2,6 @@
 
 mod array;
 mod compact;
-pub mod h5;
 mod mirror;
 mod sample;
 mod signature;
@@ -10,9 +9,9 @@ mod source;
 mod statistics;
 mod window;
 
+pub use crate::format::h5::{Compression, Dataset, Encoding, InputFile, OutputFile, VolumeId};
 pub use array::{Element, Values, Volume};
 pub use compact::{OneHot, Packed, Palette};
-pub use h5::{Compression, Dataset, Encoding, InputFile, OutputFile, VolumeId};
 pub use mirror::Mirror;
 pub use sample::{Sample, Statistics};
 pub use signature::Signature;

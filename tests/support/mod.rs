@@ -54,4 +54,5 @@ pub fn tree(yaml: &str) -> Tree {
 }
 
 pub mod lab;
+pub mod peak;
 pub mod program;

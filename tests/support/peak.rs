@@ -1,6 +1,15 @@
 //! How much memory a stretch of a test takes at most.
 
+#![allow(dead_code)]
+
 use std::fs;
+use std::sync::{Mutex, MutexGuard};
+
+/// Keeps the other tests of this process out while one measures it.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
 
 /// The peak of this process since [`Peak::start`]. Tests of one process run side
 /// by side, so a test that measures is alone in its file or among small ones.

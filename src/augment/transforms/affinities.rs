@@ -1,0 +1,356 @@
+//! Affinities: does a voxel's label differ from that of a voxel some way off?
+//!
+//! Transforms of labels (D, H, W) to masks, one for each offset and axis, with
+//! axes in the order x, y, z (Lee et al. 2017, <https://arxiv.org/abs/1706.00120>).
+
+use anyhow::Result;
+
+use super::label_to_boundary::{BLOBS, BLUR, Boundary, MODE, SIGMA, above};
+use super::labels::{APPEND_LABEL, Channels, Extras, IGNORE_INDEX};
+use super::stream::Draw;
+use super::{Class, Entry, Scope, Signature, Transform};
+use crate::config::{ConfigError, Parameter, Section};
+use crate::resample::reflect_index;
+use crate::volume::Volume;
+use crate::with_values;
+
+/// An axis of a volume, as its index in (D, H, W).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    Z,
+    Y,
+    X,
+}
+
+/// The order of channels.
+const XYZ: [Axis; 3] = [Axis::X, Axis::Y, Axis::Z];
+
+/// Marks with 1 each voxel i where label[i + ⌈o/2⌉] ≠ label[i − ⌊o/2⌋] along
+/// `axis`, the label being mirrored at its border with the edge repeated; with 0
+/// all others.
+pub fn affinity(label: &Volume, axis: Axis, offset: usize, mask: &mut [u8]) {
+    let size = label.size();
+    with_values!(&label.values, values => {
+        let values = values.as_slice().expect("volumes are contiguous");
+        compare(values, size, axis, offset, mask)
+    });
+}
+
+fn compare<T: PartialEq + Copy>(
+    label: &[T],
+    size: [usize; 3],
+    axis: Axis,
+    offset: usize,
+    mask: &mut [u8],
+) {
+    let [depth, height, width] = size;
+    if label.is_empty() {
+        return;
+    }
+    let (ahead, behind) = (offset.div_ceil(2), offset / 2);
+    let ends = |i: usize, n: usize| {
+        let i = i as isize;
+        (reflect_index(i + ahead as isize, n), reflect_index(i - behind as isize, n))
+    };
+    if axis == Axis::X {
+        for (marks, row) in mask.chunks_exact_mut(width).zip(label.chunks_exact(width)) {
+            let inside = behind.min(width)..width.saturating_sub(ahead).max(behind.min(width));
+            for i in (0..inside.start).chain(inside.end..width) {
+                let (a, b) = ends(i, width);
+                marks[i] = u8::from(row[a] != row[b]);
+            }
+            if !inside.is_empty() {
+                differ(&row[behind + ahead..], row, &mut marks[inside]);
+            }
+        }
+        return;
+    }
+    for (i, marks) in mask.chunks_exact_mut(width).enumerate() {
+        let (z, y) = (i / height, i % height);
+        let (a, b) = if axis == Axis::Y {
+            let (a, b) = ends(y, height);
+            (z * height + a, z * height + b)
+        } else {
+            let (a, b) = ends(z, depth);
+            (a * height + y, b * height + y)
+        };
+        differ(&label[a * width..][..width], &label[b * width..][..width], marks);
+    }
+}
+
+fn differ<T: PartialEq>(a: &[T], b: &[T], marks: &mut [u8]) {
+    for ((mark, a), b) in marks.iter_mut().zip(a).zip(b) {
+        *mark = u8::from(a != b);
+    }
+}
+
+/// Adds the channel of one axis and offset.
+pub fn push_affinity(label: &Volume, axis: Axis, offset: usize, channels: &mut Channels<'_>) {
+    channels.push(|mask| affinity(label, axis, offset, mask));
+}
+
+/// Reads a list of offsets in voxels, which must be unique.
+pub fn offsets(section: &Section<'_>, key: &str) -> Result<Option<Vec<usize>>, ConfigError> {
+    let Some(given) = section.maybe_integers(key) else { return Ok(None) };
+    let mut unique = given.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    if given.is_empty() || unique.len() < given.len() || unique[0] < 1 {
+        return Err(section.error(key, "offsets are wanted: positive integers, no two the same"));
+    }
+    Ok(Some(given.into_iter().map(|offset| offset as usize).collect()))
+}
+
+/// Pairs of an offset along x and y and one along z.
+struct Offsets(Vec<(usize, usize)>);
+
+impl Offsets {
+    fn read(section: &Section<'_>, xy: &str, z: &str) -> Result<Self, ConfigError> {
+        let along_xy = offsets(section, xy)?.unwrap_or_default();
+        let along_z = offsets(section, z)?.unwrap_or_else(|| along_xy.clone());
+        if along_z.len() != along_xy.len() {
+            let message = format!("must be as many as `{xy}`, {}", along_xy.len());
+            return Err(section.error(z, message));
+        }
+        Ok(Offsets(along_xy.into_iter().zip(along_z).collect()))
+    }
+
+    fn channels(&self) -> usize {
+        3 * self.0.len()
+    }
+
+    fn push(&self, label: &Volume, channels: &mut Channels<'_>) {
+        for &(xy, z) in &self.0 {
+            for axis in XYZ {
+                let offset = if axis == Axis::Z { z } else { xy };
+                push_affinity(label, axis, offset, channels);
+            }
+        }
+    }
+}
+
+const fn offsets_key(name: &'static str, meaning: &'static str) -> Parameter {
+    Parameter::integers(name, &[], meaning).at_least(1.0)
+}
+
+const XY_OFFSETS: Parameter = offsets_key("xy_offsets", "offsets along x and y").required();
+const Z_OFFSETS: Parameter = offsets_key("z_offsets", "offsets along z").required();
+
+/// The signature of a transform of labels that gives `masks` channels.
+fn masks(
+    section: &Section<'_>,
+    mut input: Signature,
+    masks: usize,
+) -> Result<Signature, ConfigError> {
+    input.wants_3d(section)?;
+    let extras = Extras::read(section, true);
+    input.channels = Some(masks + extras.count());
+    let element = extras.element(input.element);
+    Ok(input.with_element(element))
+}
+
+pub(super) static LABEL_TO_AFFINITIES: Entry = Entry {
+    name: "LabelToAffinities",
+    class: Class::Conversion,
+    meaning: "Affinities along x, y and z for each offset; label if `append_label`.",
+    parameters: &[
+        offsets_key("offsets", "offsets along x and y").required(),
+        offsets_key("z_offsets", "offsets along z; `offsets` if absent").optional(),
+        Parameter::flag(
+            "aggregate_affinities",
+            false,
+            "one channel for each offset: where any of the three axes has an affinity",
+        ),
+        APPEND_LABEL,
+        IGNORE_INDEX,
+    ],
+    build: |section| {
+        Ok(Box::new(LabelToAffinities {
+            offsets: Offsets::read(section, "offsets", "z_offsets")?,
+            aggregate: section.flag("aggregate_affinities"),
+            extras: Extras::read(section, true),
+        }))
+    },
+    signature: |section, input| {
+        let offsets = Offsets::read(section, "offsets", "z_offsets")?;
+        let each = if section.flag("aggregate_affinities") { 1 } else { 3 };
+        masks(section, input, offsets.0.len() * each)
+    },
+};
+
+struct LabelToAffinities {
+    offsets: Offsets,
+    aggregate: bool,
+    extras: Extras,
+}
+
+impl Transform for LabelToAffinities {
+    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+        if !self.aggregate {
+            let mut channels = Channels::new(&volume, self.offsets.channels(), self.extras);
+            self.offsets.push(&volume, &mut channels);
+            return Ok(channels.finish());
+        }
+        let mut channels = Channels::new(&volume, self.offsets.0.len(), self.extras);
+        let mut along_one = vec![0; volume.size().iter().product()];
+        for &(xy, z) in &self.offsets.0 {
+            channels.push(|mask| {
+                affinity(&volume, Axis::X, xy, mask);
+                for (axis, offset) in [(Axis::Y, xy), (Axis::Z, z)] {
+                    affinity(&volume, axis, offset, &mut along_one);
+                    for (mark, other) in mask.iter_mut().zip(&along_one) {
+                        *mark |= other;
+                    }
+                }
+            });
+        }
+        Ok(channels.finish())
+    }
+}
+
+pub(super) static LABEL_TO_Z_AFFINITIES: Entry = Entry {
+    name: "LabelToZAffinities",
+    class: Class::Conversion,
+    meaning: "Affinities along z for each offset; label if `append_label`.",
+    parameters: &[offsets_key("offsets", "offsets along z").required(), APPEND_LABEL, IGNORE_INDEX],
+    build: |section| {
+        Ok(Box::new(LabelToZAffinities {
+            offsets: offsets(section, "offsets")?.unwrap_or_default(),
+            extras: Extras::read(section, true),
+        }))
+    },
+    signature: |section, input| {
+        let offsets = offsets(section, "offsets")?.unwrap_or_default();
+        masks(section, input, offsets.len())
+    },
+};
+
+struct LabelToZAffinities {
+    offsets: Vec<usize>,
+    extras: Extras,
+}
+
+impl Transform for LabelToZAffinities {
+    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+        let mut channels = Channels::new(&volume, self.offsets.len(), self.extras);
+        for &offset in &self.offsets {
+            push_affinity(&volume, Axis::Z, offset, &mut channels);
+        }
+        Ok(channels.finish())
+    }
+}
+
+pub(super) static RANDOM_LABEL_TO_AFFINITIES: Entry = Entry {
+    name: "RandomLabelToAffinities",
+    class: Class::Conversion,
+    meaning: "Affinities along one random axis with an offset uniform in 1…`max_offset`; label if \
+              `append_label`.",
+    parameters: &[
+        Parameter::integer("max_offset", 10, "largest offset").at_least(1.0),
+        Parameter::integer("z_offset_scale", 2, "offsets along z are divided by it").at_least(1.0),
+        APPEND_LABEL,
+        IGNORE_INDEX,
+    ],
+    build: |section| {
+        Ok(Box::new(RandomLabelToAffinities {
+            max_offset: section.size("max_offset"),
+            z_offset_scale: section.size("z_offset_scale"),
+            extras: Extras::read(section, true),
+        }))
+    },
+    signature: |section, input| masks(section, input, 1),
+};
+
+/// Draws the axis (x, y or z), then the offset.
+struct RandomLabelToAffinities {
+    max_offset: usize,
+    z_offset_scale: usize,
+    extras: Extras,
+}
+
+impl Transform for RandomLabelToAffinities {
+    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
+        let mut stream = scope.stream();
+        let axis = XYZ[stream.index(3)];
+        let mut offset = 1 + stream.index(self.max_offset);
+        if axis == Axis::Z {
+            offset = (offset / self.z_offset_scale).max(1);
+        }
+        let mut channels = Channels::new(&volume, 1, self.extras);
+        push_affinity(&volume, axis, offset, &mut channels);
+        Ok(channels.finish())
+    }
+}
+
+pub(super) static LABEL_TO_BOUNDARY_AND_AFFINITIES: Entry = Entry {
+    name: "LabelToBoundaryAndAffinities",
+    class: Class::Conversion,
+    meaning: "The channels of `StandardLabelToBoundary`, then those of `LabelToAffinities`.",
+    parameters: &[XY_OFFSETS, Z_OFFSETS, APPEND_LABEL, BLUR, SIGMA, IGNORE_INDEX, MODE, BLOBS],
+    build: |section| {
+        Ok(Box::new(LabelToBoundaryAndAffinities {
+            boundary: Boundary::read(section),
+            offsets: Offsets::read(section, "xy_offsets", "z_offsets")?,
+            extras: Extras::read(section, true),
+        }))
+    },
+    signature: |section, input| {
+        let offsets = Offsets::read(section, "xy_offsets", "z_offsets")?;
+        masks(section, input, Boundary::read(section).channels() + offsets.channels())
+    },
+};
+
+struct LabelToBoundaryAndAffinities {
+    boundary: Boundary,
+    offsets: Offsets,
+    extras: Extras,
+}
+
+impl Transform for LabelToBoundaryAndAffinities {
+    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+        let count = self.boundary.channels() + self.offsets.channels();
+        let mut channels = Channels::new(&volume, count, self.extras);
+        self.boundary.push(&volume, &mut channels);
+        self.offsets.push(&volume, &mut channels);
+        Ok(channels.finish())
+    }
+}
+
+pub(super) static LABEL_TO_MASK_AND_AFFINITIES: Entry = Entry {
+    name: "LabelToMaskAndAffinities",
+    class: Class::Conversion,
+    meaning: "A mask of what is above `background`, then the channels of `LabelToAffinities`.",
+    parameters: &[
+        XY_OFFSETS,
+        Z_OFFSETS,
+        APPEND_LABEL,
+        Parameter::integer("background", 0, "label of the background"),
+        IGNORE_INDEX,
+    ],
+    build: |section| {
+        Ok(Box::new(LabelToMaskAndAffinities {
+            background: section.integer("background"),
+            offsets: Offsets::read(section, "xy_offsets", "z_offsets")?,
+            extras: Extras::read(section, true),
+        }))
+    },
+    signature: |section, input| {
+        let offsets = Offsets::read(section, "xy_offsets", "z_offsets")?;
+        masks(section, input, 1 + offsets.channels())
+    },
+};
+
+struct LabelToMaskAndAffinities {
+    background: i64,
+    offsets: Offsets,
+    extras: Extras,
+}
+
+impl Transform for LabelToMaskAndAffinities {
+    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+        let mut channels = Channels::new(&volume, 1 + self.offsets.channels(), self.extras);
+        channels.push_plain(|mask| above(&volume, self.background, mask));
+        self.offsets.push(&volume, &mut channels);
+        Ok(channels.finish())
+    }
+}

@@ -1,0 +1,156 @@
+//! What a file may claim before anything is read or allocated for it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use hdf5::dataset::Layout;
+
+use crate::ffi;
+use crate::runtime::memory;
+
+/// Nothing compresses better than this, so that a shape beyond it is a lie that
+/// would only cost memory.
+const BEST_RATIO: u128 = 2000;
+
+/// Virtual data sets made of virtual data sets go no deeper than this.
+const DEPTH: usize = 4;
+
+/// Below this nobody needs to ask whether there is room. Bytes.
+const SMALL: u128 = 256 << 20;
+
+/// An error if the data set claims more voxels than its file, and those that it
+/// refers to, could hold, or would have other files read that hold no HDF5.
+pub(super) fn check(dataset: &hdf5::Dataset, name: &str, element: usize) -> Result<()> {
+    let mut seen = Seen::default();
+    let size = seen.visit(dataset, name, 0)?;
+    let most = (u128::from(size) + 4096) * BEST_RATIO;
+    let dims = dataset.shape();
+    ensure!(
+        bytes(&dims, element) < most,
+        "the data set `{name}` claims the shape {dims:?}, but its file has only {size} bytes; \
+         the file is damaged or the data set was never written"
+    );
+    if let Some(chunk) = dataset.chunk() {
+        ensure!(
+            bytes(&chunk, element) < most,
+            "the data set `{name}` claims chunks of the shape {chunk:?}, but its file has only \
+             {size} bytes; the file is damaged"
+        );
+        // A chunk that was written takes more than a byte.
+        let chunks = dims.iter().zip(&chunk).map(|(&n, &step)| n.div_ceil(step.max(1)));
+        let chunks = chunks.fold(1u128, |count, n| count.saturating_mul(n as u128));
+        ensure!(
+            chunks <= u128::from(size) + 4096,
+            "the data set `{name}` claims {chunks} chunks, but its file has only {size} bytes; the \
+             file is damaged or the data set was never written"
+        );
+    }
+    Ok(())
+}
+
+/// Bytes of an array; the largest number there is if they are more than that.
+fn bytes(shape: &[usize], element: usize) -> u128 {
+    shape.iter().fold(element as u128, |bytes, &n| bytes.saturating_mul(n as u128))
+}
+
+#[derive(Default)]
+struct Seen {
+    files: HashSet<PathBuf>,
+    /// Data sets on the way from the first to this one.
+    path: Vec<(String, String)>,
+    done: HashSet<(String, String)>,
+}
+
+impl Seen {
+    /// Bytes of all files, not counted before, that the voxels come from.
+    fn visit(&mut self, dataset: &hdf5::Dataset, name: &str, depth: usize) -> Result<u64> {
+        let file = dataset.filename();
+        let key = (file.clone(), dataset.name());
+        ensure!(
+            !self.path.contains(&key) && depth <= DEPTH,
+            "the virtual data set `{name}` is made of itself; the file is damaged"
+        );
+        if !self.done.insert(key.clone()) {
+            return Ok(0);
+        }
+        let plist = dataset.create_plist()?;
+        if let Some(raw) = plist.external().first() {
+            bail!(
+                "the data set `{name}` has its voxels in a file without any format ({}), which is \
+                 not read; copy them into the HDF5 file",
+                raw.name
+            );
+        }
+        let filters = plist.filters();
+        let kinds: HashSet<_> = filters.iter().map(std::mem::discriminant).collect();
+        ensure!(
+            kinds.len() == filters.len(),
+            "the data set `{name}` has the same filter twice, as only files made to do harm have"
+        );
+        let mut size = 0;
+        if self.files.insert(PathBuf::from(&file)) {
+            size += fs::metadata(&file).with_context(|| file.clone())?.len();
+        }
+        if plist.layout() != Layout::Virtual {
+            return Ok(size);
+        }
+        self.path.push(key);
+        for (source, inner) in ffi::hdf5::virtual_sources(&plist)? {
+            let missing = || {
+                format!(
+                    "the virtual data set `{name}` is made of `{inner}` of {source}, which cannot \
+                     be opened; copy that file beside this one"
+                )
+            };
+            let found = match source.as_str() {
+                "." => dataset.file()?.dataset(&inner),
+                other => open(&find(Path::new(&file), other).with_context(missing)?)
+                    .with_context(missing)?
+                    .dataset(&inner),
+            };
+            let found = found.with_context(missing)?;
+            size = size.saturating_add(self.visit(&found, &inner, depth + 1)?);
+        }
+        self.path.pop();
+        Ok(size)
+    }
+}
+
+/// Where the library looks for the source of a virtual data set.
+fn find(file: &Path, source: &str) -> Result<PathBuf> {
+    let source = Path::new(source);
+    let beside = file.parent().unwrap_or(Path::new("")).join(source);
+    [beside, source.to_path_buf()]
+        .into_iter()
+        // A pipe would be waited for without end.
+        .find(|path| fs::metadata(path).is_ok_and(|metadata| metadata.is_file()))
+        .with_context(|| format!("{}: no such file", source.display()))
+}
+
+fn open(path: &Path) -> Result<hdf5::File> {
+    hdf5::File::with_options()
+        .with_fapl(|plist| plist.file_locking(false))
+        .open(path)
+        .with_context(|| path.display().to_string())
+}
+
+/// An error if the system has not that many bytes left. Without it the system
+/// would end the program in the midst of reading, with no word why.
+pub(super) fn room(shape: &[usize], element: usize) -> Result<()> {
+    let wanted = bytes(shape, element);
+    if wanted < SMALL {
+        return Ok(());
+    }
+    let Some(free) = memory::available().map(u128::from) else { return Ok(()) };
+    let gb = |bytes: u128| bytes as f64 / 1e9;
+    ensure!(
+        wanted <= free,
+        "{shape:?} voxels take {wanted} bytes ({:.1} GB) of memory, and {:.1} GB are free; \
+         `loaders.dataset: LazyHDF5Dataset` reads patches from the file instead",
+        gb(wanted),
+        gb(free)
+    );
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! Number types of files, and the element type each becomes in memory.
+
+use anyhow::{Result, anyhow};
+use half::f16;
+use hdf5::H5Type;
+use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
+
+use crate::volume::{Element, Values};
+use ndarray::Array4;
+
+/// The type of number that a data set is stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoredType {
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    U64,
+    I64,
+    F16,
+    F32,
+    F64,
+}
+
+impl StoredType {
+    /// `None` for what is no number. An enumeration, which is how h5py writes
+    /// numpy's bool, counts as the integer behind it.
+    pub fn of(descriptor: &TypeDescriptor) -> Option<StoredType> {
+        use TypeDescriptor as T;
+        Some(match descriptor {
+            T::Unsigned(IntSize::U1) | T::Boolean => StoredType::U8,
+            T::Unsigned(IntSize::U2) => StoredType::U16,
+            T::Unsigned(IntSize::U4) => StoredType::U32,
+            T::Unsigned(IntSize::U8) => StoredType::U64,
+            // A byte that names an enumerator is no quantity with a sign.
+            T::Enum(e) if e.size == IntSize::U1 => StoredType::U8,
+            T::Enum(e) => return StoredType::of(&e.base_type()),
+            T::Integer(IntSize::U1) => StoredType::I8,
+            T::Integer(IntSize::U2) => StoredType::I16,
+            T::Integer(IntSize::U4) => StoredType::I32,
+            T::Integer(IntSize::U8) => StoredType::I64,
+            T::Float(FloatSize::U2) => StoredType::F16,
+            T::Float(FloatSize::U4) => StoredType::F32,
+            T::Float(FloatSize::U8) => StoredType::F64,
+            _ => return None,
+        })
+    }
+
+    pub fn element(self) -> Element {
+        match self {
+            StoredType::U8 => Element::U8,
+            StoredType::U16 => Element::U16,
+            StoredType::I8 | StoredType::I16 | StoredType::I32 => Element::I32,
+            StoredType::U32 | StoredType::I64 | StoredType::U64 => Element::I64,
+            StoredType::F16 | StoredType::F32 => Element::F32,
+            StoredType::F64 => Element::F64,
+        }
+    }
+
+    /// Bytes of one voxel in the file.
+    pub fn size(self) -> usize {
+        match self {
+            StoredType::U8 | StoredType::I8 => 1,
+            StoredType::U16 | StoredType::I16 | StoredType::F16 => 2,
+            StoredType::U32 | StoredType::I32 | StoredType::F32 => 4,
+            StoredType::U64 | StoredType::I64 | StoredType::F64 => 8,
+        }
+    }
+}
+
+/// A number as it stands in a file, little endian.
+pub(super) trait Stored: H5Type + Copy + Send + Sync + 'static {
+    type Memory: Copy + Default + Send + Sync + 'static;
+
+    /// The value in memory, or an error if it does not fit there.
+    fn widen(self) -> Result<Self::Memory>;
+
+    /// Decodes a row; `bytes` holds as many numbers as `out`.
+    fn decode(bytes: &[u8], out: &mut [Self::Memory]) -> Result<()>;
+
+    fn values(array: Array4<Self::Memory>) -> Values;
+}
+
+macro_rules! stored {
+    ($($stored:ty => $memory:ty, |$x:ident| $widened:expr;)*) => {
+        $(impl Stored for $stored {
+            type Memory = $memory;
+
+            fn widen(self) -> Result<$memory> {
+                let $x = self;
+                Ok($widened)
+            }
+
+            fn decode(bytes: &[u8], out: &mut [$memory]) -> Result<()> {
+                let (numbers, _) = bytes.as_chunks::<{ size_of::<$stored>() }>();
+                for (out, number) in out.iter_mut().zip(numbers) {
+                    let $x = <$stored>::from_le_bytes(*number);
+                    *out = $widened;
+                }
+                Ok(())
+            }
+
+            fn values(array: Array4<$memory>) -> Values {
+                array.into()
+            }
+        })*
+    };
+}
+
+stored! {
+    u8 => u8, |x| x;
+    i8 => i32, |x| x.into();
+    u16 => u16, |x| x;
+    i16 => i32, |x| x.into();
+    u32 => i64, |x| x.into();
+    i32 => i32, |x| x;
+    // The one type with values that do not fit.
+    u64 => i64, |x| i64::try_from(x).map_err(|_| {
+        anyhow!("the value {x} is larger than {}; store smaller integers", i64::MAX)
+    })?;
+    i64 => i64, |x| x;
+    f16 => f32, |x| x.to_f32();
+    f32 => f32, |x| x;
+    f64 => f64, |x| x;
+}
+
+/// Runs an expression with `$type` standing for the Rust type of a [`StoredType`].
+macro_rules! with_stored {
+    ($stored:expr, $type:ident => $body:expr) => {{
+        use $crate::format::h5::stored::StoredType;
+        match $stored {
+            StoredType::U8 => {
+                type $type = u8;
+                $body
+            }
+            StoredType::I8 => {
+                type $type = i8;
+                $body
+            }
+            StoredType::U16 => {
+                type $type = u16;
+                $body
+            }
+            StoredType::I16 => {
+                type $type = i16;
+                $body
+            }
+            StoredType::U32 => {
+                type $type = u32;
+                $body
+            }
+            StoredType::I32 => {
+                type $type = i32;
+                $body
+            }
+            StoredType::U64 => {
+                type $type = u64;
+                $body
+            }
+            StoredType::I64 => {
+                type $type = i64;
+                $body
+            }
+            StoredType::F16 => {
+                type $type = half::f16;
+                $body
+            }
+            StoredType::F32 => {
+                type $type = f32;
+                $body
+            }
+            StoredType::F64 => {
+                type $type = f64;
+                $body
+            }
+        }
+    }};
+}
+pub(super) use with_stored;

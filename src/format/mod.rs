@@ -1,0 +1,3 @@
+//! File formats of volumes, one a module.
+
+pub mod h5;

@@ -1,0 +1,11 @@
+//! Volumes in files and in memory, and the samples made of them.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod compact;
+mod compact_samples;
+mod datasets;
+mod hdf5_input;
+mod hdf5_output;
+mod training_data;
