@@ -11,10 +11,13 @@
 
 mod error;
 mod parameter;
+mod registry;
 mod section;
 mod tree;
 
 pub use error::{ConfigError, Place};
 pub use parameter::{Fallback, Kind, Parameter};
-pub use section::{Section, nearest};
+pub(crate) use registry::nearest;
+pub use registry::{Entry, Registry};
+pub use section::{Keys, Section};
 pub use tree::{Node, Tree, Value};

@@ -1,5 +1,6 @@
 //! A map of the file opened with the table of keys that may stand in it.
 
+use super::registry::nearest;
 use super::{ConfigError, Fallback, Kind, Node, Parameter, Value};
 
 /// A checked section: every key that is present has the type and range its
@@ -10,21 +11,48 @@ use super::{ConfigError, Fallback, Kind, Node, Parameter, Value};
 #[derive(Clone, Copy, Debug)]
 pub struct Section<'a> {
     pub node: &'a Node,
-    table: &'static [Parameter],
+    keys: Keys,
+}
+
+/// The keys that may stand in a section.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    /// The key that chooses an entry of a registry.
+    pub name: Option<Parameter>,
+    pub own: &'static [Parameter],
+    /// Keys that all entries of a registry have in common.
+    pub shared: &'static [Parameter],
+}
+
+impl From<&'static [Parameter]> for Keys {
+    fn from(own: &'static [Parameter]) -> Self {
+        Keys { name: None, own, shared: &[] }
+    }
+}
+
+impl Keys {
+    pub fn iter(&self) -> impl Iterator<Item = Parameter> {
+        self.name.into_iter().chain(self.own.iter().copied()).chain(self.shared.iter().copied())
+    }
+
+    pub fn find(&self, name: &str) -> Option<Parameter> {
+        self.iter().find(|parameter| parameter.name == name)
+    }
 }
 
 impl Node {
     /// Opens this map with its table of keys: wrong types, impossible values and
     /// missing required keys are errors, unknown keys become warnings.
-    pub fn section(&self, table: &'static [Parameter]) -> Result<Section<'_>, ConfigError> {
+    pub fn section(&self, keys: impl Into<Keys>) -> Result<Section<'_>, ConfigError> {
+        let keys = keys.into();
         let Value::Map(entries) = &self.value else {
             return Err(self.error(format!("a section is wanted, not {}", self.value.describe())));
         };
         for (key, node) in entries {
-            match table.iter().find(|parameter| parameter.name == key) {
-                Some(parameter) => check(node, parameter)?,
+            match keys.find(key) {
+                Some(parameter) => check(node, &parameter)?,
                 None => {
-                    let names = table.iter().map(|parameter| parameter.name);
+                    let names = keys.iter().map(|parameter| parameter.name);
                     match nearest(key, names) {
                         Some(name) => {
                             node.warn(format!("unknown key, ignored; is `{name}` meant?"))
@@ -34,7 +62,7 @@ impl Node {
                 }
             }
         }
-        for parameter in table {
+        for parameter in keys.iter() {
             if parameter.fallback == Fallback::Required && self.get(parameter.name).is_none() {
                 return Err(self.error(format!(
                     "the key `{}` is missing: {}",
@@ -42,17 +70,8 @@ impl Node {
                 )));
             }
         }
-        Ok(Section { node: self, table })
+        Ok(Section { node: self, keys })
     }
-}
-
-/// The word of `words` that `word` was probably meant to be.
-pub fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    words
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 fn check(node: &Node, parameter: &Parameter) -> Result<(), ConfigError> {
@@ -155,10 +174,9 @@ fn number(node: &Node) -> Option<f64> {
 }
 
 impl<'a> Section<'a> {
-    fn parameter(&self, name: &str) -> &'static Parameter {
-        self.table
-            .iter()
-            .find(|parameter| parameter.name == name)
+    fn parameter(&self, name: &str) -> Parameter {
+        self.keys
+            .find(name)
             .unwrap_or_else(|| panic!("`{name}` is not in the table of `{}`", self.node.path))
     }
 

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::regular::Regular;
 use super::{Draw, Entry, Grid, SliceBuilder, Targets};
-use super::{NAME, PATCH_SHAPE, SKIP_SHAPE_CHECK, STRIDE_SHAPE};
+use super::{PATCH_SHAPE, SKIP_SHAPE_CHECK, STRIDE_SHAPE};
 use crate::augment::stream::Draw as _;
 use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::volume::{Source, Volume, Window};
@@ -30,8 +30,8 @@ const MAX_INSTANCES: Parameter =
 
 pub(super) static FILTER: Entry = Entry {
     name: "FilterSliceBuilder",
+    meaning: "patches on a grid, without those that hold little but ignored labels",
     parameters: &[
-        NAME,
         PATCH_SHAPE.of_length(3),
         STRIDE_SHAPE,
         SKIP_SHAPE_CHECK,
@@ -44,8 +44,8 @@ pub(super) static FILTER: Entry = Entry {
 
 pub(super) static EMBEDDINGS: Entry = Entry {
     name: "EmbeddingsSliceBuilder",
+    meaning: "as FilterSliceBuilder, and with a number of instances within bounds",
     parameters: &[
-        NAME,
         PATCH_SHAPE.of_length(3),
         STRIDE_SHAPE,
         SKIP_SHAPE_CHECK,
@@ -60,8 +60,8 @@ pub(super) static EMBEDDINGS: Entry = Entry {
 
 pub(super) static RANDOM: Entry = Entry {
     name: "RandomFilterSliceBuilder",
+    meaning: "as EmbeddingsSliceBuilder, and of what is left a random share",
     parameters: &[
-        NAME,
         PATCH_SHAPE.of_length(3),
         STRIDE_SHAPE,
         SKIP_SHAPE_CHECK,

@@ -16,7 +16,7 @@ use anyhow::Result;
 pub use regular::Grid;
 
 use crate::augment::stream::{Key, Stream};
-use crate::config::{ConfigError, Node, Parameter, Section, nearest};
+use crate::config::{self, ConfigError, Node, Parameter, Registry, Section};
 use crate::volume::{Source, Window};
 
 /// Finds the patches of one file after the other.
@@ -78,49 +78,49 @@ impl Draw {
 /// One slice builder: its name, its keys and how to make it.
 pub struct Entry {
     pub name: &'static str,
+    pub meaning: &'static str,
     pub parameters: &'static [Parameter],
     pub build: fn(&Section<'_>) -> Result<Box<dyn SliceBuilder>, ConfigError>,
 }
 
-static ENTRIES: &[&Entry] = &[
-    &regular::ENTRY,
-    &weighted::ENTRY,
-    &filtered::FILTER,
-    &filtered::EMBEDDINGS,
-    &filtered::RANDOM,
-];
+impl config::Entry for Entry {
+    fn name(&self) -> &'static str {
+        self.name
+    }
 
-pub fn names() -> impl Iterator<Item = &'static str> {
-    ENTRIES.iter().map(|entry| entry.name)
+    fn meaning(&self) -> &'static str {
+        self.meaning
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        self.parameters
+    }
 }
 
-/// The slice builder of that name.
-pub fn entry(name: &str) -> Option<&'static Entry> {
-    ENTRIES.iter().copied().find(|entry| entry.name == name)
-}
+/// All slice builders.
+pub static SLICE_BUILDERS: Registry<Entry> = Registry {
+    kind: "slice builder",
+    name: Parameter::text("name", "", "the slice builder").required(),
+    entries: &[
+        &regular::ENTRY,
+        &weighted::ENTRY,
+        &filtered::FILTER,
+        &filtered::EMBEDDINGS,
+        &filtered::RANDOM,
+    ],
+    shared: &[],
+    refused: &[],
+};
 
 /// Makes the slice builder that a `slice_builder` section describes.
 ///
 /// # Errors
 /// An unknown name, missing keys, wrong types or impossible values.
 pub fn read(node: &Node) -> Result<Box<dyn SliceBuilder>, ConfigError> {
-    let name = node
-        .get("name")
-        .ok_or_else(|| node.error("the key `name` is missing, such as `name: SliceBuilder`"))?;
-    let text = name.text()?;
-    let entry = entry(text).ok_or_else(|| {
-        name.error(match nearest(text, names()) {
-            Some(near) => format!("there is no slice builder {text}; is {near} meant?"),
-            None => format!(
-                "there is no slice builder {text}; there are {}",
-                names().collect::<Vec<_>>().join(", ")
-            ),
-        })
-    })?;
-    (entry.build)(&node.section(entry.parameters)?)
+    let (entry, section) = SLICE_BUILDERS.open(node)?;
+    (entry.build)(&section)
 }
 
-const NAME: Parameter = Parameter::text("name", "", "the slice builder").required();
 const PATCH_SHAPE: Parameter =
     Parameter::integers("patch_shape", &[], "depth, height and width of a patch")
         .at_least(1.0)
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn sections_that_make_no_sense() {
         assert!(error("{patch_shape: [16, 64, 64]}").contains("`name` is missing"));
-        assert!(error("{name: SlicesBuilder}").contains("is SliceBuilder meant?"));
+        assert!(error("{name: SlicesBuilder}").contains("is `SliceBuilder` meant?"));
         let small = "{name: SliceBuilder, patch_shape: [8, 64, 64], stride_shape: [8, 8, 8]}";
         let message = error(small);
         assert!(message.contains("c.yaml:1") && message.contains("skip_shape_check"), "{message}");

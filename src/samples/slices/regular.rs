@@ -3,13 +3,14 @@
 use anyhow::Result;
 
 use super::{Draw, Entry, SliceBuilder, Targets, check_fit, patch_shape};
-use super::{NAME, PATCH_SHAPE, SKIP_SHAPE_CHECK, STRIDE_SHAPE};
+use super::{PATCH_SHAPE, SKIP_SHAPE_CHECK, STRIDE_SHAPE};
 use crate::config::{ConfigError, Node, Section};
 use crate::volume::Window;
 
 pub(super) static ENTRY: Entry = Entry {
     name: "SliceBuilder",
-    parameters: &[NAME, PATCH_SHAPE.of_length(3), STRIDE_SHAPE, SKIP_SHAPE_CHECK],
+    meaning: "patches in rows, columns and layers at a fixed stride",
+    parameters: &[PATCH_SHAPE.of_length(3), STRIDE_SHAPE, SKIP_SHAPE_CHECK],
     build: |section| Ok(Box::new(Regular::read(section)?)),
 };
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::{Draw, Entry, SliceBuilder, Targets, check_fit, check_patch};
-use super::{NAME, PATCH_SHAPE, SKIP_SHAPE_CHECK};
+use super::{PATCH_SHAPE, SKIP_SHAPE_CHECK};
 use crate::augment::stream::Draw as _;
 use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::volume::{Source, Window};
@@ -13,8 +13,8 @@ const BUILDER: &str = "PixelWiseWeightedSliceBuilder";
 
 pub(super) static ENTRY: Entry = Entry {
     name: BUILDER,
+    meaning: "patches drawn with probability proportional to the weight map",
     parameters: &[
-        NAME,
         PATCH_SHAPE,
         Parameter::any("stride_shape", "not used by this slice builder"),
         SKIP_SHAPE_CHECK,
