@@ -13,7 +13,7 @@
 use std::path::Path;
 
 use ndarray::Array4;
-use unet3d::augment::Recipe;
+use unet3d::augment::Transformer;
 use unet3d::augment::stream::SampleKey;
 use unet3d::config::Tree;
 use unet3d::volume::{Sample, Statistics, Volume};
@@ -22,7 +22,7 @@ use unet3d::volume::{Sample, Statistics, Volume};
 struct Case {
     name: &'static str,
     /// A configuration file whose `loaders.train.transformer` is meant, or lists.
-    recipe: &'static str,
+    transformer: &'static str,
     /// Channels (0: a volume without them), depth, height, width.
     raw: [usize; 4],
     /// Neither, label, or label and weight, of the size of the raw data.
@@ -35,32 +35,32 @@ const LABELER: [usize; 4] = [4, 64, 120, 284];
 
 #[rustfmt::skip]
 static CASES: &[Case] = &[
-    Case { name: "SegmentationNet", recipe: "SegmentationNet/instance_segmentation_train.yaml", raw: SEGMENTATION, targets: 2 },
-    Case { name: "train_config_boundary", recipe: "resources/train_config_boundary.yaml", raw: BOUNDARY, targets: 1 },
-    Case { name: "train_config_ce", recipe: "resources/train_config_ce.yaml", raw: [0, 32, 64, 64], targets: 1 },
-    Case { name: "AutoCellLabeler raw", recipe: "AutoCellLabeler_parameters/train_paper_all.yaml", raw: LABELER, targets: 0 },
-    Case { name: "Normalize", recipe: "{raw: [{name: Normalize}]}", raw: SEGMENTATION, targets: 0 },
-    Case { name: "RandomFlip", recipe: "{raw: [{name: RandomFlip, axis_prob: 0}]}", raw: SEGMENTATION, targets: 0 },
-    Case { name: "RandomRotate90", recipe: "{raw: [{name: RandomRotate90, axes: null}]}", raw: SEGMENTATION, targets: 0 },
-    Case { name: "RandomContrast", recipe: "{raw: [{name: RandomContrast, use_data_mean: true, execution_probability: 1}]}", raw: SEGMENTATION, targets: 0 },
-    Case { name: "AdditiveGaussianNoise", recipe: "{raw: [{name: AdditiveGaussianNoise, scale: [0, 0.1], execution_probability: 1}]}", raw: SEGMENTATION, targets: 0 },
-    Case { name: "AdditivePoissonNoise", recipe: "{raw: [{name: AdditivePoissonNoise, lam: [0, 0.01], execution_probability: 1}]}", raw: SEGMENTATION, targets: 0 },
-    Case { name: "AdditivePoissonNoise, lam [0, 1]", recipe: "{raw: [{name: AdditivePoissonNoise, execution_probability: 1}]}", raw: SEGMENTATION, targets: 0 },
-    Case { name: "ToTensor long", recipe: "{raw: [], label: [{name: ToTensor, expand_dims: false, dtype: long}]}", raw: SEGMENTATION, targets: 1 },
-    Case { name: "StandardLabelToBoundary", recipe: "{raw: [], label: [{name: StandardLabelToBoundary}]}", raw: BOUNDARY, targets: 1 },
-    Case { name: "StandardLabelToBoundary, blur", recipe: "{raw: [], label: [{name: StandardLabelToBoundary, append_label: true, blur: true}]}", raw: BOUNDARY, targets: 1 },
-    Case { name: "StandardLabelToBoundary, outer", recipe: "{raw: [], label: [{name: StandardLabelToBoundary, mode: outer}]}", raw: BOUNDARY, targets: 1 },
-    Case { name: "LabelToAffinities", recipe: "{raw: [], label: [{name: LabelToAffinities, offsets: [1, 3]}]}", raw: BOUNDARY, targets: 1 },
-    Case { name: "Relabel", recipe: "{raw: [], label: [{name: Relabel}]}", raw: BOUNDARY, targets: 1 },
+    Case { name: "SegmentationNet", transformer: "SegmentationNet/instance_segmentation_train.yaml", raw: SEGMENTATION, targets: 2 },
+    Case { name: "train_config_boundary", transformer: "resources/train_config_boundary.yaml", raw: BOUNDARY, targets: 1 },
+    Case { name: "train_config_ce", transformer: "resources/train_config_ce.yaml", raw: [0, 32, 64, 64], targets: 1 },
+    Case { name: "AutoCellLabeler raw", transformer: "AutoCellLabeler_parameters/train_paper_all.yaml", raw: LABELER, targets: 0 },
+    Case { name: "Normalize", transformer: "{raw: [{name: Normalize}]}", raw: SEGMENTATION, targets: 0 },
+    Case { name: "RandomFlip", transformer: "{raw: [{name: RandomFlip, axis_prob: 0}]}", raw: SEGMENTATION, targets: 0 },
+    Case { name: "RandomRotate90", transformer: "{raw: [{name: RandomRotate90, axes: null}]}", raw: SEGMENTATION, targets: 0 },
+    Case { name: "RandomContrast", transformer: "{raw: [{name: RandomContrast, use_data_mean: true, execution_probability: 1}]}", raw: SEGMENTATION, targets: 0 },
+    Case { name: "AdditiveGaussianNoise", transformer: "{raw: [{name: AdditiveGaussianNoise, scale: [0, 0.1], execution_probability: 1}]}", raw: SEGMENTATION, targets: 0 },
+    Case { name: "AdditivePoissonNoise", transformer: "{raw: [{name: AdditivePoissonNoise, lam: [0, 0.01], execution_probability: 1}]}", raw: SEGMENTATION, targets: 0 },
+    Case { name: "AdditivePoissonNoise, lam [0, 1]", transformer: "{raw: [{name: AdditivePoissonNoise, execution_probability: 1}]}", raw: SEGMENTATION, targets: 0 },
+    Case { name: "ToTensor long", transformer: "{raw: [], label: [{name: ToTensor, expand_dims: false, dtype: long}]}", raw: SEGMENTATION, targets: 1 },
+    Case { name: "StandardLabelToBoundary", transformer: "{raw: [], label: [{name: StandardLabelToBoundary}]}", raw: BOUNDARY, targets: 1 },
+    Case { name: "StandardLabelToBoundary, blur", transformer: "{raw: [], label: [{name: StandardLabelToBoundary, append_label: true, blur: true}]}", raw: BOUNDARY, targets: 1 },
+    Case { name: "StandardLabelToBoundary, outer", transformer: "{raw: [], label: [{name: StandardLabelToBoundary, mode: outer}]}", raw: BOUNDARY, targets: 1 },
+    Case { name: "LabelToAffinities", transformer: "{raw: [], label: [{name: LabelToAffinities, offsets: [1, 3]}]}", raw: BOUNDARY, targets: 1 },
+    Case { name: "Relabel", transformer: "{raw: [], label: [{name: Relabel}]}", raw: BOUNDARY, targets: 1 },
 ];
 
 const STATISTICS: Statistics = Statistics { min: 0.0, max: 4095.0, mean: 400.0, std: 300.0 };
 
 /// The lists, with every transform called `without` doing nothing.
-fn recipe(text: &str, without: Option<&str>) -> Recipe {
+fn transformer(text: &str, without: Option<&str>) -> Transformer {
     if text.starts_with('{') {
         let tree = Tree::parse(text, "bench", &[]).expect("YAML");
-        return Recipe::read(&tree.root).expect("a recipe");
+        return Transformer::read(&tree.root).expect("a transformer");
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(text);
     let section = "loaders.train.transformer";
@@ -75,7 +75,7 @@ fn recipe(text: &str, without: Option<&str>) -> Recipe {
         }
     }
     let tree = Tree::read(&path, &overrides).expect("YAML");
-    Recipe::read(tree.root.at(section).expect("the section")).expect("a recipe")
+    Transformer::read(tree.root.at(section).expect("the section")).expect("a transformer")
 }
 
 /// Smooth blobs with some texture, as float32 raw data and as uint16 labels.
@@ -116,7 +116,7 @@ fn cpu_seconds() -> f64 {
 }
 
 fn run(case: &Case, iterations: u64, first: u64, without: Option<&str>) {
-    let recipe = recipe(case.recipe, without);
+    let transformer = transformer(case.transformer, without);
     let input = sample(case);
     let patch = input.raw.channels() * input.raw.size().iter().product::<usize>() * 4;
     let mut seconds = 0.0;
@@ -128,7 +128,7 @@ fn run(case: &Case, iterations: u64, first: u64, without: Option<&str>) {
         // Starts the high-water mark anew.
         let _ = std::fs::write("/proc/self/clear_refs", "5");
         let start = cpu_seconds();
-        let output = recipe.apply(copy, key, &STATISTICS).expect("a sample");
+        let output = transformer.apply(copy, key, &STATISTICS).expect("a sample");
         seconds += cpu_seconds() - start;
         std::hint::black_box(&output);
         extra = extra.max(memory("VmHWM").saturating_sub(before));

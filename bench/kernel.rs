@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use ndarray::Array4;
-use unet3d::augment::Recipe;
+use unet3d::augment::Transformer;
 use unet3d::augment::stream::SampleKey;
 use unet3d::config::Tree;
 use unet3d::volume::{Sample, Statistics, Volume};
@@ -106,7 +106,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-fn recipe(case: &Case) -> Recipe {
+fn transformer(case: &Case) -> Transformer {
     let mut text = format!("transformer:\n  raw: [{{{}}}]\n", case.raw_step);
     for (data_set, present) in [("label", case.label), ("weight", case.weight)] {
         if present {
@@ -114,7 +114,8 @@ fn recipe(case: &Case) -> Recipe {
         }
     }
     let tree = Tree::parse(&text, "bench", &[]).expect("the text is YAML");
-    Recipe::read(tree.root.get("transformer").expect("it has this key")).expect("a valid recipe")
+    Transformer::read(tree.root.get("transformer").expect("it has this key"))
+        .expect("a valid transformer")
 }
 
 /// Structured values: what they are does not change the time.
@@ -169,14 +170,14 @@ fn status(name: &str) -> f64 {
 
 /// The most memory one sample needs beside itself, in units of its raw patch as
 /// float32; its own result, which takes the place of the sample, included.
-fn peak(recipe: &Recipe, sample: Sample, statistics: &Statistics) {
+fn peak(transformer: &Transformer, sample: Sample, statistics: &Statistics) {
     let patch = 4.0 * (sample.raw.channels() * sample.raw.size().iter().product::<usize>()) as f64;
     let key = SampleKey { seed: 7, epoch: 0, sample: 0 };
     let given = sample.clone();
     // Sets the high-water mark back to what is in use.
     let reset = std::fs::write("/proc/self/clear_refs", "5").is_ok();
     let before = status("VmRSS:");
-    assert!(recipe.apply(given, key, statistics).is_ok());
+    assert!(transformer.apply(given, key, statistics).is_ok());
     if reset {
         println!("{:.2}", (status("VmHWM:") - before) / patch);
     }
@@ -196,18 +197,19 @@ fn main() {
         return;
     };
     let rounds: u64 = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(5);
-    let recipe = recipe(&case);
+    let transformer = transformer(&case);
     let sample = sample(&case);
     let statistics = Statistics { min: -1.0, max: 1.0, mean: 0.0, std: 1.0 };
     if arguments.get(1).is_some_and(|word| word == "peak") {
-        return peak(&recipe, sample, &statistics);
+        return peak(&transformer, sample, &statistics);
     }
     let zero = Instant::now();
     for round in 0..rounds {
         let sample = sample.clone();
         let key = SampleKey { seed: 7, epoch: 0, sample: round };
         let before = cpu_time(zero);
-        let result = recipe.apply(sample, key, &statistics).expect("the sample is transformed");
+        let result =
+            transformer.apply(sample, key, &statistics).expect("the sample is transformed");
         let time = cpu_time(zero) - before;
         std::hint::black_box(result);
         println!("{:.3}", time.as_secs_f64() * 1e3);

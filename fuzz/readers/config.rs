@@ -1,7 +1,7 @@
 //! Reads text as a configuration file; the part before a line of four dashes is
 //! an override of the command line.
 
-use crate::config::{Node, Parameter, Tree, Value};
+use crate::config::{Node, Parameter, Tree, YamlValue};
 
 /// Keys of every kind.
 static TABLE: &[Parameter] = &[
@@ -41,8 +41,8 @@ fn visit(node: &Node) {
         let _ = error.to_string();
     }
     match &node.value {
-        Value::List(items) => items.iter().for_each(visit),
-        Value::Map(entries) => entries.iter().for_each(|(_, node)| visit(node)),
+        YamlValue::List(items) => items.iter().for_each(visit),
+        YamlValue::Map(entries) => entries.iter().for_each(|(_, node)| visit(node)),
         _ => {}
     }
 }

@@ -1,8 +1,8 @@
 //! Do the lists of raw, label and weight move voxels in the same way?
 
-use super::step::Step;
-use super::{Class, Entry};
-use crate::config::{Fallback, Kind, Node, Parameter, Value};
+use super::step::TransformStep;
+use super::{TransformClass, TransformEntry};
+use crate::config::{Fallback, Kind, Node, Parameter, YamlValue};
 
 /// Keys that say how a volume is resampled, not where from: raw and label differ
 /// in them as a matter of course.
@@ -10,9 +10,9 @@ static FREE: &[&str] = &["interpolator", "order", "spline_order", "cval", "mode"
 
 /// Warns where the geometric transforms of the list `name` differ from those of
 /// the raw list in kind, order or parameters.
-pub(super) fn compare(raw: &[Step], name: &str, list: &Node, steps: &[Step]) {
-    fn geometric(steps: &[Step]) -> impl Iterator<Item = &Step> {
-        steps.iter().filter(|step| step.entry.class == Class::Geometric)
+pub(super) fn compare(raw: &[TransformStep], name: &str, list: &Node, steps: &[TransformStep]) {
+    fn geometric(steps: &[TransformStep]) -> impl Iterator<Item = &TransformStep> {
+        steps.iter().filter(|step| step.entry.class == TransformClass::Geometric)
     }
     let (mut raw, mut steps) = (geometric(raw), geometric(steps));
     loop {
@@ -56,7 +56,7 @@ pub(super) fn compare(raw: &[Step], name: &str, list: &Node, steps: &[Step]) {
     }
 }
 
-fn differing(entry: &Entry, a: &Node, b: &Node) -> Vec<String> {
+fn differing(entry: &TransformEntry, a: &Node, b: &Node) -> Vec<String> {
     let parameters = entry.parameters.iter().filter(|parameter| !FREE.contains(&parameter.name));
     parameters
         .filter(|parameter| meant(parameter, a) != meant(parameter, b))
@@ -69,12 +69,12 @@ fn meant(parameter: &Parameter, node: &Node) -> String {
     match node.get_even_null(parameter.name) {
         // Null asks for the default, unless it is a value of its own: of a key
         // that its transform reads itself and that has a default beside it.
-        Some(Node { value: Value::Null, .. })
+        Some(Node { value: YamlValue::Null, .. })
             if parameter.kind == Kind::Any && parameter.fallback != Fallback::Nothing =>
         {
             "null".into()
         }
-        Some(node) if node.value != Value::Null => spelled(&node.value),
+        Some(node) if node.value != YamlValue::Null => spelled(&node.value),
         _ => match parameter.fallback {
             Fallback::Required | Fallback::Nothing => String::new(),
             Fallback::Flag(b) => b.to_string(),
@@ -98,18 +98,18 @@ fn number(x: f64) -> String {
     x.to_string()
 }
 
-fn spelled(value: &Value) -> String {
+fn spelled(value: &YamlValue) -> String {
     match value {
-        Value::Null => "null".into(),
-        Value::Flag(b) => b.to_string(),
-        Value::Integer(i) => number(*i as f64),
-        Value::Number(x) => number(*x),
-        Value::Text(text) => text.clone(),
-        Value::List(items) => {
+        YamlValue::Null => "null".into(),
+        YamlValue::Flag(b) => b.to_string(),
+        YamlValue::Integer(i) => number(*i as f64),
+        YamlValue::Number(x) => number(*x),
+        YamlValue::Text(text) => text.clone(),
+        YamlValue::List(items) => {
             let items: Vec<String> = items.iter().map(|item| spelled(&item.value)).collect();
             format!("[{}]", items.join(", "))
         }
-        Value::Map(entries) => {
+        YamlValue::Map(entries) => {
             let entries =
                 entries.iter().map(|(key, node)| format!("{key}: {}", spelled(&node.value)));
             format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))

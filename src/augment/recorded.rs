@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use hdf5::types::FixedAscii;
 
-use super::stream::Draw;
+use super::stream::RandomSource;
 
 /// Kinds and values in their order. A value of kind `normal` has its mean and
 /// deviation in it, `randn` is standard, `rand` is in [0, 1), `randint` an
@@ -37,7 +37,7 @@ impl Recorded {
     }
 }
 
-impl Draw for Recorded {
+impl RandomSource for Recorded {
     fn uniform(&mut self) -> f64 {
         self.next("uniform")
     }

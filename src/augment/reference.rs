@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::registry::{Class, entries};
+use super::{TRANSFORMS, TransformClass};
 use crate::config::{Fallback, Kind, Parameter};
 
 /// The content of `docs/transforms.md`.
@@ -10,7 +10,7 @@ pub fn reference() -> String {
     let mut text = String::from(
         "# Transforms\n\n\
          Written from the tables in `src/augment` by `UPDATE_DOCS=1 cargo test --release --test \
-         augment_docs`.\n\n\
+         project`.\n\n\
          The lists `raw`, `label` and `weight` under `loaders.<phase>.transformer` name transforms \
          and their keys. Volumes are (D, H, W) or (C, D, H, W); axes 0, 1, 2 are z, y, x. Each \
          transform draws from a random stream of its own, keyed by the seed, the epoch, the sample, \
@@ -20,15 +20,15 @@ pub fn reference() -> String {
     );
     for (class, title, what) in [
         (
-            Class::Geometric,
+            TransformClass::Geometric,
             "Geometry",
             "They move voxels and belong into all lists of a phase, in the same order.",
         ),
-        (Class::Intensity, "Intensities", "They give float32 (float64 stays)."),
-        (Class::Conversion, "Conversions", "They turn values of one kind into another."),
+        (TransformClass::Intensity, "Intensities", "They give float32 (float64 stays)."),
+        (TransformClass::Conversion, "Conversions", "They turn values of one kind into another."),
     ] {
         let _ = write!(text, "\n## {title}\n\n{what}\n");
-        for entry in entries().filter(|entry| entry.class == class) {
+        for entry in TRANSFORMS.sorted().into_iter().filter(|entry| entry.class == class) {
             let _ = write!(text, "\n### `{}`\n\n{}\n", entry.name, entry.meaning);
             if !entry.parameters.is_empty() {
                 text.push_str("\n| key | value | default | meaning |\n| --- | --- | --- | --- |\n");

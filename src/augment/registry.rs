@@ -1,12 +1,10 @@
-//! The list of all transforms: adding one adds one line here.
-
-use crate::config::{ConfigError, Parameter, Section};
-pub use crate::volume::Signature;
+//! What the registry of transforms holds of each of them.
 
 use super::Transform;
-use super::transforms::ENTRIES;
+use crate::config::{ConfigError, Entry, Parameter, Section};
+use crate::volume::VolumeShape;
 
-impl Signature {
+impl VolumeShape {
     /// Refuses channels for a transform that is defined for (D, H, W) alone.
     pub fn wants_3d(&self, section: &Section<'_>) -> Result<(), ConfigError> {
         match self.channels {
@@ -28,9 +26,9 @@ impl Signature {
     }
 }
 
-/// What a transform does to a volume, as far as other rooms need to know.
+/// What a transform does to a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum TransformClass {
     /// Moves voxels: must be the same in the raw, label and weight lists.
     Geometric,
     /// Changes intensities: draws differ between data sets.
@@ -40,30 +38,28 @@ pub enum Class {
 }
 
 /// One transform: its name, its keys and how to make it.
-pub struct Entry {
+pub struct TransformEntry {
     pub name: &'static str,
-    pub class: Class,
+    pub class: TransformClass,
     /// What it does, for the documentation.
     pub meaning: &'static str,
     /// The keys that may stand beside `name`.
     pub parameters: &'static [Parameter],
     pub build: fn(&Section<'_>) -> Result<Box<dyn Transform>, ConfigError>,
     /// What comes out, or why this input cannot be taken.
-    pub signature: fn(&Section<'_>, Signature) -> Result<Signature, ConfigError>,
+    pub output_shape: fn(&Section<'_>, VolumeShape) -> Result<VolumeShape, ConfigError>,
 }
 
-/// The transform of that name.
-pub fn entry(name: &str) -> Option<&'static Entry> {
-    ENTRIES.iter().copied().find(|entry| entry.name == name)
-}
+impl Entry for TransformEntry {
+    fn name(&self) -> &'static str {
+        self.name
+    }
 
-/// All transforms, in the order of their names.
-pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    let mut entries = ENTRIES.to_vec();
-    entries.sort_unstable_by_key(|entry| entry.name);
-    entries.into_iter()
-}
+    fn meaning(&self) -> &'static str {
+        self.meaning
+    }
 
-pub fn names() -> impl Iterator<Item = &'static str> {
-    entries().map(|entry| entry.name)
+    fn parameters(&self) -> &'static [Parameter] {
+        self.parameters
+    }
 }

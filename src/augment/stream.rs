@@ -35,7 +35,7 @@ pub struct SampleKey {
 
 /// Names a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key<'a> {
+pub struct StreamKey<'a> {
     pub seed: u64,
     pub epoch: u64,
     /// Index of the sample in the concatenated data sets.
@@ -49,7 +49,7 @@ pub struct Key<'a> {
     pub data_set: Option<u64>,
 }
 
-impl Key<'_> {
+impl StreamKey<'_> {
     pub fn open(&self) -> Stream {
         let mut digest = Sha256::new();
         for number in [self.seed, self.epoch, self.sample, u64::from(self.occurrence)] {
@@ -63,7 +63,7 @@ impl Key<'_> {
 }
 
 /// The draws that transforms are made of.
-pub trait Draw {
+pub trait RandomSource {
     /// Uniform in [0, 1).
     fn uniform(&mut self) -> f64;
     /// True with probability `p`; uses up one number whatever `p` is.
@@ -78,7 +78,7 @@ pub trait Draw {
     fn normal(&mut self, mean: f64, deviation: f64) -> f64;
 }
 
-impl Draw for Stream {
+impl RandomSource for Stream {
     fn uniform(&mut self) -> f64 {
         self.random()
     }
@@ -127,23 +127,29 @@ impl Shared {
 mod tests {
     use super::*;
 
-    const KEY: Key<'static> =
-        Key { seed: 1, epoch: 2, sample: 3, name: "RandomFlip", occurrence: 0, data_set: None };
+    const KEY: StreamKey<'static> = StreamKey {
+        seed: 1,
+        epoch: 2,
+        sample: 3,
+        name: "RandomFlip",
+        occurrence: 0,
+        data_set: None,
+    };
 
-    fn first(key: Key<'_>) -> u64 {
+    fn first(key: StreamKey<'_>) -> u64 {
         key.open().random()
     }
 
     #[test]
     fn every_part_of_the_key_opens_another_stream() {
         let others = [
-            Key { seed: 2, ..KEY },
-            Key { epoch: 3, ..KEY },
-            Key { sample: 2, ..KEY },
-            Key { name: "RandomRotate90", ..KEY },
-            Key { occurrence: 1, ..KEY },
-            Key { data_set: Some(0), ..KEY },
-            Key { data_set: Some(1), ..KEY },
+            StreamKey { seed: 2, ..KEY },
+            StreamKey { epoch: 3, ..KEY },
+            StreamKey { sample: 2, ..KEY },
+            StreamKey { name: "RandomRotate90", ..KEY },
+            StreamKey { occurrence: 1, ..KEY },
+            StreamKey { data_set: Some(0), ..KEY },
+            StreamKey { data_set: Some(1), ..KEY },
         ];
         let mut draws: Vec<u64> = others.into_iter().map(first).collect();
         draws.push(first(KEY));

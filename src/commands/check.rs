@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use log::{info, warn};
 
-use crate::augment::Recipe;
+use crate::augment::Transformer;
 use crate::cli;
 use crate::config::{ConfigError, Section, Tree};
 use crate::loss;
@@ -70,7 +70,7 @@ fn check_training(settings: &Settings<'_>, no_data: bool) -> Result<()> {
 /// patch size.
 fn check_phase(plan: &Plan<'_>, phase: &Section<'_>) -> Result<Option<[usize; 3]>, ConfigError> {
     required(phase, "file_paths")?;
-    Recipe::read(required(phase, "transformer")?)?;
+    Transformer::read(required(phase, "transformer")?)?;
     if plan.loaders.dataset == DatasetKind::Dsb2018 {
         return Ok(None);
     }

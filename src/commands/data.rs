@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use crate::augment::{Recipe, Signatures};
+use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node, Section};
 use crate::loss::{self, Loss, Shapes};
 use crate::metric;
@@ -55,7 +55,7 @@ fn open_phase(
     name: &str,
     seed: u64,
 ) -> Result<Arc<dyn DataSet>> {
-    let check = |recipe: &Recipe, path: &Path, input: Signatures| {
+    let check = |recipe: &Transformer, path: &Path, input: SampleShape| {
         check_input(plan, loss, phase, name, recipe, input)
             .with_context(|| path.display().to_string())
     };
@@ -88,11 +88,11 @@ fn check_input(
     loss: &Loss,
     phase: &Section<'_>,
     name: &str,
-    recipe: &Recipe,
-    input: Signatures,
+    recipe: &Transformer,
+    input: SampleShape,
 ) -> Result<Option<LabelCheck>, ConfigError> {
     recipe.check_batch(plan.loaders.batch_size, &input)?;
-    let output = recipe.signature(input)?;
+    let output = recipe.output_shape(input)?;
     let transformer: &Node = required(phase, "transformer")?;
     let wanted = plan.network.in_channels as usize;
     let channels = output.raw.network_channels().map_err(|error| transformer.error(error))?;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::config::{ConfigError, Node, Section, Value};
+use crate::config::{ConfigError, Node, Section, YamlValue};
 use crate::loss;
 use crate::metric;
 use crate::model::NetworkSpec;
@@ -70,7 +70,7 @@ impl<'a> Plan<'a> {
     /// The name of the scheduler, of the default one if there is no section.
     pub fn scheduler_name(&self) -> &'a str {
         match self.lr_scheduler.and_then(|node| node.get("name")).map(|name| &name.value) {
-            Some(Value::Text(name)) => name,
+            Some(YamlValue::Text(name)) => name,
             _ => "ReduceLROnPlateau",
         }
     }

@@ -18,6 +18,6 @@ mod tree;
 pub use error::{ConfigError, Place};
 pub use parameter::{Fallback, Kind, Parameter};
 pub(crate) use registry::nearest;
-pub use registry::{Entry, Registry};
+pub use registry::{Entry, Registry, unknown};
 pub use section::{Keys, Section};
-pub use tree::{Node, Tree, Value};
+pub use tree::{Node, Tree, YamlValue};

@@ -1,7 +1,7 @@
 //! Everything that a configuration chooses by name: one type for the lists, one
 //! way to look a name up and one way to refuse it.
 
-use super::{ConfigError, Keys, Node, Parameter, Section};
+use super::{ConfigError, Keys, Node, Parameter, Section, YamlValue};
 
 /// One thing that can be chosen by name, such as a loss: what the registry, the
 /// reference page, the JSON schema and completion need to know of it.
@@ -67,10 +67,14 @@ impl<E: Entry> Registry<E> {
                 .find(default)
                 .unwrap_or_else(|| panic!("the default {} {default} is not there", self.kind)),
             (None, _) => {
-                return Err(node.error(format!(
-                    "the key `{key}` is missing; it is one of {}",
-                    self.names().collect::<Vec<_>>().join(", ")
-                )));
+                let all = self.names().collect::<Vec<_>>().join(", ");
+                return Err(node.error(match &node.value {
+                    YamlValue::Map(_) => format!("the key `{key}` is missing; it is one of {all}"),
+                    other => format!(
+                        "a section is wanted with the key `{key}`, not {}; `{key}` is one of {all}",
+                        other.describe()
+                    ),
+                }));
             }
         };
         Ok((entry, node.section(self.keys(entry))?))
@@ -91,10 +95,16 @@ impl<E: Entry> Registry<E> {
         if let Some((_, reason)) = self.refused.iter().find(|(refused, _)| *refused == text) {
             return Err(name.error(format!("{text} {reason}; known are {}", all())));
         }
-        Err(name.error(match nearest(text, self.names()) {
-            Some(near) => format!("there is no {kind} `{text}`; is `{near}` meant?"),
-            None => format!("there is no {kind} `{text}`; there are {}", all()),
-        }))
+        Err(name.error(unknown(kind, text, self.names())))
+    }
+}
+
+/// Refuses a word that is none of `known`: the nearest of them, or all.
+pub fn unknown(kind: &str, word: &str, known: impl Iterator<Item = &'static str>) -> String {
+    let known: Vec<_> = known.collect();
+    match nearest(word, known.iter().copied()) {
+        Some(near) => format!("there is no {kind} `{word}`; is `{near}` meant?"),
+        None => format!("there is no {kind} `{word}`; there are {}", known.join(", ")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A map of the file opened with the table of keys that may stand in it.
 
 use super::registry::nearest;
-use super::{ConfigError, Fallback, Kind, Node, Parameter, Value};
+use super::{ConfigError, Fallback, Kind, Node, Parameter, YamlValue};
 
 /// A checked section: every key that is present has the type and range its
 /// [`Parameter`] asks for, so that the getters cannot fail.
@@ -45,7 +45,7 @@ impl Node {
     /// missing required keys are errors, unknown keys become warnings.
     pub fn section(&self, keys: impl Into<Keys>) -> Result<Section<'_>, ConfigError> {
         let keys = keys.into();
-        let Value::Map(entries) = &self.value else {
+        let YamlValue::Map(entries) = &self.value else {
             return Err(self.error(format!("a section is wanted, not {}", self.value.describe())));
         };
         for (key, node) in entries {
@@ -75,19 +75,19 @@ impl Node {
 }
 
 fn check(node: &Node, parameter: &Parameter) -> Result<(), ConfigError> {
-    if node.value == Value::Null {
+    if node.value == YamlValue::Null {
         return Ok(());
     }
     let wrong = |wanted: String| {
         Err(node.error(format!("{wanted} is wanted, not {}", node.value.describe())))
     };
     let each = |ok: &dyn Fn(&Node) -> bool, len: usize| match &node.value {
-        Value::List(items) => (len == 0 || items.len() == len) && items.iter().all(ok),
+        YamlValue::List(items) => (len == 0 || items.len() == len) && items.iter().all(ok),
         _ => false,
     };
     match parameter.kind {
         Kind::Flag => match node.value {
-            Value::Flag(_) => Ok(()),
+            YamlValue::Flag(_) => Ok(()),
             _ => wrong("true or false".into()),
         },
         Kind::Integer { min, max } => match integer(node) {
@@ -99,12 +99,20 @@ fn check(node: &Node, parameter: &Parameter) -> Result<(), ConfigError> {
             _ => wrong(format!("a number{}", range(min, max))),
         },
         Kind::Text => match node.value {
-            Value::Text(_) => Ok(()),
+            YamlValue::Text(_) => Ok(()),
             _ => wrong("text".into()),
         },
         Kind::Choice(words) => match &node.value {
-            Value::Text(text) if words.contains(&text.as_str()) => Ok(()),
-            _ => wrong(format!("one of {}", words.join(", "))),
+            YamlValue::Text(text) if words.contains(&text.as_str()) => Ok(()),
+            other => {
+                let near = match other {
+                    YamlValue::Text(text) => nearest(text, words.iter().copied()),
+                    _ => None,
+                };
+                let hint = near.map(|near| format!("; is `{near}` meant?")).unwrap_or_default();
+                let (words, given) = (words.join(", "), other.describe());
+                Err(node.error(format!("one of {words} is wanted, not {given}{hint}")))
+            }
         },
         Kind::Integers { min, max, len } => {
             let ok = |item: &Node| integer(item).is_some_and(|i| (min..=max).contains(&i));
@@ -133,8 +141,8 @@ fn check(node: &Node, parameter: &Parameter) -> Result<(), ConfigError> {
             }
         }
         Kind::Texts => match &node.value {
-            Value::Text(_) => Ok(()),
-            Value::List(items)
+            YamlValue::Text(_) => Ok(()),
+            YamlValue::List(items)
                 if !items.is_empty() && items.iter().all(|item| item.text().is_ok()) =>
             {
                 Ok(())
@@ -158,17 +166,17 @@ fn range(min: f64, max: f64) -> String {
 
 fn integer(node: &Node) -> Option<i64> {
     match node.value {
-        Value::Integer(i) => Some(i),
+        YamlValue::Integer(i) => Some(i),
         // `iters: 1e5` is how some files write a hundred thousand.
-        Value::Number(x) if x.fract() == 0.0 && x.abs() < 9e15 => Some(x as i64),
+        YamlValue::Number(x) if x.fract() == 0.0 && x.abs() < 9e15 => Some(x as i64),
         _ => None,
     }
 }
 
 fn number(node: &Node) -> Option<f64> {
     match node.value {
-        Value::Integer(i) => Some(i as f64),
-        Value::Number(x) if x.is_finite() => Some(x),
+        YamlValue::Integer(i) => Some(i as f64),
+        YamlValue::Number(x) if x.is_finite() => Some(x),
         _ => None,
     }
 }
@@ -189,7 +197,7 @@ impl<'a> Section<'a> {
     /// True when the key stands in the file with the value null.
     pub fn is_null(&self, name: &str) -> bool {
         self.parameter(name);
-        self.node.get_even_null(name).is_some_and(|node| node.value == Value::Null)
+        self.node.get_even_null(name).is_some_and(|node| node.value == YamlValue::Null)
     }
 
     /// An error at the key's place, or at the section's if the key is absent.
@@ -210,7 +218,7 @@ impl<'a> Section<'a> {
 
     pub fn flag(&self, name: &str) -> bool {
         match (self.child(name).map(|node| &node.value), self.parameter(name).fallback) {
-            (Some(Value::Flag(b)), _) => *b,
+            (Some(YamlValue::Flag(b)), _) => *b,
             (_, Fallback::Flag(b)) => b,
             _ => panic!("`{name}` is not a flag with a default"),
         }
@@ -252,7 +260,7 @@ impl<'a> Section<'a> {
 
     pub fn maybe_text(&self, name: &str) -> Option<&'a str> {
         match (self.child(name).map(|node| &node.value), self.parameter(name).fallback) {
-            (Some(Value::Text(s)), _) => Some(s),
+            (Some(YamlValue::Text(s)), _) => Some(s),
             (None, Fallback::Text(s)) => Some(s),
             _ => None,
         }
@@ -264,7 +272,7 @@ impl<'a> Section<'a> {
 
     pub fn maybe_integers(&self, name: &str) -> Option<Vec<i64>> {
         match (self.child(name).map(|node| &node.value), self.parameter(name).fallback) {
-            (Some(Value::List(items)), _) => Some(items.iter().filter_map(integer).collect()),
+            (Some(YamlValue::List(items)), _) => Some(items.iter().filter_map(integer).collect()),
             (None, Fallback::Integers(values)) => Some(values.to_vec()),
             _ => None,
         }
@@ -276,7 +284,7 @@ impl<'a> Section<'a> {
 
     pub fn maybe_numbers(&self, name: &str) -> Option<Vec<f64>> {
         match (self.child(name).map(|node| &node.value), self.parameter(name).fallback) {
-            (Some(Value::List(items)), _) => Some(items.iter().filter_map(number).collect()),
+            (Some(YamlValue::List(items)), _) => Some(items.iter().filter_map(number).collect()),
             (None, Fallback::Numbers(values)) => Some(values.to_vec()),
             _ => None,
         }
@@ -290,7 +298,7 @@ impl<'a> Section<'a> {
     pub fn maybe_per_axis(&self, name: &str) -> Option<[i64; 3]> {
         let given = match self.child(name) {
             Some(node) => match &node.value {
-                Value::List(items) => items.iter().filter_map(integer).collect(),
+                YamlValue::List(items) => items.iter().filter_map(integer).collect(),
                 _ => vec![integer(node)?; 3],
             },
             None => match self.parameter(name).fallback {
@@ -309,8 +317,10 @@ impl<'a> Section<'a> {
     /// A word or a list of words, as a list; empty if absent without a default.
     pub fn texts(&self, name: &str) -> Vec<&'a str> {
         match self.child(name).map(|node| &node.value) {
-            Some(Value::List(items)) => items.iter().filter_map(|item| item.text().ok()).collect(),
-            Some(Value::Text(text)) => vec![text],
+            Some(YamlValue::List(items)) => {
+                items.iter().filter_map(|item| item.text().ok()).collect()
+            }
+            Some(YamlValue::Text(text)) => vec![text],
             _ => match self.parameter(name).fallback {
                 Fallback::Text(text) => vec![text],
                 _ => Vec::new(),

@@ -11,7 +11,7 @@ use super::{ConfigError, Place};
 
 /// The value of a node.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum YamlValue {
     Null,
     Flag(bool),
     Integer(i64),
@@ -21,17 +21,17 @@ pub enum Value {
     Map(Vec<(String, Node)>),
 }
 
-impl Value {
+impl YamlValue {
     /// What to call this value in an error message.
     pub fn describe(&self) -> String {
         match self {
-            Value::Null => "nothing".into(),
-            Value::Flag(b) => format!("the boolean {b}"),
-            Value::Integer(i) => format!("the integer {i}"),
-            Value::Number(x) => format!("the number {x}"),
-            Value::Text(s) => format!("the text '{s}'"),
-            Value::List(items) => format!("a list of {}", items.len()),
-            Value::Map(_) => "a section".into(),
+            YamlValue::Null => "nothing".into(),
+            YamlValue::Flag(b) => format!("the boolean {b}"),
+            YamlValue::Integer(i) => format!("the integer {i}"),
+            YamlValue::Number(x) => format!("the number {x}"),
+            YamlValue::Text(s) => format!("the text '{s}'"),
+            YamlValue::List(items) => format!("a list of {}", items.len()),
+            YamlValue::Map(_) => "a section".into(),
         }
     }
 }
@@ -41,7 +41,7 @@ impl Value {
 pub struct Node {
     pub path: String,
     pub place: Place,
-    pub value: Value,
+    pub value: YamlValue,
     pub(super) notes: Arc<Notes>,
 }
 
@@ -77,13 +77,13 @@ impl Node {
 
     /// The child under `key`, `None` if it is absent, null, or this is no map.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.get_even_null(key).filter(|node| node.value != Value::Null)
+        self.get_even_null(key).filter(|node| node.value != YamlValue::Null)
     }
 
     /// The child under `key`, also when its value is null.
     pub fn get_even_null(&self, key: &str) -> Option<&Node> {
         match &self.value {
-            Value::Map(entries) => entries.iter().find(|(k, _)| k == key).map(|(_, node)| node),
+            YamlValue::Map(entries) => entries.iter().find(|(k, _)| k == key).map(|(_, node)| node),
             _ => None,
         }
     }
@@ -95,14 +95,14 @@ impl Node {
 
     pub fn items(&self) -> Result<&[Node], ConfigError> {
         match &self.value {
-            Value::List(items) => Ok(items),
+            YamlValue::List(items) => Ok(items),
             other => Err(self.error(format!("a list is wanted, not {}", other.describe()))),
         }
     }
 
     pub fn text(&self) -> Result<&str, ConfigError> {
         match &self.value {
-            Value::Text(text) => Ok(text),
+            YamlValue::Text(text) => Ok(text),
             other => Err(self.error(format!("text is wanted, not {}", other.describe()))),
         }
     }
@@ -125,17 +125,17 @@ impl Node {
             out
         }
         match &self.value {
-            Value::Null => "null".into(),
-            Value::Flag(b) => b.to_string(),
-            Value::Integer(i) => i.to_string(),
-            Value::Number(x) if x.is_finite() => format!("{x:?}"),
-            Value::Number(x) => quote(&x.to_string()),
-            Value::Text(s) => quote(s),
-            Value::List(items) => {
+            YamlValue::Null => "null".into(),
+            YamlValue::Flag(b) => b.to_string(),
+            YamlValue::Integer(i) => i.to_string(),
+            YamlValue::Number(x) if x.is_finite() => format!("{x:?}"),
+            YamlValue::Number(x) => quote(&x.to_string()),
+            YamlValue::Text(s) => quote(s),
+            YamlValue::List(items) => {
                 let items: Vec<_> = items.iter().map(Node::to_json).collect();
                 format!("[{}]", items.join(", "))
             }
-            Value::Map(entries) => {
+            YamlValue::Map(entries) => {
                 let entries: Vec<_> = entries
                     .iter()
                     .map(|(key, node)| format!("{}: {}", quote(key), node.to_json()))
@@ -147,12 +147,12 @@ impl Node {
 
     fn set_paths(&mut self, path: String, notes: &Arc<Notes>) {
         match &mut self.value {
-            Value::List(items) => {
+            YamlValue::List(items) => {
                 for (i, item) in items.iter_mut().enumerate() {
                     item.set_paths(format!("{path}[{i}]"), notes);
                 }
             }
-            Value::Map(entries) => {
+            YamlValue::Map(entries) => {
                 for (key, node) in entries.iter_mut() {
                     let child = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                     node.set_paths(child, notes);
@@ -195,7 +195,7 @@ impl Tree {
     /// Parses YAML text; `name` is what errors call it.
     pub fn parse(text: &str, name: &str, overrides: &[String]) -> Result<Tree, ConfigError> {
         let mut root = parse_node(text, name)?;
-        if !matches!(root.value, Value::Map(_)) {
+        if !matches!(root.value, YamlValue::Map(_)) {
             return Err(root.error("a configuration is a section of `key: value` lines"));
         }
         for option in overrides {
@@ -238,8 +238,10 @@ fn apply_override(root: &mut Node, option: &str) -> Result<(), ConfigError> {
     fn replant(node: &mut Node, place: &Place) {
         node.place = place.clone();
         match &mut node.value {
-            Value::List(items) => items.iter_mut().for_each(|item| replant(item, place)),
-            Value::Map(entries) => entries.iter_mut().for_each(|(_, node)| replant(node, place)),
+            YamlValue::List(items) => items.iter_mut().for_each(|item| replant(item, place)),
+            YamlValue::Map(entries) => {
+                entries.iter_mut().for_each(|(_, node)| replant(node, place))
+            }
             _ => {}
         }
     }
@@ -250,17 +252,17 @@ fn apply_override(root: &mut Node, option: &str) -> Result<(), ConfigError> {
         if key.is_empty() {
             return Err(fail(format!("`{dotted}` has an empty part")));
         }
-        if node.value == Value::Null {
-            node.value = Value::Map(Vec::new());
+        if node.value == YamlValue::Null {
+            node.value = YamlValue::Map(Vec::new());
         }
         let described = node.value.describe();
         node = match &mut node.value {
-            Value::Map(entries) => {
+            YamlValue::Map(entries) => {
                 let index = entries.iter().position(|(k, _)| k == key).unwrap_or_else(|| {
                     let blank = Node {
                         path: String::new(),
                         place: place.clone(),
-                        value: Value::Null,
+                        value: YamlValue::Null,
                         notes: Arc::default(),
                     };
                     entries.push((key.to_string(), blank));
@@ -268,7 +270,7 @@ fn apply_override(root: &mut Node, option: &str) -> Result<(), ConfigError> {
                 });
                 &mut entries[index].1
             }
-            Value::List(items) => {
+            YamlValue::List(items) => {
                 let count = items.len();
                 key.parse::<usize>().ok().and_then(|index| items.get_mut(index)).ok_or_else(
                     || fail(format!("`{key}` is no index of a list of {count} (they start at 0)")),
@@ -304,15 +306,15 @@ fn attach(parsed: Spanned<Parsed>, source: &Arc<str>, lines: &[&str]) -> Node {
         alone.then(|| first.to_string())
     };
     let value = match parsed.value {
-        Parsed::Null => Value::Null,
-        Parsed::Flag(b) => letter().map_or(Value::Flag(b), Value::Text),
-        Parsed::Integer(i) => Value::Integer(i),
-        Parsed::Number(x) => Value::Number(x),
-        Parsed::Text(s) => Value::Text(s),
+        Parsed::Null => YamlValue::Null,
+        Parsed::Flag(b) => letter().map_or(YamlValue::Flag(b), YamlValue::Text),
+        Parsed::Integer(i) => YamlValue::Integer(i),
+        Parsed::Number(x) => YamlValue::Number(x),
+        Parsed::Text(s) => YamlValue::Text(s),
         Parsed::List(items) => {
-            Value::List(items.into_iter().map(|item| attach(item, source, lines)).collect())
+            YamlValue::List(items.into_iter().map(|item| attach(item, source, lines)).collect())
         }
-        Parsed::Map(entries) => Value::Map(
+        Parsed::Map(entries) => YamlValue::Map(
             entries.into_iter().map(|(key, node)| (key, attach(node, source, lines))).collect(),
         ),
     };

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tch::{Reduction, Tensor};
 
-use crate::config::{ConfigError, Node, Parameter, Value};
+use crate::config::{ConfigError, Node, Parameter, YamlValue};
 
 use super::parameters::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
 use super::{ClassWeights, Criterion, Entry, Target};
@@ -35,12 +35,12 @@ pub(super) static ENTRY: Entry = Entry {
 /// The numbers of a key that may hold one or a list.
 pub(super) fn numbers(node: &Node) -> Result<Vec<f64>, ConfigError> {
     let number = |node: &Node| match node.value {
-        Value::Integer(i) if i >= 0 => Some(i as f64),
-        Value::Number(x) if x >= 0.0 && x.is_finite() => Some(x),
+        YamlValue::Integer(i) if i >= 0 => Some(i as f64),
+        YamlValue::Number(x) if x >= 0.0 && x.is_finite() => Some(x),
         _ => None,
     };
     match &node.value {
-        Value::List(items) if !items.is_empty() => items.iter().map(number).collect(),
+        YamlValue::List(items) if !items.is_empty() => items.iter().map(number).collect(),
         _ => number(node).map(|x| vec![x]),
     }
     .ok_or_else(|| {

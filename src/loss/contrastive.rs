@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor};
 
-use crate::config::{ConfigError, Node, Parameter, Value};
+use crate::config::{ConfigError, Node, Parameter, YamlValue};
 
 use super::parameters::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
 use super::{Criterion, Entry, Target};
@@ -51,9 +51,9 @@ pub(super) static ENTRY: Entry = Entry {
 fn norm(node: &Node) -> Result<f64, ConfigError> {
     match &node.value {
         // The Frobenius norm of a vector is its Euclidean norm.
-        Value::Text(text) if text == "fro" => Ok(2.0),
-        Value::Integer(p) if *p > 0 => Ok(*p as f64),
-        Value::Number(p) if *p > 0.0 => Ok(*p),
+        YamlValue::Text(text) if text == "fro" => Ok(2.0),
+        YamlValue::Integer(p) if *p > 0 => Ok(*p as f64),
+        YamlValue::Number(p) if *p > 0.0 => Ok(*p),
         other => Err(node.error(format!(
             "`fro` or a positive number is wanted, not {}; most use `fro`",
             other.describe()

@@ -1,7 +1,7 @@
 //! Whether a loss, the labels and the network fit, told from shapes alone.
 
 use crate::config::{ConfigError, Section};
-use crate::volume::Signature;
+use crate::volume::VolumeShape;
 
 use super::Entry;
 
@@ -13,9 +13,9 @@ pub struct Shapes<'a> {
     /// Channels of the network's output.
     pub out_channels: usize,
     /// Of the labels, after their transforms.
-    pub target: Signature,
+    pub target: VolumeShape,
     /// Of the weight map after its transforms, `None` if the loader has none.
-    pub weight: Option<Signature>,
+    pub weight: Option<VolumeShape>,
 }
 
 /// The target that a loss or metric understands.
@@ -78,7 +78,7 @@ pub(crate) fn check_target(
     name: &str,
     wanted: Target,
     shapes: &Shapes<'_>,
-    target: Signature,
+    target: VolumeShape,
 ) -> Result<(), ConfigError> {
     let list = label_list(shapes.phase);
     let fail = |message: String| Err(section.error("name", message));
@@ -222,7 +222,7 @@ pub(super) fn seen_target(
     section: &Section<'_>,
     entry: &Entry,
     shapes: &Shapes<'_>,
-) -> Result<Signature, ConfigError> {
+) -> Result<VolumeShape, ConfigError> {
     let mut target = shapes.target.clone();
     if !section.flag("skip_last_target") {
         return Ok(target);

@@ -1,6 +1,6 @@
 //! The list of all metrics: adding one adds one line here.
 
-use crate::config::{ConfigError, Node, Parameter, Section, Value, nearest};
+use crate::config::{ConfigError, Node, Parameter, Section, YamlValue, nearest};
 use crate::loss::{Shapes, Target, check_target, check_weight};
 
 use super::Metric;
@@ -66,10 +66,10 @@ fn section_of(config: &Node) -> Node {
     }
     let mut name = config.clone();
     name.path = "eval_metric.name".into();
-    name.value = Value::Text(DEFAULT.into());
+    name.value = YamlValue::Text(DEFAULT.into());
     let mut node = name.clone();
     node.path = "eval_metric".into();
-    node.value = Value::Map(vec![("name".into(), name)]);
+    node.value = YamlValue::Map(vec![("name".into(), name)]);
     node
 }
 

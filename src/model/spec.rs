@@ -1,6 +1,6 @@
 //! The `model` section of a configuration, checked.
 
-use crate::config::{ConfigError, Node, Parameter, Value, nearest};
+use crate::config::{ConfigError, Node, Parameter, YamlValue, nearest};
 
 use super::layer::Order;
 
@@ -82,7 +82,7 @@ impl NetworkSpec {
                     format!("unknown network '{name}', known are {}{hint}", known.join(", ")),
                 )
             })?;
-        if section.child("output_heads").is_some_and(|heads| heads.value != Value::Integer(1)) {
+        if section.child("output_heads").is_some_and(|heads| heads.value != YamlValue::Integer(1)) {
             return Err(section.error(
                 "output_heads",
                 "networks with several outputs are not supported; remove the key",
@@ -171,14 +171,14 @@ fn read_f_maps(
 ) -> Result<Vec<i64>, ConfigError> {
     let wrong = "a number of feature maps, or a list with one number for each level, is wanted";
     let number = |node: &Node| match node.value {
-        Value::Integer(count) if (1..=1 << 20).contains(&count) => Ok(count),
+        YamlValue::Integer(count) if (1..=1 << 20).contains(&count) => Ok(count),
         _ => Err(node.error(wrong)),
     };
     match section.child("f_maps") {
         None => Ok((0..levels).map(|level| 64 << level).collect()),
         Some(node) => match &node.value {
-            Value::List(items) if !items.is_empty() => items.iter().map(number).collect(),
-            Value::List(_) => Err(node.error(wrong)),
+            YamlValue::List(items) if !items.is_empty() => items.iter().map(number).collect(),
+            YamlValue::List(_) => Err(node.error(wrong)),
             _ => {
                 let first = number(node)?;
                 Ok((0..levels).map(|level| first << level).collect())

@@ -9,14 +9,14 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::augment::{Recipe, Signatures};
+use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::format::h5::Encoding;
 use crate::model::NetworkSpec;
 use crate::samples::slices::{self, Grid};
 use crate::samples::{DatasetKind, Loaders, required};
 use crate::stitch::{Blending, Plan, PlanError};
-use crate::volume::{Dataset, Mirror, Signature};
+use crate::volume::{Dataset, Mirror, VolumeShape};
 
 use super::output::{Attributes, OUTPUT, OutputSpec};
 
@@ -57,7 +57,7 @@ pub struct Job {
     pub halo: [usize; 3],
     pub blending: Blending,
     pub batch_size: usize,
-    pub recipe: Recipe,
+    pub recipe: Transformer,
     /// The only output channel to keep.
     pub channel: Option<usize>,
     pub network: NetworkSpec,
@@ -113,7 +113,7 @@ impl Job {
                 ),
             ));
         }
-        let recipe = Recipe::read_raw(required(&phase, "transformer")?)?;
+        let recipe = Transformer::read_raw(required(&phase, "transformer")?)?;
         let output = OutputSpec::read(&predictor)?;
         if output.encoding == Encoding::ScaledUint8 && !network.is_segmentation {
             return Err(predictor.error(
@@ -226,13 +226,13 @@ impl Job {
             self.raw,
             dataset.shape()
         );
-        let input = Signature {
+        let input = VolumeShape {
             channels: dataset.has_channels().then_some(channels),
             element: dataset.element(),
             sizes: vec![self.grid.patch],
         };
         let output =
-            self.recipe.signature(Signatures { raw: input, label: None, weight: None })?.raw;
+            self.recipe.output_shape(SampleShape { raw: input, label: None, weight: None })?.raw;
         let made = output.network_channels().map_err(|error| self.transformer.error(error))?;
         let refuse = |message: String| Err(self.transformer.error(message).into());
         if made != wanted {

@@ -61,7 +61,7 @@ pub const OUTSIDE: u32 = u32::MAX;
 
 /// Where the points of a row lie.
 #[derive(Clone, Debug, Default)]
-pub struct Plan {
+pub struct RowPlan {
     /// The first voxel that takes part, or [`OUTSIDE`].
     pub offsets: Vec<u32>,
     /// How far the point is beyond that voxel, on each axis.
@@ -75,14 +75,14 @@ pub struct Plan {
     pub outside: bool,
 }
 
-impl Plan {
+impl RowPlan {
     pub fn new(width: usize) -> Self {
-        Plan {
+        RowPlan {
             offsets: vec![0; width],
             z: vec![0.0; width],
             y: vec![0.0; width],
             x: vec![0.0; width],
-            ..Plan::default()
+            ..RowPlan::default()
         }
     }
 
@@ -145,7 +145,7 @@ fn fill(
     bounds: Bounds,
     size: Size,
     taps: usize,
-    plan: &mut Plan,
+    plan: &mut RowPlan,
     split: impl Fn(f64, f64, usize) -> (f64, f64),
 ) {
     let [_, height, width] = size.map(|n| n as f64);
@@ -173,12 +173,12 @@ fn fill(
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
-fn plan_nearest(row: &Row, bounds: Bounds, size: Size, plan: &mut Plan) {
+fn plan_nearest(row: &Row, bounds: Bounds, size: Size, plan: &mut RowPlan) {
     fill(row, bounds, size, 1, plan, |c, last, _| (clip((c + 0.5).floor(), last), 0.0));
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
-fn plan_linear(row: &Row, bounds: Bounds, size: Size, plan: &mut Plan) {
+fn plan_linear(row: &Row, bounds: Bounds, size: Size, plan: &mut RowPlan) {
     fill(row, bounds, size, 2, plan, |c, last, _| {
         let index = clip(c.floor(), last);
         // Beyond the outer voxels their values go on.
@@ -187,7 +187,7 @@ fn plan_linear(row: &Row, bounds: Bounds, size: Size, plan: &mut Plan) {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
-fn plan_spline(row: &Row, bounds: Bounds, size: Size, order: usize, plan: &mut Plan) {
+fn plan_spline(row: &Row, bounds: Bounds, size: Size, order: usize, plan: &mut RowPlan) {
     let nudge = if order == 2 { 0.5 } else { 0.0 };
     let pads = pad(size);
     let padded = std::array::from_fn(|axis| size[axis] + 2 * pads[axis]);
@@ -199,7 +199,7 @@ fn plan_spline(row: &Row, bounds: Bounds, size: Size, order: usize, plan: &mut P
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
-fn plan_cubic(plan: &mut Plan) {
+fn plan_cubic(plan: &mut RowPlan) {
     #[inline(always)]
     fn weights(fractions: &[f32], weights: &mut [Vec<f32>; 4]) {
         for line in weights.iter_mut() {

@@ -5,7 +5,7 @@ use multiversion::multiversion;
 use super::Size;
 use super::map::{Map, Row};
 pub use super::plan::Border;
-use super::plan::{OUTSIDE, Plan, fold};
+use super::plan::{OUTSIDE, RowPlan, fold};
 use super::spline::{Coefficients, cubic, quadratic};
 
 /// The value of what lies outside in a channel; asked for only if needed,
@@ -24,7 +24,7 @@ impl<'a, T: Copy> Fills<'a, T> {
     }
 
     /// The value for a row, or `any` if nothing of it is outside.
-    fn of(&mut self, plan: &Plan, channel: usize, any: T) -> T {
+    fn of(&mut self, plan: &RowPlan, channel: usize, any: T) -> T {
         if !plan.outside {
             return any;
         }
@@ -39,13 +39,13 @@ fn rows(
     border: Border,
     map: &mut dyn Map,
     channels: usize,
-    plan_row: impl Fn(&Row, &mut Plan),
-    mut take: impl FnMut(usize, usize, &Plan),
+    plan_row: impl Fn(&Row, &mut RowPlan),
+    mut take: impl FnMut(usize, usize, &RowPlan),
 ) {
     let [depth, height, width] = size;
     assert!(size.iter().product::<usize>() < 1 << 31, "a patch has less than 2^31 voxels");
     let mut row = Row::new(width);
-    let mut source = |z, y, plan: &mut Plan| {
+    let mut source = |z, y, plan: &mut RowPlan| {
         map.row(z, y, &mut row);
         if border == Border::Reflect {
             fold(&mut row, size);
@@ -55,7 +55,7 @@ fn rows(
     if depth == 1 && channels > 1 {
         // Slices that all go the same way: keep the plan, so that one slice after
         // the other stays in cache.
-        let mut plans = vec![Plan::new(width); height];
+        let mut plans = vec![RowPlan::new(width); height];
         for (y, plan) in plans.iter_mut().enumerate() {
             source(0, y, plan);
         }
@@ -66,7 +66,7 @@ fn rows(
         }
         return;
     }
-    let mut plan = Plan::new(width);
+    let mut plan = RowPlan::new(width);
     for z in 0..depth {
         for y in 0..height {
             source(z, y, &mut plan);
@@ -91,7 +91,7 @@ pub fn nearest<T: Copy>(
     let Some(&any) = input.first() else { return };
     let channels = input.len() / voxels;
     let mut fills = Fills::new(fill, channels);
-    let plan_row = |row: &Row, plan: &mut Plan| plan.nearest(row, border, size);
+    let plan_row = |row: &Row, plan: &mut RowPlan| plan.nearest(row, border, size);
     rows(size, border, map, channels, plan_row, |channel, start, plan| {
         let fill = fills.of(plan, channel, any);
         let first = channel * voxels;
@@ -112,7 +112,7 @@ pub fn linear(
     let voxels: usize = size.iter().product();
     let channels = input.len().checked_div(voxels).unwrap_or(0);
     let mut fills = Fills::new(fill, channels);
-    let plan_row = |row: &Row, plan: &mut Plan| plan.linear(row, border, size);
+    let plan_row = |row: &Row, plan: &mut RowPlan| plan.linear(row, border, size);
     rows(size, border, map, channels, plan_row, |channel, start, plan| {
         let fill = fills.of(plan, channel, 0.0);
         let first = channel * voxels;
@@ -135,7 +135,7 @@ pub fn spline(
     let voxels: usize = size.iter().product();
     let mut fills = Fills::new(fill, coefficients.len());
     let mut sums = vec![[0.0; 4]; size[2]];
-    let plan_row = |row: &Row, plan: &mut Plan| plan.spline(row, border, size, order);
+    let plan_row = |row: &Row, plan: &mut RowPlan| plan.spline(row, border, size, order);
     rows(size, border, map, coefficients.len(), plan_row, |channel, start, plan| {
         let fill = fills.of(plan, channel, 0.0);
         let out = &mut output[channel * voxels + start..][..size[2]];
@@ -149,7 +149,7 @@ pub fn spline(
     });
 }
 
-fn take_nearest<T: Copy>(input: &[T], plan: &Plan, fill: T, out: &mut [T]) {
+fn take_nearest<T: Copy>(input: &[T], plan: &RowPlan, fill: T, out: &mut [T]) {
     for (out, &offset) in out.iter_mut().zip(&plan.offsets) {
         *out = if offset == OUTSIDE { fill } else { input[offset as usize] };
     }
@@ -161,7 +161,7 @@ fn mix(a: f32, b: f32, t: f32) -> f32 {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
-fn take_linear(input: &[f32], size: Size, plan: &Plan, fill: f32, out: &mut [f32]) {
+fn take_linear(input: &[f32], size: Size, plan: &RowPlan, fill: f32, out: &mut [f32]) {
     let [depth, height, width] = size;
     let x = usize::from(width > 1);
     let y = if height > 1 { width } else { 0 };
@@ -211,7 +211,7 @@ fn cubic_plane(
 /// The sums over x. They come through memory: taken from the registers, four lanes
 /// of the loop before would become pairs.
 #[inline(always)]
-fn cubic_line(plan: &Plan, sums: &[[f32; 4]], fill: f32, out: &mut [f32]) {
+fn cubic_line(plan: &RowPlan, sums: &[[f32; 4]], fill: f32, out: &mut [f32]) {
     let points = plan.offsets.iter().zip(&plan.x).zip(sums);
     for (out, ((&offset, &fx), sum)) in out.iter_mut().zip(points) {
         let wx = cubic(fx);
@@ -224,7 +224,7 @@ fn cubic_line(plan: &Plan, sums: &[[f32; 4]], fill: f32, out: &mut [f32]) {
 fn take_cubic(
     input: &[f32],
     padded: Size,
-    plan: &Plan,
+    plan: &RowPlan,
     sums: &mut [[f32; 4]],
     fill: f32,
     out: &mut [f32],
@@ -250,7 +250,7 @@ fn take_cubic(
 fn take_cubic_plane(
     input: &[f32],
     padded: Size,
-    plan: &Plan,
+    plan: &RowPlan,
     sums: &mut [[f32; 4]],
     fill: f32,
     out: &mut [f32],
@@ -264,7 +264,7 @@ fn take_cubic_plane(
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
-fn take_quadratic(input: &[f32], padded: Size, plan: &Plan, fill: f32, out: &mut [f32]) {
+fn take_quadratic(input: &[f32], padded: Size, plan: &RowPlan, fill: f32, out: &mut [f32]) {
     let [depth, height, width] = padded;
     let fractions = plan.z.iter().zip(&plan.y).zip(&plan.x);
     for ((out, &offset), ((&fz, &fy), &fx)) in out.iter_mut().zip(&plan.offsets).zip(fractions) {

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{ConfigError, Node, Value};
+use crate::config::{ConfigError, Node, YamlValue};
 use crate::volume::InputFile;
 
 const EXTENSIONS: [&str; 4] = ["h5", "hdf", "hdf5", "hd5"];
@@ -19,7 +19,7 @@ const OUTPUTS: [&str; 2] = ["predictions", "segmentation"];
 /// An empty list, or entries that are no text.
 pub fn entries(file_paths: &Node) -> Result<Vec<&Node>, ConfigError> {
     let nodes = match &file_paths.value {
-        Value::Text(_) => vec![file_paths],
+        YamlValue::Text(_) => vec![file_paths],
         _ => file_paths.items()?.iter().collect(),
     };
     if nodes.is_empty() {

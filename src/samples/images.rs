@@ -14,9 +14,9 @@ use super::entries;
 use super::labels::{LabelCheck, position};
 use super::loaders::{Loaders, required};
 use crate::augment::stream::SampleKey;
-use crate::augment::{Recipe, Signatures};
+use crate::augment::{SampleShape, Transformer};
 use crate::config::Section;
-use crate::volume::{Sample, Signature, Statistics, StatisticsBuilder, Volume};
+use crate::volume::{Sample, Statistics, StatisticsBuilder, Volume, VolumeShape};
 
 /// Whole 2D images with their masks, each as a volume (1, H, W).
 ///
@@ -24,7 +24,7 @@ use crate::volume::{Sample, Signature, Statistics, StatisticsBuilder, Volume};
 /// extension belong together. Statistics are taken over all images.
 pub struct Images {
     pairs: Vec<Pair>,
-    recipe: Recipe,
+    recipe: Transformer,
     statistics: Statistics,
     seed: u64,
     labels: Option<LabelCheck>,
@@ -44,7 +44,7 @@ impl Images {
     /// files that are no grey PNG, a mask of another size than its image, and
     /// images of several sizes that would have to share a batch.
     pub fn open(loaders: &Loaders<'_>, phase: &Section<'_>, seed: u64) -> Result<Images> {
-        let recipe = Recipe::read(required(phase, "transformer")?)?;
+        let recipe = Transformer::read(required(phase, "transformer")?)?;
         let mut pairs = Vec::new();
         for entry in entries(required(phase, "file_paths")?)? {
             let root = Path::new(entry.text()?);
@@ -82,7 +82,7 @@ impl Images {
         self
     }
 
-    pub fn recipe(&self) -> &Recipe {
+    pub fn recipe(&self) -> &Transformer {
         &self.recipe
     }
 
@@ -91,14 +91,14 @@ impl Images {
     }
 
     /// What each image and its mask look like before they are transformed.
-    pub fn inputs(&self) -> impl Iterator<Item = (&Path, Signatures)> {
+    pub fn inputs(&self) -> impl Iterator<Item = (&Path, SampleShape)> {
         self.pairs.iter().map(|pair| {
-            let signature = |volume: &Volume| Signature {
+            let signature = |volume: &Volume| VolumeShape {
                 channels: None,
                 element: volume.element(),
                 sizes: vec![volume.size()],
             };
-            let signatures = Signatures {
+            let signatures = SampleShape {
                 raw: signature(&pair.image),
                 label: Some(signature(&pair.mask)),
                 weight: None,

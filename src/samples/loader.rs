@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::dataset::{DataSet, Origin};
 use super::prefetch::{Prefetch, guarded};
-use crate::augment::stream::{Draw as _, Key};
+use crate::augment::stream::{RandomSource as _, StreamKey};
 use crate::volume::Sample;
 
 /// Gives out the samples of a data set in batches, in order or shuffled.
@@ -143,7 +143,7 @@ impl Orders {
 
 /// Fisher and Yates's shuffle with a stream of its own for each epoch.
 fn shuffle(length: usize, seed: u64, epoch: u64) -> Vec<usize> {
-    let key = Key { seed, epoch, sample: 0, name: "shuffle", occurrence: 0, data_set: None };
+    let key = StreamKey { seed, epoch, sample: 0, name: "shuffle", occurrence: 0, data_set: None };
     let mut stream = key.open();
     let mut order: Vec<_> = (0..length).collect();
     for last in (1..length).rev() {

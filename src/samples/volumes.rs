@@ -13,9 +13,9 @@ use super::loaders::{DatasetKind, Loaders, required};
 use super::slices::{self, Draw, SliceBuilder, Targets};
 use super::{Window, file_paths};
 use crate::augment::stream::SampleKey;
-use crate::augment::{Recipe, Signatures};
+use crate::augment::{SampleShape, Transformer};
 use crate::config::Section;
-use crate::volume::{Dataset, InputFile, Packed, Palette, Sample, Signature, Source, Statistics};
+use crate::volume::{Dataset, InputFile, Packed, Palette, Sample, Source, Statistics, VolumeShape};
 
 /// The patches of all files of a training or validation phase.
 ///
@@ -25,7 +25,7 @@ pub struct VolumePatches {
     /// The number of the first sample of each file.
     starts: Vec<usize>,
     builder: Box<dyn SliceBuilder>,
-    recipe: Recipe,
+    recipe: Transformer,
     seed: u64,
     labels: Option<LabelCheck>,
     redrawn: Mutex<Redrawn>,
@@ -54,7 +54,7 @@ impl VolumePatches {
     /// work on or that the patch does not fit.
     pub fn open(loaders: &Loaders<'_>, phase: &Section<'_>, seed: u64) -> Result<VolumePatches> {
         let builder = slices::read(required(phase, "slice_builder")?)?;
-        let recipe = Recipe::read(required(phase, "transformer")?)?;
+        let recipe = Transformer::read(required(phase, "transformer")?)?;
         let paths = file_paths(required(phase, "file_paths")?)?;
         let mut files = Vec::new();
         let mut starts = vec![0];
@@ -78,15 +78,15 @@ impl VolumePatches {
         self
     }
 
-    pub fn recipe(&self) -> &Recipe {
+    pub fn recipe(&self) -> &Transformer {
         &self.recipe
     }
 
     /// What the patches of each file look like before they are transformed.
-    pub fn inputs(&self) -> impl Iterator<Item = (&Path, Signatures)> {
+    pub fn inputs(&self) -> impl Iterator<Item = (&Path, SampleShape)> {
         let patch = self.builder.patch();
         self.files.iter().map(move |file| {
-            let signatures = Signatures {
+            let signatures = SampleShape {
                 raw: signature(&file.raw, patch),
                 label: Some(signature(&file.label, patch)),
                 weight: file.weight.as_ref().map(|weight| signature(weight, patch)),
@@ -183,8 +183,8 @@ impl DataSet for VolumePatches {
     }
 }
 
-fn signature(source: &Source, patch: [usize; 3]) -> Signature {
-    Signature {
+fn signature(source: &Source, patch: [usize; 3]) -> VolumeShape {
+    VolumeShape {
         channels: source.has_channels().then(|| source.channels()),
         element: source.element(),
         sizes: vec![patch],

@@ -4,9 +4,9 @@
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor, VarLenUnicode};
 use ndarray::{ArrayD, Axis};
 use unet3d::augment::stream::SampleKey;
-use unet3d::augment::{Recipe, Signature, Signatures};
+use unet3d::augment::{SampleShape, Transformer};
 use unet3d::config::Tree;
-use unet3d::volume::{Element, Statistics, Values, Volume};
+use unet3d::volume::{Element, Statistics, Values, Volume, VolumeShape};
 
 fn volume(dataset: &hdf5::Dataset) -> Volume {
     fn four<T: Clone>(array: ArrayD<T>) -> ndarray::Array4<T> {
@@ -53,12 +53,12 @@ fn results_are_those_of_the_libraries() {
         let case = format!("{transform} on {input_name}");
         let input = volume(&file.dataset(&format!("inputs/{input_name}")).unwrap());
         let tree = Tree::parse(&format!("raw:\n  - {transform}"), &case, &[]).unwrap();
-        let recipe = Recipe::read(&tree.root).unwrap();
+        let transformer = Transformer::read(&tree.root).unwrap();
         assert_eq!(tree.warnings(), [""; 0], "{case}");
 
-        let declared = recipe
-            .signature(Signatures {
-                raw: Signature {
+        let declared = transformer
+            .output_shape(SampleShape {
+                raw: VolumeShape {
                     channels: input.has_channels.then(|| input.channels()),
                     element: input.element(),
                     sizes: vec![input.size()],
@@ -68,7 +68,7 @@ fn results_are_those_of_the_libraries() {
             })
             .unwrap()
             .raw;
-        let output = recipe.apply_raw(input, key, &statistics).unwrap();
+        let output = transformer.apply_raw(input, key, &statistics).unwrap();
         assert_eq!(declared.channels, output.has_channels.then(|| output.channels()), "{case}");
         assert_eq!(declared.element, output.element(), "{case}");
         assert_eq!(declared.sizes, [output.size()], "{case}");

@@ -4,15 +4,15 @@
 use ndarray::Array4;
 use proptest::prelude::*;
 use unet3d::augment::stream::SampleKey;
-use unet3d::augment::{Recipe, Signature, Signatures};
+use unet3d::augment::{SampleShape, Transformer};
 use unet3d::config::Tree;
-use unet3d::volume::{Element, Sample, Statistics, Values, Volume};
+use unet3d::volume::{Element, Sample, Statistics, Values, Volume, VolumeShape};
 
 const STATISTICS: Statistics = Statistics { min: 0.0, max: 1000.0, mean: 400.0, std: 200.0 };
 
-fn read(text: &str) -> Result<Recipe, String> {
+fn read(text: &str) -> Result<Transformer, String> {
     let tree = Tree::parse(text, "config.yaml", &[]).unwrap();
-    Recipe::read(tree.root.get("transformer").unwrap()).map_err(|error| error.to_string())
+    Transformer::read(tree.root.get("transformer").unwrap()).map_err(|error| error.to_string())
 }
 
 fn refused(step: &str) -> String {
@@ -23,7 +23,7 @@ fn refused(step: &str) -> String {
 }
 
 /// One step for raw, label and weight, all of which take the nearest voxel.
-fn aligned(name: &str, keys: &str, nearest: &str) -> Recipe {
+fn aligned(name: &str, keys: &str, nearest: &str) -> Transformer {
     let step = format!("[{{name: {name}, {keys}, {nearest}}}]");
     read(&format!("transformer: {{raw: {step}, label: {step}, weight: {step}}}")).unwrap()
 }
@@ -81,7 +81,7 @@ proptest! {
         let size = [d, h, w];
         let steps = GEOMETRIC.iter().chain(if has_channels { &[] } else { THREE_D });
         for &(name, keys, nearest) in steps {
-            let recipe = aligned(name, keys, nearest);
+            let transformer = aligned(name, keys, nearest);
             let label = blocks(size, if has_channels { 2 } else { 1 });
             let volume = |values: Values| Volume { values, has_channels };
             let sample = Sample {
@@ -90,7 +90,7 @@ proptest! {
                 weight: Some(volume(label.mapv(i64::from).into()).into()),
             };
             let key = SampleKey { seed, epoch: 0, sample: 0 };
-            let result = recipe.apply(sample, key, &STATISTICS).unwrap();
+            let result = transformer.apply(sample, key, &STATISTICS).unwrap();
             let Values::F32(raw) = &result.raw.values else { panic!("the type changed") };
             let Values::U16(found) = &result.label.unwrap().expand().values else {
                 panic!("the type changed")
@@ -120,7 +120,7 @@ proptest! {
         let itk = (format!("RandomITKDeformation, {keys}, cval: -1"),
             format!("RandomITKDeformation, {keys}, cval: 0, interpolator: nn"));
         for (raw, label) in [elastic, itk] {
-            let recipe = read(&format!(
+            let transformer = read(&format!(
                 "transformer: {{raw: [{{name: {raw}}}], label: [{{name: {label}}}]}}"
             )).unwrap();
             // A ramp along x: the sign changes in the middle.
@@ -132,7 +132,7 @@ proptest! {
                 weight: None,
             };
             let key = SampleKey { seed, epoch: 1, sample: 2 };
-            let result = recipe.apply(sample, key, &STATISTICS).unwrap();
+            let result = transformer.apply(sample, key, &STATISTICS).unwrap();
             let label = result.label.unwrap().expand().into_f32();
             for (&raw, &label) in result.raw.into_f32().iter().zip(&label) {
                 if raw.abs() > 1.0 / 16.0 {
@@ -160,10 +160,10 @@ fn what_does_not_act_leaves_the_volume_untouched() {
         format!("RandomITKDeformation, interpolator: bspline, {none}"),
         format!("RandomAffineTransform, order: 3, {affine}"),
     ] {
-        let recipe = read(&format!("transformer: {{raw: [{{name: {step}}}]}}")).unwrap();
+        let transformer = read(&format!("transformer: {{raw: [{{name: {step}}}]}}")).unwrap();
         let raw = Volume::plain(blocks([5, 6, 7], 1));
         let key = SampleKey { seed: 3, epoch: 0, sample: 1 };
-        assert_eq!(recipe.apply_raw(raw.clone(), key, &STATISTICS).unwrap(), raw, "{step}");
+        assert_eq!(transformer.apply_raw(raw.clone(), key, &STATISTICS).unwrap(), raw, "{step}");
     }
 }
 
@@ -192,8 +192,8 @@ fn impossible_values_are_refused_with_their_place() {
 
 #[test]
 fn shapes_that_do_not_fit_are_refused_before_any_data() {
-    let signature = |channels, sizes: &[[usize; 3]]| Signatures {
-        raw: Signature { channels, element: Element::F32, sizes: sizes.to_vec() },
+    let shape = |channels, sizes: &[[usize; 3]]| SampleShape {
+        raw: VolumeShape { channels, element: Element::F32, sizes: sizes.to_vec() },
         label: None,
         weight: None,
     };
@@ -203,8 +203,9 @@ fn shapes_that_do_not_fit_are_refused_before_any_data() {
         ("GradualGaussianBlur", None, "(C, D, H, W)"),
         ("GradualGaussianBlur, num_blurs: 9", Some(1), "8 slices"),
     ] {
-        let recipe = read(&format!("transformer: {{raw: [{{name: {step}}}]}}")).unwrap();
-        let error = recipe.signature(signature(channels, &[[8, 16, 16]])).unwrap_err().to_string();
+        let transformer = read(&format!("transformer: {{raw: [{{name: {step}}}]}}")).unwrap();
+        let error =
+            transformer.output_shape(shape(channels, &[[8, 16, 16]])).unwrap_err().to_string();
         assert!(error.contains(word) && error.contains("raw[0]"), "{step}: {error}");
     }
 }

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use ndarray::Array4;
 use unet3d::augment::stream::SampleKey;
-use unet3d::augment::{Recipe, Signature, Signatures};
+use unet3d::augment::{SampleShape, Transformer};
 use unet3d::config::{ConfigError, Tree};
-use unet3d::volume::{Element, Sample, Statistics, Values, Volume};
+use unet3d::volume::{Element, Sample, Statistics, Values, Volume, VolumeShape};
 
 const STATISTICS: Statistics = Statistics { min: 0.0, max: 1.0, mean: 0.0, std: 1.0 };
 
-fn read(transforms: &str) -> Result<Recipe, ConfigError> {
+fn read(transforms: &str) -> Result<Transformer, ConfigError> {
     let text = format!("raw: [{transforms}]\nlabel: [{transforms}]");
-    Recipe::read(&Tree::parse(&text, "config.yaml", &[]).unwrap().root)
+    Transformer::read(&Tree::parse(&text, "config.yaml", &[]).unwrap().root)
 }
 
 fn key(sample: u64) -> SampleKey {
@@ -28,7 +28,7 @@ fn bytes(volume: &Volume) -> &Array4<u8> {
 
 #[test]
 fn random_crops_are_uniform_and_the_same_for_raw_and_label() {
-    let recipe = read("{name: CropToFixed, size: [4, 9]}").unwrap();
+    let transformer = read("{name: CropToFixed, size: [4, 9]}").unwrap();
     let volume = || {
         let array = Array4::from_shape_fn((1, 2, 6, 7), |(_, z, y, x)| (z * 42 + y * 7 + x) as u8);
         Volume::plain(array)
@@ -36,7 +36,7 @@ fn random_crops_are_uniform_and_the_same_for_raw_and_label() {
     let mut corners = BTreeMap::new();
     for i in 0..400 {
         let sample = Sample { raw: volume(), label: Some(volume().into()), weight: None };
-        let out = recipe.apply(sample, key(i), &STATISTICS).unwrap();
+        let out = transformer.apply(sample, key(i), &STATISTICS).unwrap();
         assert_eq!(Some(out.raw.clone().into()), out.label);
         let array = bytes(&out.raw);
         assert_eq!(array.dim(), (1, 2, 4, 9));
@@ -51,7 +51,7 @@ fn random_crops_are_uniform_and_the_same_for_raw_and_label() {
 
 #[test]
 fn random_affinities_draw_axis_and_offset() {
-    let recipe = read("{name: RandomLabelToAffinities, max_offset: 10}").unwrap();
+    let transformer = read("{name: RandomLabelToAffinities, max_offset: 10}").unwrap();
     let n = 24;
     let octants = || {
         let half = n / 2;
@@ -62,7 +62,7 @@ fn random_affinities_draw_axis_and_offset() {
     };
     let mut offsets: [Vec<f64>; 3] = Default::default();
     for i in 0..600 {
-        let out = recipe.apply_raw(octants(), key(i), &STATISTICS).unwrap();
+        let out = transformer.apply_raw(octants(), key(i), &STATISTICS).unwrap();
         // A slab about the middle plane, as thick as the offset.
         let array = bytes(&out);
         let marked = |along: [usize; 3]| {
@@ -84,8 +84,8 @@ fn random_affinities_draw_axis_and_offset() {
 
 #[test]
 fn channels_are_refused_where_a_transform_works_on_3d_alone() {
-    let input = |channels| Signatures {
-        raw: Signature { channels, element: Element::U16, sizes: vec![[8, 16, 16]] },
+    let input = |channels| SampleShape {
+        raw: VolumeShape { channels, element: Element::U16, sizes: vec![[8, 16, 16]] },
         label: None,
         weight: None,
     };
@@ -101,10 +101,10 @@ fn channels_are_refused_where_a_transform_works_on_3d_alone() {
         "name: LabelToBoundaryAndAffinities, xy_offsets: [1], z_offsets: [1]",
         "name: LabelToMaskAndAffinities, xy_offsets: [1], z_offsets: [1]",
     ] {
-        let recipe = read(&format!("{{name: Identity}}, {{{transform}}}")).unwrap();
-        let message = recipe.signature(input(Some(2))).unwrap_err().to_string();
+        let transformer = read(&format!("{{name: Identity}}, {{{transform}}}")).unwrap();
+        let message = transformer.output_shape(input(Some(2))).unwrap_err().to_string();
         assert!(message.contains("raw[1]") && message.contains("(D, H, W)"), "{message}");
-        recipe.signature(input(None)).unwrap();
+        transformer.output_shape(input(None)).unwrap();
     }
 }
 

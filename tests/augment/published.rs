@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array4;
 use unet3d::augment::stream::SampleKey;
-use unet3d::augment::{Class, IndexMap, Recipe, Signature, Signatures, entry};
+use unet3d::augment::{IndexMap, SampleShape, TRANSFORMS, TransformClass, Transformer};
 use unet3d::config::{Node, Tree};
-use unet3d::volume::{Element, Packed, Sample, Statistics, Values, Volume};
+use unet3d::volume::{Element, Packed, Sample, Statistics, Values, Volume, VolumeShape};
 
 const STATISTICS: Statistics = Statistics { min: 0.0, max: 100.0, mean: 20.0, std: 40.0 };
 
@@ -110,7 +110,7 @@ fn published_lists_are_read_without_complaint() {
         let tree = Tree::read(&file, &[]).unwrap();
         for phase in ["train", "val", "test"] {
             let Some(section) = transformer(&tree, phase) else { continue };
-            Recipe::read(&section).unwrap_or_else(|error| panic!("{error}"));
+            Transformer::read(&section).unwrap_or_else(|error| panic!("{error}"));
             sections += 1;
         }
         // SegmentationNet's lists carry keys of other transforms.
@@ -132,7 +132,8 @@ fn raw_label_and_weight_stay_aligned_under_every_combination() {
         let plain = Tree::read(&file, &[]).unwrap();
         let Some(section) = transformer(&plain, "train") else { continue };
         let steps = steps(&section);
-        let geometric = |name: &str| entry(name).unwrap().class == Class::Geometric;
+        let geometric =
+            |name: &str| TRANSFORMS.find(name).unwrap().class == TransformClass::Geometric;
         let mut names: Vec<&str> =
             steps.iter().map(|(_, _, name)| name.as_str()).filter(|name| geometric(name)).collect();
         names.sort_unstable();
@@ -154,7 +155,7 @@ fn raw_label_and_weight_stay_aligned_under_every_combination() {
                     overrides.push(format!("{at}.name=Identity"));
                     continue;
                 }
-                for parameter in entry(name).unwrap().parameters {
+                for parameter in TRANSFORMS.find(name).unwrap().parameters {
                     if parameter.name.ends_with("exec_prob")
                         || parameter.name == "execution_probability"
                     {
@@ -163,10 +164,10 @@ fn raw_label_and_weight_stay_aligned_under_every_combination() {
                 }
             }
             let tree = Tree::read(&file, &overrides).unwrap();
-            let recipe = Recipe::read(&transformer(&tree, "train").unwrap()).unwrap();
+            let transformer = Transformer::read(&transformer(&tree, "train").unwrap()).unwrap();
             for i in 0..6 {
                 let key = SampleKey { seed: 11, epoch: 0, sample: i };
-                let out = recipe.apply(input.clone(), key, &STATISTICS).unwrap();
+                let out = transformer.apply(input.clone(), key, &STATISTICS).unwrap();
                 let label = out.label.unwrap().expand();
                 let place = format!("{} with {overrides:?}, sample {i}", file.display());
                 for channel in 0..out.raw.channels() {
@@ -186,22 +187,22 @@ fn raw_label_and_weight_stay_aligned_under_every_combination() {
 }
 
 #[test]
-fn whole_pipelines_give_what_their_signatures_say() {
+fn whole_pipelines_give_what_their_output_shapes_say() {
     for file in files() {
         let tree = Tree::read(&file, &[]).unwrap();
         for phase in ["train", "val"] {
             let Some(section) = transformer(&tree, phase) else { continue };
-            let recipe = Recipe::read(&section).unwrap();
+            let transformer = Transformer::read(&section).unwrap();
             let size = [16, 20, 24];
             let many = file.to_string_lossy().contains("AutoCellLabeler");
             let input = sample(size, many.then_some(4), section.get("weight").is_some());
-            let of = |volume: &Volume| Signature {
+            let of = |volume: &Volume| VolumeShape {
                 channels: volume.has_channels.then(|| volume.channels()),
                 element: volume.element(),
                 sizes: vec![volume.size()],
             };
-            let declared = recipe
-                .signature(Signatures {
+            let declared = transformer
+                .output_shape(SampleShape {
                     raw: of(&input.raw),
                     label: input.label.clone().map(|label| of(&label.expand())),
                     weight: input.weight.clone().map(|weight| of(&weight.expand())),
@@ -210,7 +211,7 @@ fn whole_pipelines_give_what_their_signatures_say() {
             assert_eq!(declared.raw.element, Element::F32);
             for i in 0..12 {
                 let key = SampleKey { seed: 5, epoch: 1, sample: i };
-                let out = recipe.apply(input.clone(), key, &STATISTICS).unwrap();
+                let out = transformer.apply(input.clone(), key, &STATISTICS).unwrap();
                 let (label, weight) =
                     (out.label.map(Packed::expand), out.weight.map(Packed::expand));
                 let pairs = [

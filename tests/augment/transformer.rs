@@ -3,19 +3,19 @@
 
 use ndarray::Array4;
 use unet3d::augment::stream::SampleKey;
-use unet3d::augment::{Recipe, Signature, Signatures};
+use unet3d::augment::{SampleShape, Transformer};
 use unet3d::config::{ConfigError, Tree};
-use unet3d::volume::{Element, Sample, Statistics, Volume};
+use unet3d::volume::{Element, Sample, Statistics, Volume, VolumeShape};
 
 const STATISTICS: Statistics = Statistics { min: 0.0, max: 1000.0, mean: 400.0, std: 200.0 };
 
-fn read(text: &str) -> (Result<Recipe, ConfigError>, Vec<String>) {
+fn read(text: &str) -> (Result<Transformer, ConfigError>, Vec<String>) {
     let tree = Tree::parse(text, "config.yaml", &[]).unwrap();
-    let recipe = Recipe::read(tree.root.get("transformer").unwrap());
-    (recipe, tree.warnings())
+    let transformer = Transformer::read(tree.root.get("transformer").unwrap());
+    (transformer, tree.warnings())
 }
 
-fn recipe(text: &str) -> Recipe {
+fn transformer(text: &str) -> Transformer {
     read(text).0.unwrap()
 }
 
@@ -69,11 +69,11 @@ transformer:
 
 #[test]
 fn lists_of_unlike_length_stay_in_step() {
-    let recipe = recipe(FLIPS);
+    let transformer = transformer(FLIPS);
     let mut shapes = std::collections::BTreeSet::new();
     let mut noisy = 0;
     for i in 0..60 {
-        let out = recipe.apply(sample([3, 4, 5]), key(i), &STATISTICS).unwrap();
+        let out = transformer.apply(sample([3, 4, 5]), key(i), &STATISTICS).unwrap();
         let (label, weight) = (out.label.unwrap().expand(), out.weight.unwrap().expand());
         assert_eq!(label, weight);
         assert_eq!(out.raw.size(), label.size());
@@ -89,8 +89,8 @@ fn lists_of_unlike_length_stay_in_step() {
 
 #[test]
 fn samples_do_not_depend_on_threads_or_order() {
-    let recipe = recipe(FLIPS);
-    let make = |i| recipe.apply(sample([4, 5, 6]), key(i), &STATISTICS).unwrap();
+    let transformer = transformer(FLIPS);
+    let make = |i| transformer.apply(sample([4, 5, 6]), key(i), &STATISTICS).unwrap();
     let in_order: Vec<Sample> = (0..16).map(make).collect();
     let mut reversed: Vec<Sample> = (0..16).rev().map(make).collect();
     reversed.reverse();
@@ -114,8 +114,8 @@ fn samples_do_not_depend_on_threads_or_order() {
 
 #[test]
 fn epochs_and_samples_differ() {
-    let recipe = recipe(FLIPS);
-    let make = |key| recipe.apply(sample([4, 5, 6]), key, &STATISTICS).unwrap().label;
+    let transformer = transformer(FLIPS);
+    let make = |key| transformer.apply(sample([4, 5, 6]), key, &STATISTICS).unwrap().label;
     let differs = |change: fn(u64) -> SampleKey| (0..8).any(|i| make(change(i)) != make(key(i)));
     assert!(differs(|i| SampleKey { epoch: 3, ..key(i) }));
     assert!(differs(|i| SampleKey { seed: 2, ..key(i) }));
@@ -124,9 +124,11 @@ fn epochs_and_samples_differ() {
 
 #[test]
 fn the_second_transform_of_a_name_draws_anew() {
-    let once = recipe("transformer: {raw: [{name: RandomFlip}]}");
-    let twice = recipe("transformer: {raw: [{name: RandomFlip}, {name: RandomFlip}]}");
-    let apply = |recipe: &Recipe, i| recipe.apply_raw(numbered([3, 4, 5]), key(i), &STATISTICS);
+    let once = transformer("transformer: {raw: [{name: RandomFlip}]}");
+    let twice = transformer("transformer: {raw: [{name: RandomFlip}, {name: RandomFlip}]}");
+    let apply = |transformer: &Transformer, i| {
+        transformer.apply_raw(numbered([3, 4, 5]), key(i), &STATISTICS)
+    };
     // Were the draws the same, two flips would always cancel.
     assert!((0..20).any(|i| apply(&twice, i).unwrap() != numbered([3, 4, 5])));
     // And were the second idle, both lists would agree.
@@ -135,13 +137,13 @@ fn the_second_transform_of_a_name_draws_anew() {
 
 #[test]
 fn intensities_of_raw_and_label_are_drawn_apart() {
-    let recipe = recipe(
+    let transformer = transformer(
         "transformer:
            raw: [{name: AdditiveGaussianNoise, execution_probability: 1}]
            label: [{name: AdditiveGaussianNoise, execution_probability: 1}]
            weight: [{name: AdditiveGaussianNoise, execution_probability: 1}]",
     );
-    let out = recipe.apply(sample([3, 4, 5]), key(0), &STATISTICS).unwrap();
+    let out = transformer.apply(sample([3, 4, 5]), key(0), &STATISTICS).unwrap();
     let (raw, label, weight) = (
         floats(&out.raw),
         floats(&out.label.unwrap().expand()),
@@ -155,9 +157,12 @@ fn intensities_of_raw_and_label_are_drawn_apart() {
 #[test]
 fn absent_and_null_axes_are_different_things() {
     let shapes = |axes: &str| {
-        let recipe = recipe(&format!("transformer: {{raw: [{{name: RandomRotate90{axes}}}]}}"));
+        let transformer =
+            transformer(&format!("transformer: {{raw: [{{name: RandomRotate90{axes}}}]}}"));
         let mut shapes: Vec<[usize; 3]> = (0..80)
-            .map(|i| recipe.apply_raw(numbered([2, 3, 4]), key(i), &STATISTICS).unwrap().size())
+            .map(|i| {
+                transformer.apply_raw(numbered([2, 3, 4]), key(i), &STATISTICS).unwrap().size()
+            })
             .collect();
         shapes.sort_unstable();
         shapes.dedup();
@@ -171,8 +176,8 @@ fn absent_and_null_axes_are_different_things() {
 
 #[test]
 fn turns_and_flips_are_uniform() {
-    let flips = recipe("transformer: {raw: [{name: RandomFlip, axis_prob: 0.3}]}");
-    let turns = recipe("transformer: {raw: [{name: RandomRotate90}]}");
+    let flips = transformer("transformer: {raw: [{name: RandomFlip, axis_prob: 0.3}]}");
+    let turns = transformer("transformer: {raw: [{name: RandomRotate90}]}");
     let count = 4000;
     let mut flipped = [0; 3];
     let mut turned = [0; 4];
@@ -198,8 +203,8 @@ fn standardize_and_normalize_use_the_file_or_what_is_given() {
     let values =
         || Volume::plain(Array4::from_shape_vec((1, 1, 1, 3), vec![0u16, 400, 2000]).unwrap());
     let run = |text: &str| {
-        let recipe = recipe(&format!("transformer: {{raw: [{text}]}}"));
-        floats(&recipe.apply_raw(values(), key(0), &STATISTICS).unwrap())
+        let transformer = transformer(&format!("transformer: {{raw: [{text}]}}"));
+        floats(&transformer.apply_raw(values(), key(0), &STATISTICS).unwrap())
     };
     assert_eq!(run("{name: Standardize}"), [-2.0, 0.0, 8.0]);
     assert_eq!(run("{name: Standardize, mean: 0, std: 100}"), [0.0, 4.0, 20.0]);
@@ -216,10 +221,10 @@ fn contrast_stretches_about_its_mean() {
     };
     let statistics = Statistics { mean: 0.2, ..STATISTICS };
     let run = |keys: &str, i| {
-        let recipe = recipe(&format!(
+        let transformer = transformer(&format!(
             "transformer: {{raw: [{{name: RandomContrast, execution_probability: 1{keys}}}]}}"
         ));
-        floats(&recipe.apply_raw(raw(), key(i), &statistics).unwrap())
+        floats(&transformer.apply_raw(raw(), key(i), &statistics).unwrap())
     };
     // The ratio of distances to the mean is alpha, one for each channel.
     let alphas = |mean: [f32; 2], values: &[f32]| {
@@ -253,7 +258,7 @@ fn contrast_stretches_about_its_mean() {
 fn gaussian_noise_has_the_drawn_deviation() {
     let zeros = || Volume::plain(Array4::<f32>::zeros((1, 20, 50, 50)));
     let mut deviations = Vec::new();
-    let noise = recipe(
+    let noise = transformer(
         "transformer: {raw: [{name: AdditiveGaussianNoise, execution_probability: 0.5, scale: [1, 3]}]}",
     );
     for i in 0..100 {
@@ -275,12 +280,12 @@ fn gaussian_noise_has_the_drawn_deviation() {
 #[test]
 fn constant_raw_data_are_refused_by_normalize() {
     let constant = Statistics { min: 5.0, max: 5.0, mean: 5.0, std: 0.0 };
-    let recipe = recipe("transformer: {raw: [{name: Identity}, {name: Normalize}]}");
-    let message = recipe.check_statistics(&constant).unwrap_err().to_string();
+    let transformer = transformer("transformer: {raw: [{name: Identity}, {name: Normalize}]}");
+    let message = transformer.check_statistics(&constant).unwrap_err().to_string();
     assert!(message.contains("transformer.raw[1]") && message.contains("min_value"), "{message}");
-    let error = recipe.apply_raw(numbered([2, 2, 2]), key(0), &constant).unwrap_err();
+    let error = transformer.apply_raw(numbered([2, 2, 2]), key(0), &constant).unwrap_err();
     assert!(format!("{error:#}").contains("transformer.raw[1]"), "{error:#}");
-    recipe.check_statistics(&STATISTICS).unwrap();
+    transformer.check_statistics(&STATISTICS).unwrap();
 }
 
 #[test]
@@ -348,39 +353,38 @@ fn lists_that_move_voxels_differently_are_warned_of() {
     }
 }
 
-fn signature(channels: Option<usize>, element: Element, size: [usize; 3]) -> Signature {
-    Signature { channels, element, sizes: vec![size] }
+fn shape(channels: Option<usize>, element: Element, size: [usize; 3]) -> VolumeShape {
+    VolumeShape { channels, element, sizes: vec![size] }
 }
 
 #[test]
-fn signatures_follow_the_lists() {
-    let recipe = recipe(
+fn output_shapes_follow_the_lists() {
+    let transformer = transformer(
         "transformer:
            raw: [{name: Normalize}, {name: RandomRotate90, axes: null}, {name: ToTensor, expand_dims: true}]
            label: [{name: RandomRotate90, axes: null}, {name: ToTensor, expand_dims: false, dtype: long}]",
     );
-    let input = Signatures {
-        raw: signature(None, Element::U16, [5, 9, 9]),
-        label: Some(signature(None, Element::U8, [5, 9, 9])),
+    let input = SampleShape {
+        raw: shape(None, Element::U16, [5, 9, 9]),
+        label: Some(shape(None, Element::U8, [5, 9, 9])),
         weight: None,
     };
-    let out = recipe.signature(input.clone()).unwrap();
+    let out = transformer.output_shape(input.clone()).unwrap();
     assert_eq!((out.raw.channels, out.raw.element), (Some(1), Element::F32));
     assert_eq!(out.raw.sizes, [[5, 9, 9], [9, 5, 9], [9, 9, 5]]);
     let label = out.label.unwrap();
     assert_eq!((label.channels, label.element), (None, Element::I64));
 
-    let weighted = Signatures { weight: input.label.clone(), ..input };
-    let message = recipe.signature(weighted).unwrap_err().to_string();
+    let weighted = SampleShape { weight: input.label.clone(), ..input };
+    let message = transformer.output_shape(weighted).unwrap_err().to_string();
     assert!(message.contains("`weight`"), "{message}");
 }
 
 #[test]
 fn odd_turns_and_batches_go_together_only_in_square_planes() {
     let check = |keys: &str, size, batch_size| {
-        let input =
-            Signatures { raw: signature(None, Element::F32, size), label: None, weight: None };
-        recipe(&format!(
+        let input = SampleShape { raw: shape(None, Element::F32, size), label: None, weight: None };
+        transformer(&format!(
             "transformer: {{raw: [{{name: Identity}}, {{name: RandomRotate90{keys}}}]}}"
         ))
         .check_batch(batch_size, &input)

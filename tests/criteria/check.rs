@@ -3,16 +3,20 @@
 use unet3d::config::{ConfigError, Tree};
 use unet3d::loss::{self, LabelRange, Shapes};
 use unet3d::metric;
-use unet3d::volume::{Element, Signature};
+use unet3d::volume::{Element, VolumeShape};
 
-const INDEX: Signature = Signature { channels: None, element: Element::I64, sizes: Vec::new() };
-const FLOAT: Signature = Signature { channels: None, element: Element::F32, sizes: Vec::new() };
+const INDEX: VolumeShape = VolumeShape { channels: None, element: Element::I64, sizes: Vec::new() };
+const FLOAT: VolumeShape = VolumeShape { channels: None, element: Element::F32, sizes: Vec::new() };
 
-fn channels(count: usize, element: Element) -> Signature {
-    Signature { channels: Some(count), element, sizes: Vec::new() }
+fn channels(count: usize, element: Element) -> VolumeShape {
+    VolumeShape { channels: Some(count), element, sizes: Vec::new() }
 }
 
-fn shapes(out_channels: usize, target: Signature, weight: Option<Signature>) -> Shapes<'static> {
+fn shapes(
+    out_channels: usize,
+    target: VolumeShape,
+    weight: Option<VolumeShape>,
+) -> Shapes<'static> {
     Shapes { phase: "train", out_channels, target, weight }
 }
 

@@ -4,7 +4,7 @@ use crate::support::peak::alone;
 use std::path::Path;
 
 use ndarray::Array4;
-use unet3d::augment::Recipe;
+use unet3d::augment::Transformer;
 use unet3d::augment::stream::SampleKey;
 use unet3d::config::Tree;
 use unet3d::volume::{Sample, Statistics, Volume};
@@ -16,7 +16,8 @@ fn peak(file: &str, overrides: &[&str], channels: Option<usize>, weight: bool) -
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
     let tree = Tree::read(&path, &overrides).unwrap();
-    let recipe = Recipe::read(tree.root.at("loaders.train.transformer").unwrap()).unwrap();
+    let transformer =
+        Transformer::read(tree.root.at("loaders.train.transformer").unwrap()).unwrap();
     let shape = (channels.unwrap_or(1), 32, 64, 128);
     let values = |(c, z, y, x)| ((c * 31 + z * 17 + y * 13 + x * 7) % 1000) as u16;
     let raw = Array4::from_shape_fn(shape, values).mapv(f32::from);
@@ -34,7 +35,7 @@ fn peak(file: &str, overrides: &[&str], channels: Option<usize>, weight: bool) -
         let copy = input.clone();
         let before = dhat::HeapStats::get().curr_bytes;
         let key = SampleKey { seed: 1, epoch: 0, sample: i };
-        let output = recipe.apply(copy, key, &STATISTICS).unwrap();
+        let output = transformer.apply(copy, key, &STATISTICS).unwrap();
         most = most.max(dhat::HeapStats::get().max_bytes - before);
         drop(output);
         drop(profiler);

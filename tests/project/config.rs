@@ -2,7 +2,7 @@
 
 use crate::support::fixture;
 use crate::support::program::script;
-use unet3d::config::{Node, Parameter, Tree, Value};
+use unet3d::config::{Node, Parameter, Tree, YamlValue};
 
 fn parse(yaml: &str) -> Tree {
     Tree::parse(yaml, "file.yaml", &[]).unwrap_or_else(|error| panic!("{error}"))
@@ -132,13 +132,13 @@ fn unknown_keys_are_warned_of_once_with_the_nearest_known() {
 fn letters_are_text_and_words_are_booleans() {
     let tree =
         parse("axes: [z, y, x, n, Y]\nwords: [yes, No, on, off, True]\nquoted: ['y', \"yes\"]\n");
-    let values = |key: &str| -> Vec<Value> {
+    let values = |key: &str| -> Vec<YamlValue> {
         tree.root.get(key).unwrap().items().unwrap().iter().map(|node| node.value.clone()).collect()
     };
-    let text = |words: &[&str]| -> Vec<Value> {
-        words.iter().map(|word| Value::Text(word.to_string())).collect()
+    let text = |words: &[&str]| -> Vec<YamlValue> {
+        words.iter().map(|word| YamlValue::Text(word.to_string())).collect()
     };
     assert_eq!(values("axes"), text(&["z", "y", "x", "n", "Y"]));
-    assert_eq!(values("words"), [true, false, true, false, true].map(Value::Flag));
+    assert_eq!(values("words"), [true, false, true, false, true].map(YamlValue::Flag));
     assert_eq!(values("quoted"), text(&["y", "yes"]));
 }

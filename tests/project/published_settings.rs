@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use unet3d::config::{Node, Tree, Value};
+use unet3d::config::{Node, Tree, YamlValue};
 
 /// Paths are everyone's own.
 const PATHS: [&str; 5] = ["model_path", "checkpoint_dir", "file_paths", "resume", "h5_dir"];
@@ -11,13 +11,13 @@ const PATHS: [&str; 5] = ["model_path", "checkpoint_dir", "file_paths", "resume"
 /// Every value of a file by its dotted key, without paths.
 fn settings(node: &Node, key: &str, found: &mut BTreeMap<String, String>) {
     match &node.value {
-        Value::Map(entries) => {
+        YamlValue::Map(entries) => {
             for (name, child) in entries.iter().filter(|(name, _)| !PATHS.contains(&name.as_str()))
             {
                 settings(child, &format!("{key}.{name}"), found);
             }
         }
-        Value::List(items) => {
+        YamlValue::List(items) => {
             for (i, item) in items.iter().enumerate() {
                 settings(item, &format!("{key}[{i}]"), found);
             }
@@ -32,7 +32,7 @@ fn settings(node: &Node, key: &str, found: &mut BTreeMap<String, String>) {
 fn parameter_files_have_the_published_settings() {
     let fixture = Path::new("tests/fixtures/published_settings.yaml");
     let published = Tree::read(fixture, &[]).unwrap();
-    let Value::Map(files) = &published.root.value else { panic!("a map of files") };
+    let YamlValue::Map(files) = &published.root.value else { panic!("a map of files") };
     assert_eq!(files.len(), 28);
     for (file, expected) in files {
         let mut theirs = BTreeMap::new();

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use crate::support::lab::{Lab, labelled_cells, read};
 use crate::support::program::with_config;
 use ndarray::{ArrayD, Axis};
-use unet3d::config::{Tree, Value};
+use unet3d::config::{Tree, YamlValue};
 
 const SIZE: [usize; 3] = [18, 36, 40];
 
 fn count(tree: &Tree, key: &str) -> usize {
     match tree.root.at(key).unwrap().value {
-        Value::Integer(count) => count as usize,
+        YamlValue::Integer(count) => count as usize,
         _ => panic!("{key}"),
     }
 }

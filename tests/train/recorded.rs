@@ -6,12 +6,12 @@ use std::fs;
 
 use crate::support::fixture;
 use crate::support::program::{script, with_config};
-use unet3d::config::{Node, Tree, Value};
+use unet3d::config::{Node, Tree, YamlValue};
 
 fn number(node: &Node) -> f64 {
     match node.value {
-        Value::Number(x) => x,
-        Value::Integer(i) => i as f64,
+        YamlValue::Number(x) => x,
+        YamlValue::Integer(i) => i as f64,
         _ => panic!("{node:?}"),
     }
 }
@@ -21,7 +21,7 @@ fn scores_and_runs_are_those_of_the_reference() {
     let recorded = fixture("recorded/scores");
     let text = fs::read_to_string(recorded.join("expected.json")).unwrap();
     let expected = Tree::parse(&text, "expected.json", &[]).unwrap();
-    let Value::Map(cases) = &expected.root.value else { panic!("a map of cases") };
+    let YamlValue::Map(cases) = &expected.root.value else { panic!("a map of cases") };
     assert_eq!(cases.len(), 22);
 
     let directory = tempfile::tempdir().unwrap();
@@ -51,7 +51,7 @@ fn scores_and_runs_are_those_of_the_reference() {
     }
     for (name, tags) in cases {
         let run = name.starts_with("traj");
-        let Value::Map(tags) = &tags.value else { panic!("a map of tags") };
+        let YamlValue::Map(tags) = &tags.value else { panic!("a map of tags") };
         for (tag, values) in tags {
             // Which of its patches the reference trained on first was its own
             // draw; runs that see all of them in one patch can be compared.

@@ -5,7 +5,7 @@ use crate::support::lab::{Lab, labelled_cells};
 use crate::support::program::with_config;
 use crate::support::tree;
 use ndarray::Array4;
-use unet3d::augment::Recipe;
+use unet3d::augment::Transformer;
 use unet3d::augment::stream::SampleKey;
 use unet3d::checkpoint::Checkpoint;
 use unet3d::volume::{Element, OneHot, Packed, Palette, Sample, Statistics, Volume};
@@ -44,7 +44,7 @@ fn key(sample: u64) -> SampleKey {
 /// Applies one list of transforms to a volume in its compact form and written out.
 fn compare(steps: &str, volume: &Packed, stays_compact: bool) {
     let yaml = format!("{{raw: [], label: {steps}, weight: {steps}}}");
-    let recipe = Recipe::read(&tree(&yaml).root).unwrap();
+    let recipe = Transformer::read(&tree(&yaml).root).unwrap();
     let raw = Volume::plain(Array4::<f32>::zeros((1, SIZE[0], SIZE[1], SIZE[2])));
     let mut changed = 0;
     for sample in 0..8 {

@@ -2,17 +2,17 @@
 
 use anyhow::Result;
 
-use super::stream::Draw;
-use super::{Class, Entry, Scope, Transform, planes};
+use super::stream::RandomSource;
+use super::{Transform, TransformClass, TransformContext, TransformEntry, planes};
 use crate::config::Parameter;
 use crate::resample::map::Affine;
 use crate::resample::sample::Border;
 use crate::resample::volume::{Fill, Resampling, resample};
 use crate::volume::Volume;
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "RandomAffineTransform",
-    class: Class::Geometric,
+    class: TransformClass::Geometric,
     meaning: "Random shear, scaling, rotation about the first voxel and shift, as \
               scipy.ndimage.affine_transform.",
     parameters: &[
@@ -63,7 +63,7 @@ pub(super) static ENTRY: Entry = Entry {
             },
         }))
     },
-    signature: |section, input| {
+    output_shape: |section, input| {
         input.wants_3d(section)?;
         Ok(input)
     },
@@ -102,8 +102,8 @@ struct RandomAffineTransform {
 }
 
 impl Transform for RandomAffineTransform {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        let mut map = self.draw(&mut scope.stream());
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        let mut map = self.draw(&mut context.stream());
         if map == Affine::IDENTITY {
             return Ok(volume);
         }
@@ -112,7 +112,7 @@ impl Transform for RandomAffineTransform {
 }
 
 impl RandomAffineTransform {
-    fn draw(&self, stream: &mut impl Draw) -> Affine {
+    fn draw(&self, stream: &mut impl RandomSource) -> Affine {
         const IDENTITY: [[f64; 3]; 3] = Affine::IDENTITY.matrix;
         let mut shear = IDENTITY;
         if stream.chance(self.shear_exec_prob) {

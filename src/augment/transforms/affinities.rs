@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use super::label_to_boundary::{BLOBS, BLUR, Boundary, MODE, SIGMA, above};
 use super::labels::{APPEND_LABEL, Channels, Extras, IGNORE_INDEX};
-use super::stream::Draw;
-use super::{Class, Entry, Scope, Signature, Transform};
+use super::stream::RandomSource;
+use super::{Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
 use crate::config::{ConfigError, Parameter, Section};
 use crate::resample::reflect_index;
 use crate::volume::Volume;
@@ -136,12 +136,12 @@ const fn offsets_key(name: &'static str, meaning: &'static str) -> Parameter {
 const XY_OFFSETS: Parameter = offsets_key("xy_offsets", "offsets along x and y").required();
 const Z_OFFSETS: Parameter = offsets_key("z_offsets", "offsets along z").required();
 
-/// The signature of a transform of labels that gives `masks` channels.
+/// The output shape of a transform of labels that gives `masks` channels.
 fn masks(
     section: &Section<'_>,
-    mut input: Signature,
+    mut input: VolumeShape,
     masks: usize,
-) -> Result<Signature, ConfigError> {
+) -> Result<VolumeShape, ConfigError> {
     input.wants_3d(section)?;
     let extras = Extras::read(section, true);
     input.channels = Some(masks + extras.count());
@@ -149,9 +149,9 @@ fn masks(
     Ok(input.with_element(element))
 }
 
-pub(super) static LABEL_TO_AFFINITIES: Entry = Entry {
+pub(super) static LABEL_TO_AFFINITIES: TransformEntry = TransformEntry {
     name: "LabelToAffinities",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "Affinities along x, y and z for each offset; label if `append_label`.",
     parameters: &[
         offsets_key("offsets", "offsets along x and y").required(),
@@ -171,7 +171,7 @@ pub(super) static LABEL_TO_AFFINITIES: Entry = Entry {
             extras: Extras::read(section, true),
         }))
     },
-    signature: |section, input| {
+    output_shape: |section, input| {
         let offsets = Offsets::read(section, "offsets", "z_offsets")?;
         let each = if section.flag("aggregate_affinities") { 1 } else { 3 };
         masks(section, input, offsets.0.len() * each)
@@ -185,7 +185,7 @@ struct LabelToAffinities {
 }
 
 impl Transform for LabelToAffinities {
-    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+    fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
         if !self.aggregate {
             let mut channels = Channels::new(&volume, self.offsets.channels(), self.extras);
             self.offsets.push(&volume, &mut channels);
@@ -208,9 +208,9 @@ impl Transform for LabelToAffinities {
     }
 }
 
-pub(super) static LABEL_TO_Z_AFFINITIES: Entry = Entry {
+pub(super) static LABEL_TO_Z_AFFINITIES: TransformEntry = TransformEntry {
     name: "LabelToZAffinities",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "Affinities along z for each offset; label if `append_label`.",
     parameters: &[offsets_key("offsets", "offsets along z").required(), APPEND_LABEL, IGNORE_INDEX],
     build: |section| {
@@ -219,7 +219,7 @@ pub(super) static LABEL_TO_Z_AFFINITIES: Entry = Entry {
             extras: Extras::read(section, true),
         }))
     },
-    signature: |section, input| {
+    output_shape: |section, input| {
         let offsets = offsets(section, "offsets")?.unwrap_or_default();
         masks(section, input, offsets.len())
     },
@@ -231,7 +231,7 @@ struct LabelToZAffinities {
 }
 
 impl Transform for LabelToZAffinities {
-    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+    fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
         let mut channels = Channels::new(&volume, self.offsets.len(), self.extras);
         for &offset in &self.offsets {
             push_affinity(&volume, Axis::Z, offset, &mut channels);
@@ -240,9 +240,9 @@ impl Transform for LabelToZAffinities {
     }
 }
 
-pub(super) static RANDOM_LABEL_TO_AFFINITIES: Entry = Entry {
+pub(super) static RANDOM_LABEL_TO_AFFINITIES: TransformEntry = TransformEntry {
     name: "RandomLabelToAffinities",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "Affinities along one random axis with an offset uniform in 1…`max_offset`; label if \
               `append_label`.",
     parameters: &[
@@ -258,7 +258,7 @@ pub(super) static RANDOM_LABEL_TO_AFFINITIES: Entry = Entry {
             extras: Extras::read(section, true),
         }))
     },
-    signature: |section, input| masks(section, input, 1),
+    output_shape: |section, input| masks(section, input, 1),
 };
 
 /// Draws the axis (x, y or z), then the offset.
@@ -269,8 +269,8 @@ struct RandomLabelToAffinities {
 }
 
 impl Transform for RandomLabelToAffinities {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        let mut stream = scope.stream();
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        let mut stream = context.stream();
         let axis = XYZ[stream.index(3)];
         let mut offset = 1 + stream.index(self.max_offset);
         if axis == Axis::Z {
@@ -282,9 +282,9 @@ impl Transform for RandomLabelToAffinities {
     }
 }
 
-pub(super) static LABEL_TO_BOUNDARY_AND_AFFINITIES: Entry = Entry {
+pub(super) static LABEL_TO_BOUNDARY_AND_AFFINITIES: TransformEntry = TransformEntry {
     name: "LabelToBoundaryAndAffinities",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "The channels of `StandardLabelToBoundary`, then those of `LabelToAffinities`.",
     parameters: &[XY_OFFSETS, Z_OFFSETS, APPEND_LABEL, BLUR, SIGMA, IGNORE_INDEX, MODE, BLOBS],
     build: |section| {
@@ -294,7 +294,7 @@ pub(super) static LABEL_TO_BOUNDARY_AND_AFFINITIES: Entry = Entry {
             extras: Extras::read(section, true),
         }))
     },
-    signature: |section, input| {
+    output_shape: |section, input| {
         let offsets = Offsets::read(section, "xy_offsets", "z_offsets")?;
         masks(section, input, Boundary::read(section).channels() + offsets.channels())
     },
@@ -307,7 +307,7 @@ struct LabelToBoundaryAndAffinities {
 }
 
 impl Transform for LabelToBoundaryAndAffinities {
-    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+    fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
         let count = self.boundary.channels() + self.offsets.channels();
         let mut channels = Channels::new(&volume, count, self.extras);
         self.boundary.push(&volume, &mut channels);
@@ -316,9 +316,9 @@ impl Transform for LabelToBoundaryAndAffinities {
     }
 }
 
-pub(super) static LABEL_TO_MASK_AND_AFFINITIES: Entry = Entry {
+pub(super) static LABEL_TO_MASK_AND_AFFINITIES: TransformEntry = TransformEntry {
     name: "LabelToMaskAndAffinities",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "A mask of what is above `background`, then the channels of `LabelToAffinities`.",
     parameters: &[
         XY_OFFSETS,
@@ -334,7 +334,7 @@ pub(super) static LABEL_TO_MASK_AND_AFFINITIES: Entry = Entry {
             extras: Extras::read(section, true),
         }))
     },
-    signature: |section, input| {
+    output_shape: |section, input| {
         let offsets = Offsets::read(section, "xy_offsets", "z_offsets")?;
         masks(section, input, 1 + offsets.channels())
     },
@@ -347,7 +347,7 @@ struct LabelToMaskAndAffinities {
 }
 
 impl Transform for LabelToMaskAndAffinities {
-    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+    fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
         let mut channels = Channels::new(&volume, 1 + self.offsets.channels(), self.extras);
         channels.push_plain(|mask| above(&volume, self.background, mask));
         self.offsets.push(&volume, &mut channels);

@@ -5,13 +5,13 @@ use anyhow::Result;
 use super::boundary::{Side, blur, find_boundaries};
 use super::label_to_boundary::{BLUR, SIGMA, above};
 use super::labels::{APPEND_LABEL, Channels, Extras};
-use super::{Class, Entry, Scope, Transform};
+use super::{Transform, TransformClass, TransformContext, TransformEntry};
 use crate::config::{ConfigError, Fallback, Parameter, Section};
 use crate::volume::Volume;
 
-pub(super) static WITH_BOUNDARY: Entry = Entry {
+pub(super) static WITH_BOUNDARY: TransformEntry = TransformEntry {
     name: "BlobsWithBoundary",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "Channels: mask of what is above 0, a boundary for each of `mode`, label if \
               `append_label`.",
     parameters: &[
@@ -30,7 +30,7 @@ pub(super) static WITH_BOUNDARY: Entry = Entry {
             extras: Extras::read(section, false),
         }))
     },
-    signature: |section, mut input| {
+    output_shape: |section, mut input| {
         input.wants_3d(section)?;
         let extras = Extras::read(section, false);
         input.channels = Some(1 + sides(section)?.len() + extras.count());
@@ -51,7 +51,7 @@ fn sides(section: &Section<'_>) -> Result<Vec<Side>, ConfigError> {
 }
 
 impl Transform for BlobsWithBoundary {
-    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+    fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
         let mut channels = Channels::new(&volume, 1 + self.sides.len(), self.extras);
         channels.push(|mask| above(&volume, 0, mask));
         for &side in &self.sides {
@@ -66,9 +66,9 @@ impl Transform for BlobsWithBoundary {
     }
 }
 
-pub(super) static TO_MASK: Entry = Entry {
+pub(super) static TO_MASK: TransformEntry = TransformEntry {
     name: "BlobsToMask",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "Channels: mask of what is above 0, outer boundary if `boundary`, label if \
               `append_label`.",
     parameters: &[
@@ -77,7 +77,7 @@ pub(super) static TO_MASK: Entry = Entry {
         Parameter::flag("cross_entropy", false, "as class 2 of the mask, not as a channel"),
     ],
     build: |section| Ok(Box::new(BlobsToMask::read(section))),
-    signature: |section, mut input| {
+    output_shape: |section, mut input| {
         input.wants_3d(section)?;
         let transform = BlobsToMask::read(section);
         input.channels = Some(transform.masks() + transform.extras.count());
@@ -107,7 +107,7 @@ impl BlobsToMask {
 }
 
 impl Transform for BlobsToMask {
-    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+    fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
         let mut channels = Channels::new(&volume, self.masks(), self.extras);
         if self.boundary && self.cross_entropy {
             let mut foreground = vec![0; volume.size().iter().product()];

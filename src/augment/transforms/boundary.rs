@@ -1,7 +1,7 @@
 //! Boundaries between labels, as `skimage.segmentation.find_boundaries`.
 
 use super::labels::Label;
-use crate::config::{ConfigError, Section, Value};
+use crate::config::{ConfigError, Section, YamlValue};
 use crate::resample::gaussian::{Edge, gaussian_filter, weights};
 use crate::volume::Volume;
 use crate::with_values;
@@ -34,7 +34,7 @@ impl Side {
     pub fn list(section: &Section<'_>, key: &str) -> Result<Option<Vec<Side>>, ConfigError> {
         let Some(node) = section.child(key) else { return Ok(None) };
         let sides: Option<Vec<Side>> = match &node.value {
-            Value::List(items) => {
+            YamlValue::List(items) => {
                 items.iter().map(|item| item.text().ok().and_then(Side::of)).collect()
             }
             _ => None,

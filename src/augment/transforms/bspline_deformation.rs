@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::affine::deviation;
-use super::stream::Draw;
-use super::{Class, Entry, Scope, Transform};
+use super::stream::RandomSource;
+use super::{Transform, TransformClass, TransformContext, TransformEntry};
 use crate::config::Parameter;
 use crate::resample::Size;
 use crate::resample::bspline::{BSpline, Deformation, counts};
@@ -12,9 +12,9 @@ use crate::resample::map::Affine;
 use crate::resample::volume::{Fill, Resampling, resample, resample_slices};
 use crate::volume::Volume;
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "BSplineDeformation",
-    class: Class::Geometric,
+    class: TransformClass::Geometric,
     meaning: "Moves the control points of a mesh of B-splines at random, resampled as ITK does.",
     parameters: &[
         Parameter::integer("order", 3, "order of the splines if `use_z` is false").within(0.0, 3.0),
@@ -46,7 +46,7 @@ pub(super) static ENTRY: Entry = Entry {
             ),
         }))
     },
-    signature: |section, input| {
+    output_shape: |section, input| {
         input.wants_3d(section)?;
         Ok(input)
     },
@@ -58,11 +58,12 @@ struct BSplineDeformation {
 }
 
 impl Transform for BSplineDeformation {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
         let size = volume.size();
         let key =
-            format!("{}/{}/{size:?}/{:?}", scope.key.name, scope.key.occurrence, self.geometry);
-        let deformation = scope.shared.get(key, || self.geometry.draw(size, &mut scope.stream()));
+            format!("{}/{}/{size:?}/{:?}", context.key.name, context.key.occurrence, self.geometry);
+        let deformation =
+            context.shared.get(key, || self.geometry.draw(size, &mut context.stream()));
         match deformation.as_ref() {
             Some(deformation) if !self.geometry.use_z => {
                 resample_slices(volume, self.resampling, &mut &*deformation)
@@ -85,7 +86,7 @@ struct Geometry {
 impl Geometry {
     /// Draws whether it acts, then the displacements in x, in y and, with
     /// `use_z`, in z, each with x fastest.
-    fn draw(&self, size: Size, draws: &mut impl Draw) -> Option<Deformation> {
+    fn draw(&self, size: Size, draws: &mut impl RandomSource) -> Option<Deformation> {
         if !draws.chance(self.execution_probability) {
             return None;
         }

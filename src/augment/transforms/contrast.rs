@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 
-use super::stream::Draw;
-use super::{Class, Entry, Scope, Transform, floats};
+use super::stream::RandomSource;
+use super::{Transform, TransformClass, TransformContext, TransformEntry, floats};
 use crate::config::Parameter;
 use crate::volume::{Values, Volume};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "RandomContrast",
-    class: Class::Intensity,
+    class: TransformClass::Intensity,
     meaning: "clip(μ + α (x − μ), −1, 1) with α uniform in `alpha`, drawn for each channel.",
     parameters: &[
         Parameter::numbers("alpha", &[0.5, 1.5], "range of α").of_length(2),
@@ -26,7 +26,7 @@ pub(super) static ENTRY: Entry = Entry {
             execution_probability: section.number("execution_probability"),
         }))
     },
-    signature: |_, input| {
+    output_shape: |_, input| {
         let element = floats::element_of(input.element);
         Ok(input.with_element(element))
     },
@@ -41,8 +41,8 @@ struct RandomContrast {
 }
 
 impl Transform for RandomContrast {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        let mut stream = scope.stream();
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        let mut stream = context.stream();
         let mut volume = floats::convert(volume);
         if !stream.chance(self.execution_probability) {
             return Ok(volume);
@@ -54,7 +54,7 @@ impl Transform for RandomContrast {
                     let mean = if self.use_data_mean {
                         floats::mean(channel.as_slice().expect("volumes are contiguous"))
                     } else {
-                        self.mean.unwrap_or(scope.statistics.mean)
+                        self.mean.unwrap_or(context.statistics.mean)
                     };
                     channel.mapv_inplace(|x| {
                         (mean + alpha * (f64::from(x) - mean)).clamp(-1.0, 1.0) as $type

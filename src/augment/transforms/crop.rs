@@ -3,16 +3,16 @@
 use anyhow::Result;
 use ndarray::Array4;
 
-use super::stream::Draw;
-use super::{Class, Entry, Scope, Transform};
+use super::stream::RandomSource;
+use super::{Transform, TransformClass, TransformContext, TransformEntry};
 use crate::config::Parameter;
 use crate::map_values;
 use crate::resample::mirror_index;
 use crate::volume::Volume;
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "CropToFixed",
-    class: Class::Geometric,
+    class: TransformClass::Geometric,
     meaning: "Cuts `size` out of y and x of a volume (D, H, W), from a random corner or the \
               middle; where the volume is smaller, it is mirrored outwards without repeating the \
               edge.",
@@ -28,7 +28,7 @@ pub(super) static ENTRY: Entry = Entry {
             centered: section.flag("centered"),
         }))
     },
-    signature: |section, mut input| {
+    output_shape: |section, mut input| {
         input.wants_3d(section)?;
         let [height, width] = wanted(&section.integers("size"));
         for size in &mut input.sizes {
@@ -49,8 +49,8 @@ fn wanted(size: &[i64]) -> [usize; 2] {
 }
 
 impl Transform for CropToFixed {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        let mut stream = scope.stream();
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        let mut stream = context.stream();
         let [_, height, width] = volume.size();
         let mut source = |wanted: usize, n: usize| -> Vec<usize> {
             let start = match n.checked_sub(wanted) {

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::affine::deviation;
-use super::stream::Draw;
-use super::{Class, Entry, Scope, Transform};
+use super::stream::RandomSource;
+use super::{Transform, TransformClass, TransformContext, TransformEntry};
 use crate::config::Parameter;
 use crate::resample::Size;
 use crate::resample::by_index::by_index;
@@ -13,9 +13,9 @@ use crate::resample::sample::Border;
 use crate::resample::volume::{Fill, Resampling, resample};
 use crate::volume::{Packed, Volume};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "ElasticDeformation",
-    class: Class::Geometric,
+    class: TransformClass::Geometric,
     meaning: "Displaces voxels by normal noise, gaussian-filtered and times `alpha`, as \
               scipy.ndimage.map_coordinates with mode reflect.",
     parameters: &[
@@ -42,7 +42,7 @@ pub(super) static ENTRY: Entry = Entry {
             },
         }))
     },
-    signature: |_, input| Ok(input),
+    output_shape: |_, input| Ok(input),
 };
 
 struct ElasticDeformation {
@@ -51,15 +51,15 @@ struct ElasticDeformation {
 }
 
 impl Transform for ElasticDeformation {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        Ok(self.apply_packed(volume.into(), scope)?.expand())
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        Ok(self.apply_packed(volume.into(), context)?.expand())
     }
 
-    fn apply_packed(&self, volume: Packed, scope: &Scope<'_>) -> Result<Packed> {
+    fn apply_packed(&self, volume: Packed, context: &TransformContext<'_>) -> Result<Packed> {
         let size = volume.size();
         let key =
-            format!("{}/{}/{size:?}/{:?}", scope.key.name, scope.key.occurrence, self.geometry);
-        let field = scope.shared.get(key, || self.geometry.draw(size, &mut scope.stream()));
+            format!("{}/{}/{size:?}/{:?}", context.key.name, context.key.occurrence, self.geometry);
+        let field = context.shared.get(key, || self.geometry.draw(size, &mut context.stream()));
         match field.as_ref() {
             Some(field) => by_index(volume, self.resampling, |volume, resampling| {
                 resample(volume, resampling, &mut field.map())
@@ -80,7 +80,7 @@ struct Geometry {
 impl Geometry {
     /// Draws whether it acts, then the modes of the displacement in z (if any), y
     /// and x.
-    fn draw(&self, size: Size, draws: &mut impl Draw) -> Option<Field> {
+    fn draw(&self, size: Size, draws: &mut impl RandomSource) -> Option<Field> {
         if !draws.chance(self.execution_probability) || self.alpha == 0.0 {
             return None;
         }

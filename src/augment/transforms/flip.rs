@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 
-use super::stream::Draw;
-use super::{Class, Entry, IndexMap, Scope, Transform};
+use super::stream::RandomSource;
+use super::{IndexMap, Transform, TransformClass, TransformContext, TransformEntry};
 use crate::config::Parameter;
 use crate::volume::Volume;
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "RandomFlip",
-    class: Class::Geometric,
+    class: TransformClass::Geometric,
     meaning: "Mirrors each of the axes z, y, x with probability 1 − `axis_prob`.",
     parameters: &[Parameter::probability(
         "axis_prob",
@@ -17,7 +17,7 @@ pub(super) static ENTRY: Entry = Entry {
         "an axis is mirrored when a uniform number exceeds this",
     )],
     build: |section| Ok(Box::new(RandomFlip { axis_prob: section.number("axis_prob") })),
-    signature: |_, input| Ok(input),
+    output_shape: |_, input| Ok(input),
 };
 
 /// Draws one uniform number for each of z, y, x.
@@ -26,18 +26,18 @@ struct RandomFlip {
 }
 
 impl Transform for RandomFlip {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        Ok(self.map(scope).apply(volume))
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        Ok(self.map(context).apply(volume))
     }
 
-    fn index_map(&self, scope: &Scope<'_>) -> Option<IndexMap> {
-        Some(self.map(scope))
+    fn index_map(&self, context: &TransformContext<'_>) -> Option<IndexMap> {
+        Some(self.map(context))
     }
 }
 
 impl RandomFlip {
-    fn map(&self, scope: &Scope<'_>) -> IndexMap {
-        let mut stream = scope.stream();
+    fn map(&self, context: &TransformContext<'_>) -> IndexMap {
+        let mut stream = context.stream();
         (0..3).fold(IndexMap::IDENTITY, |map, axis| {
             if stream.uniform() > self.axis_prob { map.flipped(axis) } else { map }
         })

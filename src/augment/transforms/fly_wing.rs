@@ -5,14 +5,14 @@ use anyhow::Result;
 use super::affinities::{Axis, offsets, push_affinity};
 use super::boundary::{Side, find_boundaries};
 use super::labels::{APPEND_LABEL, Channels, Extras, IGNORE_INDEX, Label};
-use super::{Class, Entry, Scope, Transform};
+use super::{Transform, TransformClass, TransformContext, TransformEntry};
 use crate::config::{ConfigError, Parameter, Section};
 use crate::volume::Volume;
 use crate::with_values;
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "FlyWingBoundary",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "Channels: mask of what is 0; outer boundary with neighbours across faces if \
               `thick_boundary`; affinities along z for each of `z_offsets`; label if \
               `append_label`.",
@@ -25,7 +25,7 @@ pub(super) static ENTRY: Entry = Entry {
             .optional(),
     ],
     build: |section| Ok(Box::new(FlyWingBoundary::read(section)?)),
-    signature: |section, mut input| {
+    output_shape: |section, mut input| {
         input.wants_3d(section)?;
         let transform = FlyWingBoundary::read(section)?;
         input.channels = Some(transform.masks() + transform.extras.count());
@@ -55,7 +55,7 @@ impl FlyWingBoundary {
 }
 
 impl Transform for FlyWingBoundary {
-    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+    fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
         let mut channels = Channels::new(&volume, self.masks(), self.extras);
         channels.push(|mask| {
             with_values!(&volume.values, values => {

@@ -3,16 +3,16 @@
 use anyhow::Result;
 
 use super::affine::deviation;
-use super::stream::Draw;
-use super::{Class, Entry, Scope, Transform, floats};
+use super::stream::RandomSource;
+use super::{Transform, TransformClass, TransformContext, TransformEntry, floats};
 use crate::config::Parameter;
 use crate::resample::Size;
 use crate::resample::gaussian::{Axis, Edge, Real, across, along};
 use crate::volume::{Values, Volume};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "GradualGaussianBlur",
-    class: Class::Intensity,
+    class: TransformClass::Intensity,
     meaning: "Blurs every slice with a sigma that goes from one random value to another along the \
               depth, by mixing `num_blurs` blurred copies.",
     parameters: &[
@@ -28,7 +28,7 @@ pub(super) static ENTRY: Entry = Entry {
             execution_probability: section.number("execution_probability"),
         }))
     },
-    signature: |section, input| {
+    output_shape: |section, input| {
         input.wants_4d(section)?;
         let copies = section.size("num_blurs");
         if let Some(size) = input.sizes.iter().find(|size| size[0] < copies) {
@@ -50,8 +50,8 @@ struct GradualGaussianBlur {
 }
 
 impl Transform for GradualGaussianBlur {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        let mut stream = scope.stream();
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        let mut stream = context.stream();
         let mut volume = floats::convert(volume);
         if !stream.chance(self.execution_probability) {
             return Ok(volume);

@@ -2,26 +2,26 @@
 
 use anyhow::Result;
 
-use super::{Class, Entry, Scope, Transform};
+use super::{Transform, TransformClass, TransformContext, TransformEntry};
 use crate::volume::{Packed, Volume};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "Identity",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "Hands the volume on as it is.",
     parameters: &[],
     build: |_| Ok(Box::new(Identity)),
-    signature: |_, input| Ok(input),
+    output_shape: |_, input| Ok(input),
 };
 
 struct Identity;
 
 impl Transform for Identity {
-    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+    fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
         Ok(volume)
     }
 
-    fn apply_packed(&self, volume: Packed, _: &Scope<'_>) -> Result<Packed> {
+    fn apply_packed(&self, volume: Packed, _: &TransformContext<'_>) -> Result<Packed> {
         Ok(volume)
     }
 }

@@ -5,8 +5,8 @@ use std::f64::consts::SQRT_2;
 use anyhow::Result;
 
 use super::affine::{deviation, product, shift};
-use super::stream::Draw;
-use super::{Class, Entry, Scope, Transform};
+use super::stream::RandomSource;
+use super::{Transform, TransformClass, TransformContext, TransformEntry};
 use crate::config::Parameter;
 use crate::resample::Size;
 use crate::resample::bspline::{BSpline, Deformation};
@@ -15,9 +15,9 @@ use crate::resample::map::Affine;
 use crate::resample::volume::{Fill, Resampling, resample};
 use crate::volume::{Packed, Volume};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "RandomITKDeformation",
-    class: Class::Geometric,
+    class: TransformClass::Geometric,
     meaning: "Random shear, scaling, rotations about the centre, shift and bend along x, resampled \
               as ITK does; one deformation for all channels.",
     parameters: &[
@@ -85,7 +85,7 @@ pub(super) static ENTRY: Entry = Entry {
             ),
         }))
     },
-    signature: |_, input| Ok(input),
+    output_shape: |_, input| Ok(input),
 };
 
 struct RandomItkDeformation {
@@ -94,16 +94,17 @@ struct RandomItkDeformation {
 }
 
 impl Transform for RandomItkDeformation {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        Ok(self.apply_packed(volume.into(), scope)?.expand())
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        Ok(self.apply_packed(volume.into(), context)?.expand())
     }
 
-    fn apply_packed(&self, volume: Packed, scope: &Scope<'_>) -> Result<Packed> {
+    fn apply_packed(&self, volume: Packed, context: &TransformContext<'_>) -> Result<Packed> {
         let size = volume.size();
         // Lists whose parameters differ do not share.
         let key =
-            format!("{}/{}/{size:?}/{:?}", scope.key.name, scope.key.occurrence, self.geometry);
-        let deformation = scope.shared.get(key, || self.geometry.draw(size, &mut scope.stream()));
+            format!("{}/{}/{size:?}/{:?}", context.key.name, context.key.occurrence, self.geometry);
+        let deformation =
+            context.shared.get(key, || self.geometry.draw(size, &mut context.stream()));
         match deformation.as_ref() {
             Some(deformation) => by_index(volume, self.resampling, |volume, resampling| {
                 resample(volume, resampling, &mut &*deformation)
@@ -146,7 +147,7 @@ impl Geometry {
     /// Draws in this order: whether to shear, the entries; whether to scale, y, x
     /// and z; for each plane whether to rotate, the angle; whether to shift, z, y
     /// and x; whether to bend, the bend.
-    fn draw(&self, size: Size, draws: &mut impl Draw) -> Option<Deformation> {
+    fn draw(&self, size: Size, draws: &mut impl RandomSource) -> Option<Deformation> {
         let (matrix, mut translation) = self.draw_matrix(size, draws);
         if draws.chance(self.translate_exec_prob) {
             for axis in [2, 1, 0] {
@@ -166,7 +167,7 @@ impl Geometry {
     }
 
     /// R·S·H and t_R, in (x, y, z).
-    fn draw_matrix(&self, size: Size, draws: &mut impl Draw) -> ([[f64; 3]; 3], [f64; 3]) {
+    fn draw_matrix(&self, size: Size, draws: &mut impl RandomSource) -> ([[f64; 3]; 3], [f64; 3]) {
         let mut shear = identity::<3>();
         if draws.chance(self.shear_exec_prob) {
             for (sigma, entries) in [
@@ -219,7 +220,7 @@ impl Geometry {
     /// The displacements in x, y and z at the control points, x fastest: the
     /// midline bends in the plane of x and y and keeps its length, rows beside it
     /// turn with it.
-    fn draw_bend(&self, size: Size, draws: &mut impl Draw) -> [Vec<f64>; 3] {
+    fn draw_bend(&self, size: Size, draws: &mut impl RandomSource) -> [Vec<f64>; 3] {
         let [_, height, width] = size.map(|n| n as f64);
         let points = self.bend_cells + ORDER;
         let distance = width / 3.0;

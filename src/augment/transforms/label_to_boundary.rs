@@ -4,14 +4,14 @@ use anyhow::Result;
 
 use super::boundary::{SIDES, Side, blur, find_boundaries};
 use super::labels::{APPEND_LABEL, Channels, Extras, IGNORE_INDEX, Label};
-use super::{Class, Entry, Scope, Transform};
+use super::{Transform, TransformClass, TransformContext, TransformEntry};
 use crate::config::{Parameter, Section};
 use crate::volume::Volume;
 use crate::with_values;
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "StandardLabelToBoundary",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "Boundaries between labels (D, H, W), with neighbours across faces and edges. \
               Channels: mask of what is above 0 if `blobs`, boundary, label if `append_label`.",
     parameters: &[IGNORE_INDEX, APPEND_LABEL, BLUR, SIGMA, MODE, BLOBS],
@@ -19,7 +19,7 @@ pub(super) static ENTRY: Entry = Entry {
         let extras = Extras::read(section, true);
         Ok(Box::new(StandardLabelToBoundary { boundary: Boundary::read(section), extras }))
     },
-    signature: |section, mut input| {
+    output_shape: |section, mut input| {
         input.wants_3d(section)?;
         let extras = Extras::read(section, true);
         input.channels = Some(Boundary::read(section).channels() + extras.count());
@@ -90,7 +90,7 @@ pub fn above(label: &Volume, background: i64, mask: &mut [u8]) {
 }
 
 impl Transform for StandardLabelToBoundary {
-    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+    fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
         let mut channels = Channels::new(&volume, self.boundary.channels(), self.extras);
         self.boundary.push(&volume, &mut channels);
         Ok(channels.finish())

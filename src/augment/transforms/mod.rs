@@ -1,5 +1,5 @@
 //! The transforms, one or one family a file, and the list of them all: adding one
-//! adds a file here and a line to [`ENTRIES`].
+//! adds a file here and a line to [`TRANSFORMS`].
 
 mod affine;
 mod affinities;
@@ -28,34 +28,42 @@ mod to_tensor;
 
 pub use planes::planes;
 
-use super::{Class, Entry, IndexMap, Scope, Signature, Transform, stream};
+use super::{IndexMap, Transform, TransformClass, TransformContext, TransformEntry, stream};
+use crate::config::{Parameter, Registry};
+use crate::volume::VolumeShape;
 
 /// All transforms.
-pub(super) static ENTRIES: &[&Entry] = &[
-    &affine::ENTRY,
-    &affinities::LABEL_TO_AFFINITIES,
-    &affinities::LABEL_TO_BOUNDARY_AND_AFFINITIES,
-    &affinities::LABEL_TO_MASK_AND_AFFINITIES,
-    &affinities::LABEL_TO_Z_AFFINITIES,
-    &affinities::RANDOM_LABEL_TO_AFFINITIES,
-    &blobs::TO_MASK,
-    &blobs::WITH_BOUNDARY,
-    &bspline_deformation::ENTRY,
-    &contrast::ENTRY,
-    &crop::ENTRY,
-    &elastic::ENTRY,
-    &flip::ENTRY,
-    &fly_wing::ENTRY,
-    &gradual_blur::ENTRY,
-    &identity::ENTRY,
-    &itk_deformation::ENTRY,
-    &label_to_boundary::ENTRY,
-    &noise::GAUSSIAN,
-    &noise::POISSON,
-    &normalize::ENTRY,
-    &relabel::ENTRY,
-    &rotate90::ENTRY,
-    &rotate::ENTRY,
-    &standardize::ENTRY,
-    &to_tensor::ENTRY,
-];
+pub static TRANSFORMS: Registry<TransformEntry> = Registry {
+    kind: "transform",
+    name: Parameter::text("name", "", "the transform").required(),
+    entries: &[
+        &affine::ENTRY,
+        &affinities::LABEL_TO_AFFINITIES,
+        &affinities::LABEL_TO_BOUNDARY_AND_AFFINITIES,
+        &affinities::LABEL_TO_MASK_AND_AFFINITIES,
+        &affinities::LABEL_TO_Z_AFFINITIES,
+        &affinities::RANDOM_LABEL_TO_AFFINITIES,
+        &blobs::TO_MASK,
+        &blobs::WITH_BOUNDARY,
+        &bspline_deformation::ENTRY,
+        &contrast::ENTRY,
+        &crop::ENTRY,
+        &elastic::ENTRY,
+        &flip::ENTRY,
+        &fly_wing::ENTRY,
+        &gradual_blur::ENTRY,
+        &identity::ENTRY,
+        &itk_deformation::ENTRY,
+        &label_to_boundary::ENTRY,
+        &noise::GAUSSIAN,
+        &noise::POISSON,
+        &normalize::ENTRY,
+        &relabel::ENTRY,
+        &rotate90::ENTRY,
+        &rotate::ENTRY,
+        &standardize::ENTRY,
+        &to_tensor::ENTRY,
+    ],
+    shared: &[],
+    refused: &[],
+};

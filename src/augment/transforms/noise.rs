@@ -4,14 +4,14 @@ use anyhow::Result;
 use rand::RngExt;
 use rand_distr::{Exp1, Poisson, StandardNormal};
 
-use super::stream::{Draw, Stream};
-use super::{Class, Entry, Scope, Transform, floats};
+use super::stream::{RandomSource, Stream};
+use super::{Transform, TransformClass, TransformContext, TransformEntry, floats};
 use crate::config::{ConfigError, Parameter, Section};
 use crate::volume::{Values, Volume};
 
-pub(super) static GAUSSIAN: Entry = Entry {
+pub(super) static GAUSSIAN: TransformEntry = TransformEntry {
     name: "AdditiveGaussianNoise",
-    class: Class::Intensity,
+    class: TransformClass::Intensity,
     meaning: "Adds normal noise of a standard deviation that is uniform in `scale`.",
     parameters: &[
         Parameter::numbers("scale", &[0.0, 1.0], "range of the standard deviation")
@@ -25,15 +25,15 @@ pub(super) static GAUSSIAN: Entry = Entry {
             execution_probability: section.number("execution_probability"),
         }))
     },
-    signature: |_, input| {
+    output_shape: |_, input| {
         let element = floats::element_of(input.element);
         Ok(input.with_element(element))
     },
 };
 
-pub(super) static POISSON: Entry = Entry {
+pub(super) static POISSON: TransformEntry = TransformEntry {
     name: "AdditivePoissonNoise",
-    class: Class::Intensity,
+    class: TransformClass::Intensity,
     meaning: "Adds Poisson counts of a mean that is uniform in `lam`.",
     parameters: &[
         Parameter::numbers("lam", &[0.0, 1.0], "range of the mean count")
@@ -47,7 +47,7 @@ pub(super) static POISSON: Entry = Entry {
             execution_probability: section.number("execution_probability"),
         }))
     },
-    signature: |_, input| {
+    output_shape: |_, input| {
         let element = floats::element_of(input.element);
         Ok(input.with_element(element))
     },
@@ -72,8 +72,8 @@ struct GaussianNoise {
 }
 
 impl Transform for GaussianNoise {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        let mut stream = scope.stream();
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        let mut stream = context.stream();
         let mut volume = floats::convert(volume);
         if !stream.chance(self.execution_probability) {
             return Ok(volume);
@@ -96,8 +96,8 @@ struct PoissonNoise {
 }
 
 impl Transform for PoissonNoise {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        let mut stream = scope.stream();
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        let mut stream = context.stream();
         let mut volume = floats::convert(volume);
         if !stream.chance(self.execution_probability) {
             return Ok(volume);

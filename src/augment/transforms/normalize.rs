@@ -2,13 +2,13 @@
 
 use anyhow::{Result, anyhow};
 
-use super::{Class, Entry, Scope, Transform, floats};
+use super::{Transform, TransformClass, TransformContext, TransformEntry, floats};
 use crate::config::Parameter;
 use crate::volume::{Statistics, Volume};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "Normalize",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "clip(2 (x − min) / (max − min) − 1, −1, 1), with the range of the file's raw data, \
               for labels too.",
     parameters: &[
@@ -25,7 +25,7 @@ pub(super) static ENTRY: Entry = Entry {
         }
         Ok(Box::new(Normalize { min, max }))
     },
-    signature: |_, input| {
+    output_shape: |_, input| {
         let element = floats::element_of(input.element);
         Ok(input.with_element(element))
     },
@@ -53,8 +53,8 @@ impl Normalize {
 }
 
 impl Transform for Normalize {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        let (min, max) = self.range(scope.statistics).map_err(|message| anyhow!(message))?;
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        let (min, max) = self.range(context.statistics).map_err(|message| anyhow!(message))?;
         Ok(floats::map(volume, |x| (2.0 * ((x - min) / (max - min)) - 1.0).clamp(-1.0, 1.0)))
     }
 

@@ -1,6 +1,6 @@
 //! Planes of rotation, as the key `axes` lists them.
 
-use crate::config::{ConfigError, Section, Value};
+use crate::config::{ConfigError, Section, YamlValue};
 
 /// The three planes of a volume, in the order of the reference's
 /// `RandomRotate90` and `RandomAffineTransform`; axes 0, 1, 2 are z, y, x.
@@ -19,15 +19,15 @@ pub fn planes(section: &Section<'_>, key: &str) -> Result<Option<Vec<[usize; 2]>
              and 2 (x), such as [[1, 2]]",
         )
     };
-    let axis = |value: &Value| match value {
-        Value::Integer(axis @ 0..=2) => Some(*axis as usize),
+    let axis = |value: &YamlValue| match value {
+        YamlValue::Integer(axis @ 0..=2) => Some(*axis as usize),
         _ => None,
     };
-    let Value::List(pairs) = &node.value else { return Err(wrong()) };
+    let YamlValue::List(pairs) = &node.value else { return Err(wrong()) };
     let planes: Option<Vec<[usize; 2]>> = pairs
         .iter()
         .map(|pair| match &pair.value {
-            Value::List(ends) => match ends.as_slice() {
+            YamlValue::List(ends) => match ends.as_slice() {
                 [a, b] => Some([axis(&a.value)?, axis(&b.value)?]).filter(|[a, b]| a != b),
                 _ => None,
             },

@@ -2,17 +2,17 @@
 
 use anyhow::Result;
 
-use super::{Class, Entry, Scope, Transform};
+use super::{Transform, TransformClass, TransformContext, TransformEntry};
 use crate::volume::{Element, Values, Volume};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "Relabel",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "Replaces each value by its rank among the values of the patch, from 0: 10, 10, 0, 6 \
               becomes 2, 2, 0, 1.",
     parameters: &[],
     build: |_| Ok(Box::new(Relabel)),
-    signature: |_, input| {
+    output_shape: |_, input| {
         let element = match input.element {
             Element::U8 => Element::U8,
             Element::U16 => Element::U16,
@@ -25,7 +25,7 @@ pub(super) static ENTRY: Entry = Entry {
 struct Relabel;
 
 impl Transform for Relabel {
-    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+    fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
         let values: Values = match volume.values {
             Values::U8(mut array) => {
                 let ranks = table(256, array.iter().map(|&x| usize::from(x)));

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::stream::Draw;
-use super::{Class, Entry, Scope, Transform, planes};
+use super::stream::RandomSource;
+use super::{Transform, TransformClass, TransformContext, TransformEntry, planes};
 use crate::config::Parameter;
 use crate::resample::Size;
 use crate::resample::by_index::by_index;
@@ -12,9 +12,9 @@ use crate::resample::sample::Border;
 use crate::resample::volume::{Fill, Resampling, resample, resample_slices};
 use crate::volume::{Packed, Volume};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "RandomRotate",
-    class: Class::Geometric,
+    class: TransformClass::Geometric,
     meaning: "Turns the volume about its centre by a random angle in a random plane, keeping its \
               shape, as scipy.ndimage.rotate without reshape.",
     parameters: &[
@@ -45,7 +45,7 @@ pub(super) static ENTRY: Entry = Entry {
             execution_probability: section.number("execution_probability"),
         }))
     },
-    signature: |_, input| Ok(input),
+    output_shape: |_, input| Ok(input),
 };
 
 const MODE_REFLECT: Parameter = Parameter::choice(
@@ -67,12 +67,12 @@ struct RandomRotate {
 }
 
 impl Transform for RandomRotate {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        Ok(self.apply_packed(volume.into(), scope)?.expand())
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        Ok(self.apply_packed(volume.into(), context)?.expand())
     }
 
-    fn apply_packed(&self, volume: Packed, scope: &Scope<'_>) -> Result<Packed> {
-        let mut stream = scope.stream();
+    fn apply_packed(&self, volume: Packed, context: &TransformContext<'_>) -> Result<Packed> {
+        let mut stream = context.stream();
         if !stream.chance(self.execution_probability) {
             return Ok(volume);
         }

@@ -2,14 +2,16 @@
 
 use anyhow::Result;
 
-use super::stream::Draw;
-use super::{Class, Entry, IndexMap, Scope, Signature, Transform, planes};
+use super::stream::RandomSource;
+use super::{
+    IndexMap, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape, planes,
+};
 use crate::config::{ConfigError, Fallback, Parameter, Section};
 use crate::volume::Volume;
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "RandomRotate90",
-    class: Class::Geometric,
+    class: TransformClass::Geometric,
     meaning: "Turns the volume by 0 to 3 quarter turns in a random plane. An odd number of them \
               swaps the sizes of two axes.",
     parameters: &[
@@ -25,7 +27,7 @@ pub(super) static ENTRY: Entry = Entry {
             force_180: section.flag("force_180"),
         }))
     },
-    signature,
+    output_shape,
 };
 
 /// Draws the plane (an index into `axes`), then the number of quarter turns
@@ -42,7 +44,7 @@ fn planes_of(section: &Section<'_>) -> Result<Vec<[usize; 2]>, ConfigError> {
     Ok(planes::planes(section, "axes")?.unwrap_or_else(|| vec![[1, 2]]))
 }
 
-fn signature(section: &Section<'_>, mut input: Signature) -> Result<Signature, ConfigError> {
+fn output_shape(section: &Section<'_>, mut input: VolumeShape) -> Result<VolumeShape, ConfigError> {
     if section.flag("force_180") {
         return Ok(input);
     }
@@ -59,18 +61,18 @@ fn signature(section: &Section<'_>, mut input: Signature) -> Result<Signature, C
 }
 
 impl Transform for RandomRotate90 {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        Ok(self.map(scope).apply(volume))
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        Ok(self.map(context).apply(volume))
     }
 
-    fn index_map(&self, scope: &Scope<'_>) -> Option<IndexMap> {
-        Some(self.map(scope))
+    fn index_map(&self, context: &TransformContext<'_>) -> Option<IndexMap> {
+        Some(self.map(context))
     }
 }
 
 impl RandomRotate90 {
-    fn map(&self, scope: &Scope<'_>) -> IndexMap {
-        let mut stream = scope.stream();
+    fn map(&self, context: &TransformContext<'_>) -> IndexMap {
+        let mut stream = context.stream();
         let plane = self.planes[stream.index(self.planes.len())];
         let turns = if self.force_180 { 2 * stream.index(2) } else { stream.index(4) };
         (0..turns).fold(IndexMap::IDENTITY, |map, _| map.turned(plane))

@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 
-use super::{Class, Entry, Scope, Transform, floats};
+use super::{Transform, TransformClass, TransformContext, TransformEntry, floats};
 use crate::config::Parameter;
 use crate::volume::Volume;
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "Standardize",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "(x − mean) / max(std, eps), with mean and standard deviation of the file's raw \
               data, for labels too.",
     parameters: &[
@@ -25,7 +25,7 @@ pub(super) static ENTRY: Entry = Entry {
             eps: section.number("eps"),
         }))
     },
-    signature: |_, input| {
+    output_shape: |_, input| {
         let element = floats::element_of(input.element);
         Ok(input.with_element(element))
     },
@@ -38,9 +38,9 @@ struct Standardize {
 }
 
 impl Transform for Standardize {
-    fn apply(&self, volume: Volume, scope: &Scope<'_>) -> Result<Volume> {
-        let mean = self.mean.unwrap_or(scope.statistics.mean);
-        let divisor = self.std.unwrap_or(scope.statistics.std).max(self.eps);
+    fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
+        let mean = self.mean.unwrap_or(context.statistics.mean);
+        let divisor = self.std.unwrap_or(context.statistics.std).max(self.eps);
         Ok(floats::map(volume, |x| (x - mean) / divisor))
     }
 }

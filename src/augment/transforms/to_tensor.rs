@@ -3,13 +3,13 @@
 use anyhow::Result;
 use half::f16;
 
-use super::{Class, Entry, Scope, Transform};
-use crate::config::{ConfigError, Parameter, Section, nearest};
+use super::{Transform, TransformClass, TransformContext, TransformEntry};
+use crate::config::{self, ConfigError, Parameter, Section};
 use crate::volume::{Element, OneHot, Packed, Palette, Values, Volume};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "ToTensor",
-    class: Class::Conversion,
+    class: TransformClass::Conversion,
     meaning: "Casts to `dtype` as numpy's astype does (towards zero, wrapping), and gives (D, H, \
               W) a channel axis if asked to.",
     parameters: &[
@@ -19,7 +19,7 @@ pub(super) static ENTRY: Entry = Entry {
     build: |section| {
         Ok(Box::new(ToTensor { expand_dims: section.flag("expand_dims"), dtype: dtype(section)? }))
     },
-    signature: |section, mut input| {
+    output_shape: |section, mut input| {
         if section.flag("expand_dims") {
             input.channels = Some(input.channels.unwrap_or(1));
         }
@@ -34,15 +34,15 @@ struct ToTensor {
 }
 
 impl Transform for ToTensor {
-    fn apply(&self, volume: Volume, _: &Scope<'_>) -> Result<Volume> {
+    fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
         let mut volume = self.dtype.cast(volume);
         volume.has_channels |= self.expand_dims;
         Ok(volume)
     }
 
-    fn apply_packed(&self, volume: Packed, scope: &Scope<'_>) -> Result<Packed> {
+    fn apply_packed(&self, volume: Packed, context: &TransformContext<'_>) -> Result<Packed> {
         Ok(match volume {
-            Packed::Dense(volume) => Packed::Dense(self.apply(volume, scope)?),
+            Packed::Dense(volume) => Packed::Dense(self.apply(volume, context)?),
             // Every type holds 0 and 1.
             Packed::OneHot(label) => {
                 Packed::OneHot(OneHot { element: self.dtype.element(), ..label })
@@ -110,11 +110,8 @@ fn dtype(section: &Section<'_>) -> Result<Dtype, ConfigError> {
     if let Some((_, dtype)) = NAMES.iter().find(|(known, _)| *known == name) {
         return Ok(*dtype);
     }
-    let hint = match nearest(name, NAMES.iter().map(|(known, _)| *known)) {
-        Some(known) => format!("is `{known}` meant?"),
-        None => "usual ones are float32, int64 and uint8".into(),
-    };
-    Err(section.error("dtype", format!("'{word}' is no numeric type of numpy; {hint}")))
+    let names = NAMES.iter().map(|(known, _)| *known);
+    Err(section.error("dtype", config::unknown("numeric type of numpy", name, names)))
 }
 
 impl Dtype {

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::regular::Regular;
 use super::{Draw, Entry, Grid, SliceBuilder, Targets};
 use super::{PATCH_SHAPE, SKIP_SHAPE_CHECK, STRIDE_SHAPE};
-use crate::augment::stream::Draw as _;
+use crate::augment::stream::RandomSource as _;
 use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::volume::{Source, Volume, Window};
 use crate::with_values;

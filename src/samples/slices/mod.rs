@@ -15,7 +15,7 @@ use anyhow::Result;
 
 pub use regular::Grid;
 
-use crate::augment::stream::{Key, Stream};
+use crate::augment::stream::{Stream, StreamKey};
 use crate::config::{self, ConfigError, Node, Parameter, Registry, Section};
 use crate::volume::{Source, Window};
 
@@ -71,7 +71,7 @@ pub struct Draw {
 impl Draw {
     fn open(&self, name: &str) -> Stream {
         let Draw { seed, epoch, file } = *self;
-        Key { seed, epoch, sample: file, name, occurrence: 0, data_set: None }.open()
+        StreamKey { seed, epoch, sample: file, name, occurrence: 0, data_set: None }.open()
     }
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::{Draw, Entry, SliceBuilder, Targets, check_fit, check_patch};
 use super::{PATCH_SHAPE, SKIP_SHAPE_CHECK};
-use crate::augment::stream::Draw as _;
+use crate::augment::stream::RandomSource as _;
 use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::volume::{Source, Window};
 use crate::with_values;

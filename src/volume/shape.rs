@@ -4,7 +4,7 @@ use super::Element;
 
 /// What a volume looks like, as files and transforms declare it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signature {
+pub struct VolumeShape {
     /// `None` for (D, H, W).
     pub channels: Option<usize>,
     pub element: Element,
@@ -13,7 +13,7 @@ pub struct Signature {
     pub sizes: Vec<[usize; 3]>,
 }
 
-impl Signature {
+impl VolumeShape {
     /// 3 or 4.
     pub fn rank(&self) -> usize {
         3 + usize::from(self.channels.is_some())

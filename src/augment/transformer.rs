@@ -5,11 +5,11 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result};
 
-use super::step::Step;
-use super::stream::{Key, SampleKey, Shared};
-use super::{Class, IndexMap, Scope, Signature, agreement};
+use super::step::TransformStep;
+use super::stream::{SampleKey, Shared, StreamKey};
+use super::{IndexMap, TransformClass, TransformContext, agreement};
 use crate::config::{ConfigError, Node, Parameter};
-use crate::volume::{Packed, Sample, Statistics, Volume};
+use crate::volume::{Packed, Sample, Statistics, Volume, VolumeShape};
 
 static PARAMETERS: &[Parameter] = &[
     Parameter::any("raw", "transforms of the raw data, in order"),
@@ -18,19 +18,19 @@ static PARAMETERS: &[Parameter] = &[
 ];
 
 /// The lists of transforms of a phase.
-pub struct Recipe {
+pub struct Transformer {
     node: Node,
     raw: List,
     label: Option<List>,
     weight: Option<List>,
 }
 
-/// What the volumes of a sample look like, before or after a [`Recipe`].
+/// What the volumes of a sample look like, before or after a [`Transformer`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signatures {
-    pub raw: Signature,
-    pub label: Option<Signature>,
-    pub weight: Option<Signature>,
+pub struct SampleShape {
+    pub raw: VolumeShape,
+    pub label: Option<VolumeShape>,
+    pub weight: Option<VolumeShape>,
 }
 
 /// Index of each data set in the keys of intensity transforms.
@@ -38,7 +38,7 @@ const RAW: u64 = 0;
 const LABEL: u64 = 1;
 const WEIGHT: u64 = 2;
 
-impl Recipe {
+impl Transformer {
     /// Reads a `transformer` section: `raw` must be there, `label` and `weight`
     /// may. Unknown keys, and lists whose geometry differs, become warnings of
     /// the tree.
@@ -46,41 +46,41 @@ impl Recipe {
     /// # Errors
     /// A transform that does not exist, is not supported yet, or whose keys have
     /// wrong types or impossible values.
-    pub fn read(node: &Node) -> Result<Recipe, ConfigError> {
-        let mut recipe = Recipe::read_raw(node)?;
+    pub fn read(node: &Node) -> Result<Transformer, ConfigError> {
+        let mut transformer = Transformer::read_raw(node)?;
         let section = node.section(PARAMETERS)?;
-        recipe.label = section.child("label").map(List::read).transpose()?;
-        recipe.weight = section.child("weight").map(List::read).transpose()?;
-        for (name, list) in [("label", &recipe.label), ("weight", &recipe.weight)] {
+        transformer.label = section.child("label").map(List::read).transpose()?;
+        transformer.weight = section.child("weight").map(List::read).transpose()?;
+        for (name, list) in [("label", &transformer.label), ("weight", &transformer.weight)] {
             if let Some(list) = list {
-                agreement::compare(&recipe.raw.steps, name, &list.node, &list.steps);
+                agreement::compare(&transformer.raw.steps, name, &list.node, &list.steps);
             }
         }
-        Ok(recipe)
+        Ok(transformer)
     }
 
-    /// As [`Recipe::read`], but only the `raw` list: what prediction needs.
-    pub fn read_raw(node: &Node) -> Result<Recipe, ConfigError> {
+    /// As [`Transformer::read`], but only the `raw` list: what prediction needs.
+    pub fn read_raw(node: &Node) -> Result<Transformer, ConfigError> {
         let section = node.section(PARAMETERS)?;
         let raw = section.child("raw").ok_or_else(|| {
             node.error("the list `raw` is missing: the transforms of the raw data, in order")
         })?;
-        Ok(Recipe { node: node.clone(), raw: List::read(raw)?, label: None, weight: None })
+        Ok(Transformer { node: node.clone(), raw: List::read(raw)?, label: None, weight: None })
     }
 
     /// Transforms a sample. The result depends on nothing but the arguments.
     pub fn apply(&self, sample: Sample, key: SampleKey, statistics: &Statistics) -> Result<Sample> {
         let shared = Shared::default();
-        let job = Job { key, statistics, shared: &shared };
+        let sample_context = SampleContext { key, statistics, shared: &shared };
         let target = |list: &Option<List>, volume: Option<Packed>, data_set: u64| match volume {
             None => Ok(None),
             Some(volume) => match list {
-                Some(list) => list.apply(volume, data_set, &job).map(Some),
+                Some(list) => list.apply(volume, data_set, &sample_context).map(Some),
                 None => Err(self.missing(data_set).into()),
             },
         };
         Ok(Sample {
-            raw: self.raw.apply(sample.raw.into(), RAW, &job)?.expand(),
+            raw: self.raw.apply(sample.raw.into(), RAW, &sample_context)?.expand(),
             label: target(&self.label, sample.label, LABEL)?,
             weight: target(&self.weight, sample.weight, WEIGHT)?,
         })
@@ -93,8 +93,8 @@ impl Recipe {
         key: SampleKey,
         statistics: &Statistics,
     ) -> Result<Volume> {
-        let job = Job { key, statistics, shared: &Shared::default() };
-        Ok(self.raw.apply(raw.into(), RAW, &job)?.expand())
+        let sample_context = SampleContext { key, statistics, shared: &Shared::default() };
+        Ok(self.raw.apply(raw.into(), RAW, &sample_context)?.expand())
     }
 
     /// What comes out for samples that look like `input`.
@@ -102,16 +102,16 @@ impl Recipe {
     /// # Errors
     /// A transform that cannot work on what it would be given, or a data set
     /// without a list.
-    pub fn signature(&self, input: Signatures) -> Result<Signatures, ConfigError> {
-        let target = |list: &Option<List>, input: Option<Signature>, data_set: u64| match input {
+    pub fn output_shape(&self, input: SampleShape) -> Result<SampleShape, ConfigError> {
+        let target = |list: &Option<List>, input: Option<VolumeShape>, data_set: u64| match input {
             None => Ok(None),
             Some(input) => match list {
-                Some(list) => list.signature(input).map(Some),
+                Some(list) => list.output_shape(input).map(Some),
                 None => Err(self.missing(data_set)),
             },
         };
-        Ok(Signatures {
-            raw: self.raw.signature(input.raw)?,
+        Ok(SampleShape {
+            raw: self.raw.output_shape(input.raw)?,
             label: target(&self.label, input.label, LABEL)?,
             weight: target(&self.weight, input.weight, WEIGHT)?,
         })
@@ -119,7 +119,7 @@ impl Recipe {
 
     /// Refuses batches of several samples when a transform gives patches of one
     /// size different sizes.
-    pub fn check_batch(&self, batch_size: usize, input: &Signatures) -> Result<(), ConfigError> {
+    pub fn check_batch(&self, batch_size: usize, input: &SampleShape) -> Result<(), ConfigError> {
         if batch_size <= 1 {
             return Ok(());
         }
@@ -151,7 +151,7 @@ impl Recipe {
 }
 
 /// What all lists of one sample have in common.
-struct Job<'a> {
+struct SampleContext<'a> {
     key: SampleKey,
     statistics: &'a Statistics,
     shared: &'a Shared,
@@ -160,63 +160,68 @@ struct Job<'a> {
 /// The transforms of one data set.
 struct List {
     node: Node,
-    steps: Vec<Step>,
+    steps: Vec<TransformStep>,
 }
 
 impl List {
     fn read(node: &Node) -> Result<List, ConfigError> {
         let mut seen = HashMap::new();
-        let steps = node.items()?.iter().map(|item| Step::read(item, &mut seen));
+        let steps = node.items()?.iter().map(|item| TransformStep::read(item, &mut seen));
         Ok(List { node: node.clone(), steps: steps.collect::<Result<_, _>>()? })
     }
 
-    fn apply(&self, mut volume: Packed, data_set: u64, job: &Job<'_>) -> Result<Packed> {
+    fn apply(
+        &self,
+        mut volume: Packed,
+        data_set: u64,
+        sample_context: &SampleContext<'_>,
+    ) -> Result<Packed> {
         // Flips and quarter turns wait here until a voxel is looked at.
         let mut pending = IndexMap::IDENTITY;
         for step in &self.steps {
-            let scope = Scope {
-                statistics: job.statistics,
-                key: Key {
-                    seed: job.key.seed,
-                    epoch: job.key.epoch,
-                    sample: job.key.sample,
+            let context = TransformContext {
+                statistics: sample_context.statistics,
+                key: StreamKey {
+                    seed: sample_context.key.seed,
+                    epoch: sample_context.key.epoch,
+                    sample: sample_context.key.sample,
                     name: step.entry.name,
                     occurrence: step.occurrence,
-                    data_set: (step.entry.class == Class::Intensity).then_some(data_set),
+                    data_set: (step.entry.class == TransformClass::Intensity).then_some(data_set),
                 },
-                shared: job.shared,
+                shared: sample_context.shared,
             };
-            if let Some(map) = step.transform.index_map(&scope) {
+            if let Some(map) = step.transform.index_map(&context) {
                 pending = pending.then(map);
                 continue;
             }
             volume = std::mem::replace(&mut pending, IndexMap::IDENTITY).apply_packed(volume);
             volume = step
                 .transform
-                .apply_packed(volume, &scope)
+                .apply_packed(volume, &context)
                 .with_context(|| format!("`{}`, {}", step.node.path, step.entry.name))?;
         }
         Ok(pending.apply_packed(volume))
     }
 
-    fn signature(&self, input: Signature) -> Result<Signature, ConfigError> {
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ConfigError> {
         self.steps.iter().try_fold(input, |input, step| {
-            let mut output = (step.entry.signature)(&step.section()?, input)?;
+            let mut output = (step.entry.output_shape)(&step.section()?, input)?;
             output.sizes.sort_unstable();
             output.sizes.dedup();
             Ok(output)
         })
     }
 
-    fn check_batch(&self, batch_size: usize, input: &Signature) -> Result<(), ConfigError> {
-        let mixed = self.signature(input.clone())?.sizes;
+    fn check_batch(&self, batch_size: usize, input: &VolumeShape) -> Result<(), ConfigError> {
+        let mixed = self.output_shape(input.clone())?.sizes;
         if mixed.len() < 2 || input.sizes.len() != 1 {
             return Ok(());
         }
-        let mut signature = input.clone();
+        let mut output_shape = input.clone();
         for step in &self.steps {
-            signature = (step.entry.signature)(&step.section()?, signature)?;
-            if signature.sizes.len() > 1 {
+            output_shape = (step.entry.output_shape)(&step.section()?, output_shape)?;
+            if output_shape.sizes.len() > 1 {
                 let sizes: Vec<String> = mixed.iter().map(|size| format!("{size:?}")).collect();
                 return Err(step.node.error(format!(
                     "patches come out in several sizes, {}, which cannot share a batch of \
