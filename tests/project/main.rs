@@ -4,6 +4,7 @@
 mod support;
 
 mod config;
+mod documentation;
 mod published_settings;
 mod reference_pages;
 mod unsafe_blocks;
