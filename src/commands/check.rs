@@ -125,8 +125,8 @@ fn describe(
     let net = UNet::new(network, tch::Kind::Float, tch::Device::Cpu)?;
     let weights = net.parameter_count() as f64 * 4.0;
     info!(
-        "{:?} {} -> {} channels, feature maps {:?}: {} parameters, {:.3} GiB",
-        network.architecture,
+        "{} {} -> {} channels, feature maps {:?}: {} parameters, {:.3} GiB",
+        network.family.name,
         network.in_channels,
         network.out_channels,
         network.f_maps,

@@ -35,7 +35,7 @@ impl<'a> Plan<'a> {
             loss: settings.required("loss")?,
             loaders: Loaders::read(settings.required("loaders")?)?,
         };
-        if plan.trainer.on_nan == OnNan::Skip && plan.network.order.has_batch_norm() {
+        if plan.trainer.on_nan == OnNan::Skip && plan.network.unit.order.has_batch_norm() {
             return Err(settings.required("trainer")?.error(
                 "`on_nan: skip` cannot be used with batch norm (`b` in `model.layer_order`), whose \
                  running statistics the batch has changed already; use `on_nan: stop`",

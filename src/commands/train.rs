@@ -90,8 +90,8 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
     let data = TrainingData::open(&plan, &loss, progress.seed)?;
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
     info!(
-        "training {:?} with {} parameters on {}: {} training and {} validation patches, {} worker(s), seed {}",
-        plan.network.architecture,
+        "training {} with {} parameters on {}: {} training and {} validation patches, {} worker(s), seed {}",
+        plan.network.family.name,
         net.parameter_count(),
         device::describe(device),
         data.train.data().len(),

@@ -69,11 +69,17 @@ impl TransposedConv {
         })
     }
 
-    /// Feature maps of `size` (D, H, W).
+    /// Length of what comes out for `length` voxels along an axis; an output
+    /// padding adds up to one voxel to it.
+    pub fn shortest(length: i64, kernel: i64) -> i64 {
+        (length - 1) * 2 - 2 + kernel
+    }
+
+    /// (N, C_in, d, h, w) to (N, C_out, D, H, W) with `size` (D, H, W).
     pub fn forward(&self, x: &Tensor, size: &[i64]) -> Result<Tensor, TchError> {
         let low = &x.size()[2..];
         let extra: Vec<i64> =
-            (0..3).map(|a| size[a] - ((low[a] - 1) * 2 - 2 + self.kernel[a])).collect();
+            (0..3).map(|a| size[a] - Self::shortest(low[a], self.kernel[a])).collect();
         let (two, one) = ([2, 2, 2], [1, 1, 1]);
         convolve(self.kinds, x, &self.weight, Some(&self.bias), |x, weight, bias| {
             x.f_conv_transpose3d(weight, bias, two, one, &extra[..], 1, one)
@@ -101,7 +107,7 @@ fn has_onednn() -> bool {
     })
 }
 
-/// Convolves in the type for convolutions; what comes out is of the other type.
+/// Convolves in the type for convolutions; the result is of the type of tensors.
 fn convolve(
     kinds: Kinds,
     x: &Tensor,

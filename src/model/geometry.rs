@@ -1,6 +1,8 @@
 //! Which patch sizes a network can take, known before anything runs.
 
-use super::spec::{Architecture, NetworkSpec};
+use super::block::Place;
+use super::family::Anatomy;
+use super::spec::NetworkSpec;
 
 /// A patch that the network cannot take.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -39,72 +41,64 @@ impl NetworkSpec {
         Ok(())
     }
 
-    fn check_axis(&self, size: i64, axis: usize) -> Result<(), String> {
-        let residual = self.architecture == Architecture::ResidualUNet3D;
-        let (kernel, pool) = (self.conv_kernel[axis], self.pool_kernel[axis]);
-        let per_conv = 2 * self.conv_padding[axis] + 1 - kernel;
-        let convs = if residual { 3 } else { 2 };
-        let convolve = |size: i64, level: usize| {
-            let size = size + convs * per_conv;
-            if size < 1 { Err(format!("nothing is left of it at level {level}")) } else { Ok(size) }
-        };
-        let mut sizes = Vec::new();
-        let mut current = size;
-        for level in 0..self.f_maps.len() {
-            if level > 0 {
-                current /= pool;
-                if current < 1 {
-                    return Err(format!("nothing is left of it to pool at level {level}"));
+    fn check_axis(&self, length: i64, axis: usize) -> Result<(), String> {
+        let Anatomy { block, join, pool, .. } = &self.anatomy;
+        let mut skips = Vec::new();
+        let mut current = length;
+        for stage in self.stages() {
+            let level = stage.level;
+            match stage.place {
+                Place::Encoder if level == 0 => {}
+                Place::Encoder => {
+                    current /= pool[axis];
+                    if current < 1 {
+                        return Err(format!("nothing is left of it to pool at level {level}"));
+                    }
+                }
+                Place::Decoder => {
+                    let skip = skips[level];
+                    if !join.reaches(current, skip, axis, &self.unit) {
+                        return Err(format!(
+                            "level {level} has {skip}, which {current} below cannot be doubled to"
+                        ));
+                    }
+                    current = skip;
                 }
             }
-            current = convolve(current, level)?;
-            sizes.push(current);
-        }
-        sizes.pop();
-        for (level, skip) in sizes.into_iter().enumerate().rev() {
-            if residual {
-                // A transposed convolution of stride 2 reaches two sizes.
-                let low = (current - 1) * 2 - 2 + kernel;
-                if !(low..low + 2).contains(&skip) {
-                    return Err(format!(
-                        "level {level} has {skip}, which {current} below cannot be doubled to"
-                    ));
-                }
+            current = block.length(stage.place, current, axis, &self.unit);
+            if current < 1 {
+                return Err(format!("nothing is left of it at level {level}"));
             }
-            current = convolve(skip, level)?;
+            if stage.place == Place::Encoder {
+                skips.push(current);
+            }
         }
-        if current == size {
+        if current == length {
             Ok(())
         } else {
             Err(format!("it comes out with {current}; `conv_padding` should be half the kernel"))
         }
     }
 
-    /// Bytes of float32 activations that a training step keeps for a patch
+    /// Bytes of float32 feature maps that a training step keeps for a patch
     /// (D, H, W) of a batch of one; an estimate for messages and `check`.
     pub fn activation_bytes(&self, patch: [usize; 3]) -> u64 {
-        let mut total = 0u64;
-        let mut voxels = patch.iter().product::<usize>() as u64;
-        let factor = self.pool_kernel.iter().product::<i64>() as u64;
-        let units = self.conv_channels();
-        let per_block = if self.architecture == Architecture::ResidualUNet3D { 3 } else { 2 };
-        let levels = self.f_maps.len();
-        let mut level_voxels = Vec::new();
-        for _ in 0..levels {
-            level_voxels.push(voxels);
-            voxels /= factor;
-        }
-        for (index, (input, output)) in units.into_iter().enumerate() {
-            let block = index / per_block;
-            let level = if block < levels { block } else { 2 * levels - 2 - block };
-            let mut channels = input + output;
-            // Skip connection and upsampled maps are copied side by side.
-            let joins = index % per_block == 0 && block >= levels;
-            if joins && self.architecture != Architecture::ResidualUNet3D {
-                channels += input;
+        let Anatomy { block, join, pool, .. } = &self.anatomy;
+        let patch = patch.iter().product::<usize>() as u64;
+        let per_level = pool.iter().product::<i64>() as u64;
+        let mut values = patch * 2 * self.out_channels as u64;
+        for stage in self.stages() {
+            let mut voxels = patch;
+            for _ in 0..stage.level {
+                voxels /= per_level;
             }
-            total += 4 * level_voxels[level] * channels as u64;
+            let units = block.units(stage.place, stage.channels).into_iter();
+            let mut channels: i64 = units.map(|(input, output)| input + output).sum();
+            if let Some((skip, below)) = stage.joined {
+                channels += join.kept_channels(skip, below);
+            }
+            values += voxels * channels as u64;
         }
-        total + 4 * patch.iter().product::<usize>() as u64 * 2 * self.out_channels as u64
+        4 * values
     }
 }

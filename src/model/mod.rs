@@ -1,22 +1,34 @@
 //! Blocks and U-Nets.
 //!
+//! [`NETWORKS`] lists the families that a configuration can name, one a file. A
+//! family says which kind of [block](block) its levels are made of and how its
+//! decoders [join](join) them; everything else is the same for all of them: the
+//! [`NetworkSpec`] with the arithmetic of sizes, and the [`UNet`] itself.
+//!
 //! State-dict names and shapes are those of the reference, so that checkpoints
 //! pass both ways. Layers have a `forward` that returns `Result`: running out of
 //! GPU memory is an event to handle, not a panic.
 
 mod block;
 mod conv;
+mod double_conv;
+mod family;
 mod geometry;
-mod init;
+mod join;
 mod layer;
 mod norm;
+mod residual_block;
+mod residual_unet3d;
 mod spec;
 mod state;
 mod unet;
+mod unet2d;
+mod unet3d;
 mod weights;
 
+pub use family::{Anatomy, Family, NETWORKS};
 pub use geometry::PatchError;
-pub use spec::{Architecture, NetworkSpec, PARAMETERS};
+pub use spec::NetworkSpec;
 pub use state::{Layout, Parameter, StateError};
 pub use unet::{Activation, UNet};
 pub use weights::{from_tensor, to_tensor};

@@ -6,8 +6,6 @@ use tch::{Device, Kind, TchError, Tensor};
 use crate::device::Kinds;
 use crate::ffi::tensor::to_layout;
 
-use super::init;
-
 /// The order in which the values of (N, C, D, H, W) tensors lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -105,7 +103,7 @@ impl State {
 }
 
 /// Makes the tensors of a network under their names.
-pub(super) struct Builder<'a> {
+pub struct Builder<'a> {
     state: &'a mut State,
     prefix: String,
     kinds: Kinds,
@@ -114,7 +112,7 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(state: &'a mut State, kinds: Kinds, device: Device, layout: Layout) -> Self {
+    pub(super) fn new(state: &'a mut State, kinds: Kinds, device: Device, layout: Layout) -> Self {
         Builder { state, prefix: String::new(), kinds, device, layout }
     }
 
@@ -142,15 +140,21 @@ impl<'a> Builder<'a> {
         Ok(tensor)
     }
 
-    /// A parameter drawn as torch draws convolution weights and biases. Drawn on
-    /// the CPU, so that a seed gives the same network on every device.
+    /// A parameter drawn from U(−b, b) with b = 1/√`fan_in`: what torch's
+    /// `kaiming_uniform_(a=√5)` comes to, with which it starts the weights and biases
+    /// of convolutions (`torch.nn.modules.conv._ConvNd.reset_parameters`). For a
+    /// transposed convolution, whose weight begins with the input channels, `fan_in`
+    /// counts the output channels. Drawn on the CPU, so that a seed gives the same
+    /// network on every device.
     pub fn fan_in_uniform(
         &mut self,
         name: &str,
         shape: &[i64],
         fan_in: i64,
     ) -> Result<Tensor, TchError> {
-        let tensor = init::fan_in_uniform(shape, fan_in, self.kinds.tensors)?;
+        let bound = 1.0 / (fan_in as f64).sqrt();
+        let mut tensor = Tensor::f_empty(shape, (self.kinds.tensors, Device::Cpu))?;
+        let tensor = tch::no_grad(|| tensor.f_uniform_(-bound, bound))?;
         self.register(name, tensor, true)
     }
 

@@ -5,13 +5,14 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::device::Kinds;
 
-use super::block::{Block, DoubleConv, ResidualBlock};
-use super::conv::{Conv, TransposedConv};
-use super::layer::UnitSpec;
-use super::spec::{Architecture, NetworkSpec};
+use super::block::{Block, Place};
+use super::conv::Conv;
+use super::family::Anatomy;
+use super::join::Join;
+use super::spec::{NetworkSpec, Stage};
 use super::state::{Builder, Layout, Parameter, State};
 
-/// What turns logits into what is written or measured.
+/// The function of the logits that is written and measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     Sigmoid,
@@ -36,39 +37,16 @@ impl Activation {
 struct Encoder {
     /// Max pooling before the block; none at the first level.
     pool: Option<[i64; 3]>,
-    block: Block,
-}
-
-#[derive(Debug)]
-enum Upsampling {
-    /// Nearest neighbour to the encoder's size, then concatenation.
-    Nearest,
-    /// Transposed convolution to the encoder's size, then summation.
-    Transposed(TransposedConv),
+    block: Box<dyn Block>,
 }
 
 #[derive(Debug)]
 struct Decoder {
-    upsampling: Upsampling,
-    block: Block,
+    join: Box<dyn Join>,
+    block: Box<dyn Block>,
 }
 
-impl Decoder {
-    fn forward(&self, skip: Tensor, x: Tensor, training: bool) -> Result<Tensor, TchError> {
-        let size = &skip.size()[2..];
-        let joined = match &self.upsampling {
-            Upsampling::Nearest => {
-                let upsampled = x.f_upsample_nearest3d(size, None, None, None)?;
-                Tensor::f_cat(&[&skip, &upsampled], 1)?
-            }
-            Upsampling::Transposed(conv) => skip.f_add(&conv.forward(&x, size)?)?,
-        };
-        drop((skip, x));
-        self.block.forward(joined, training)
-    }
-}
-
-/// A U-Net of any of the architectures, on one device.
+/// A U-Net of any family, on one device.
 #[derive(Debug)]
 pub struct UNet {
     encoders: Vec<Encoder>,
@@ -93,47 +71,26 @@ impl UNet {
         device: Device,
         layout: Layout,
     ) -> Result<Self> {
-        let unit = UnitSpec {
-            order: spec.order.clone(),
-            num_groups: spec.num_groups,
-            kernel: spec.conv_kernel,
-            padding: spec.conv_padding,
-        };
-        let residual = spec.architecture == Architecture::ResidualUNet3D;
+        let Anatomy { block, join, pool, .. } = &spec.anatomy;
         let mut state = State::default();
         let mut root = Builder::new(&mut state, kinds.into(), device, layout);
 
-        let mut encoders = Vec::new();
-        let mut input = spec.in_channels;
-        for (level, &output) in spec.f_maps.iter().enumerate() {
-            let mut builder = root.child(&format!("encoders.{level}.basic_module"));
-            let block = if residual {
-                Block::Residual(ResidualBlock::new(&mut builder, input, output, &unit)?)
-            } else {
-                let middle = (output / 2).max(input);
-                Block::Double(DoubleConv::new(&mut builder, input, middle, output, &unit)?)
+        let (mut encoders, mut decoders) = (Vec::new(), Vec::new());
+        for Stage { level, place, channels, joined } in spec.stages() {
+            let list = match place {
+                Place::Encoder => format!("encoders.{}", encoders.len()),
+                Place::Decoder => format!("decoders.{}", decoders.len()),
             };
-            let pool = (level > 0).then_some(spec.pool_kernel);
-            encoders.push(Encoder { pool, block });
-            input = output;
-        }
-
-        let mut decoders = Vec::new();
-        for (index, pair) in spec.f_maps.windows(2).rev().enumerate() {
-            let (output, below) = (pair[0], pair[1]);
-            let mut builder = root.child(&format!("decoders.{index}"));
-            let (upsampling, block) = if residual {
-                let mut upsample = builder.child("upsampling.upsample");
-                let conv = TransposedConv::new(&mut upsample, (below, output), spec.conv_kernel)?;
-                let mut module = builder.child("basic_module");
-                let block = ResidualBlock::new(&mut module, output, output, &unit)?;
-                (Upsampling::Transposed(conv), Block::Residual(block))
-            } else {
-                let mut module = builder.child("basic_module");
-                let block = DoubleConv::new(&mut module, output + below, output, output, &unit)?;
-                (Upsampling::Nearest, Block::Double(block))
-            };
-            decoders.push(Decoder { upsampling, block });
+            let mut builder = root.child(&list);
+            let join = joined
+                .map(|(skip, below)| join.build(&mut builder, skip, below, &spec.unit))
+                .transpose()?;
+            let mut module = builder.child("basic_module");
+            let block = block.build(&mut module, place, channels, &spec.unit)?;
+            match join {
+                None => encoders.push(Encoder { pool: (level > 0).then_some(*pool), block }),
+                Some(join) => decoders.push(Decoder { join, block }),
+            }
         }
 
         let mut builder = root.child("final_conv");
@@ -157,8 +114,7 @@ impl UNet {
     }
 
     /// The feature maps (N, f_maps[0], D, H, W) that the final convolution sees.
-    /// Each is let go as soon as it was used for the last time, unless a gradient
-    /// needs it.
+    /// The memory of each is freed after its last use, unless a gradient needs it.
     pub fn features(&self, mut x: Tensor, training: bool) -> Result<Tensor, TchError> {
         let mut skips = Vec::with_capacity(self.encoders.len());
         x = self.layout.apply(&x)?;
@@ -172,7 +128,7 @@ impl UNet {
         skips.pop();
         for decoder in &self.decoders {
             let skip = skips.pop().ok_or_else(|| TchError::Shape("no skip connection".into()))?;
-            x = decoder.forward(skip, x, training)?;
+            x = decoder.block.forward(decoder.join.forward(skip, x)?, training)?;
         }
         Ok(x)
     }

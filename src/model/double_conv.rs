@@ -1,0 +1,49 @@
+//! The basic module of a plain U-Net.
+
+use tch::{TchError, Tensor};
+
+use super::block::{Block, BlockKind, Place};
+use super::layer::{ConvUnit, UnitSpec};
+use super::state::Builder;
+
+/// Two convolution units, one after the other
+/// ([Çiçek et al. 2016](https://arxiv.org/abs/1606.06650)).
+#[derive(Debug)]
+pub struct DoubleConv;
+
+#[derive(Debug)]
+struct Layers {
+    first: ConvUnit,
+    second: ConvUnit,
+}
+
+impl BlockKind for DoubleConv {
+    fn build(
+        &self,
+        builder: &mut Builder<'_>,
+        place: Place,
+        channels: (i64, i64),
+        unit: &UnitSpec,
+    ) -> Result<Box<dyn Block>, TchError> {
+        let units = self.units(place, channels);
+        Ok(Box::new(Layers {
+            first: ConvUnit::new(&mut builder.child("SingleConv1"), units[0], unit)?,
+            second: ConvUnit::new(&mut builder.child("SingleConv2"), units[1], unit)?,
+        }))
+    }
+
+    /// An encoder widens in two steps, a decoder narrows in the first.
+    fn units(&self, place: Place, (input, output): (i64, i64)) -> Vec<(i64, i64)> {
+        let middle = match place {
+            Place::Encoder => (output / 2).max(input),
+            Place::Decoder => output,
+        };
+        vec![(input, middle), (middle, output)]
+    }
+}
+
+impl Block for Layers {
+    fn forward(&self, x: Tensor, training: bool) -> Result<Tensor, TchError> {
+        self.second.forward(self.first.forward(x, training)?, training)
+    }
+}

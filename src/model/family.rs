@@ -1,0 +1,96 @@
+//! The families of networks that `model.name` chooses from, one a file.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::config::{Entry, Parameter, Registry, Section};
+
+use super::block::BlockKind;
+use super::join::JoinKind;
+use super::{residual_unet3d, unet2d, unet3d};
+
+/// One family of U-Nets: its name, its keys and what its networks are made of.
+pub struct Family {
+    pub name: &'static str,
+    pub meaning: &'static str,
+    pub parameters: &'static [Parameter],
+    /// Number of levels when `f_maps` is one number and `num_levels` is absent.
+    pub levels: usize,
+    /// Reads the family's own keys.
+    pub anatomy: fn(&Section<'_>) -> Anatomy,
+}
+
+/// What the networks of a family are made of.
+#[derive(Clone, Debug)]
+pub struct Anatomy {
+    /// The basic module of every level.
+    pub block: Arc<dyn BlockKind>,
+    /// How decoders join their level with the one below.
+    pub join: Arc<dyn JoinKind>,
+    /// Kernel and zero padding of the convolutions along z, y and x.
+    pub kernel: [i64; 3],
+    pub padding: [i64; 3],
+    /// Kernel and stride of the max pooling between levels.
+    pub pool: [i64; 3],
+}
+
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Entry for Family {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn meaning(&self) -> &'static str {
+        self.meaning
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        self.parameters
+    }
+}
+
+/// All families of networks.
+pub static NETWORKS: Registry<Family> = Registry {
+    kind: "network",
+    name: Parameter::text("name", "", "the network").required(),
+    entries: &[&unet3d::FAMILY, &residual_unet3d::FAMILY, &unet2d::FAMILY],
+    shared: SHARED,
+    refused: &[],
+};
+
+/// The keys that all families take.
+const SHARED: &[Parameter] = &[
+    Parameter::integer("in_channels", 1, "channels of the raw volume").at_least(1.0).required(),
+    Parameter::integer("out_channels", 1, "channels of the network's output")
+        .at_least(1.0)
+        .required(),
+    Parameter::any(
+        "f_maps",
+        "feature maps of the first level (64), doubled at each level, or a list of them all",
+    ),
+    Parameter::integer(
+        "num_levels",
+        4,
+        "number of levels when `f_maps` is one number; each network has its own default",
+    )
+    .within(1.0, 16.0)
+    .optional(),
+    Parameter::text("layer_order", "gcr", "the operations of a layer: c conv, g, b norm, r, l, e"),
+    Parameter::integer("num_groups", 8, "groups of the group norm").at_least(1.0),
+    Parameter::flag("final_sigmoid", true, "sigmoid over the output, otherwise softmax"),
+    Parameter::flag("is_segmentation", true, "false: the output is taken as it is"),
+    Parameter::any("output_heads", "not supported"),
+    Parameter::any("testing", "accepted, unused"),
+];
+
+pub(super) const CONV_KERNEL_SIZE: Parameter =
+    Parameter::per_axis("conv_kernel_size", &[3, 3, 3], "size of the convolutions").at_least(1.0);
+pub(super) const POOL_KERNEL_SIZE: Parameter =
+    Parameter::per_axis("pool_kernel_size", &[2, 2, 2], "size of the max pooling").at_least(1.0);
+pub(super) const CONV_PADDING: Parameter =
+    Parameter::per_axis("conv_padding", &[1, 1, 1], "zero padding of the convolutions");

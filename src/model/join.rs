@@ -1,0 +1,117 @@
+//! How a decoder brings the feature maps of the level below to the size of its own
+//! level and joins them with the encoder's.
+
+use std::fmt;
+
+use tch::{TchError, Tensor};
+
+use super::conv::TransposedConv;
+use super::layer::UnitSpec;
+use super::state::Builder;
+
+/// The entrance of one decoder.
+pub trait Join: fmt::Debug + Send {
+    /// Joins the encoder's feature maps `skip`, (N, C, D, H, W), with those of the
+    /// level below; what comes out has the size of `skip`. Takes both by value, so
+    /// that their memory is free afterwards.
+    fn forward(&self, skip: Tensor, below: Tensor) -> Result<Tensor, TchError>;
+}
+
+/// A kind of join: makes the entrances of a network's decoders and knows which
+/// sizes fit them.
+pub trait JoinKind: fmt::Debug + Send + Sync {
+    /// `skip` and `below` are the channels of the two that are joined.
+    fn build(
+        &self,
+        builder: &mut Builder<'_>,
+        skip: i64,
+        below: i64,
+        unit: &UnitSpec,
+    ) -> Result<Box<dyn Join>, TchError>;
+
+    /// Channels of what comes out.
+    fn channels(&self, skip: i64, below: i64) -> i64;
+
+    /// Channels of feature maps that a training step keeps for the join itself.
+    fn kept_channels(&self, skip: i64, below: i64) -> i64;
+
+    /// Whether `below` voxels along an axis can be brought to `skip`.
+    fn reaches(&self, below: i64, skip: i64, axis: usize, unit: &UnitSpec) -> bool;
+}
+
+/// Nearest neighbour to the encoder's size, then concatenation.
+#[derive(Debug)]
+pub struct NearestConcatenation;
+
+impl JoinKind for NearestConcatenation {
+    fn build(
+        &self,
+        _: &mut Builder<'_>,
+        _: i64,
+        _: i64,
+        _: &UnitSpec,
+    ) -> Result<Box<dyn Join>, TchError> {
+        Ok(Box::new(NearestConcatenation))
+    }
+
+    fn channels(&self, skip: i64, below: i64) -> i64 {
+        skip + below
+    }
+
+    /// Both are copied side by side.
+    fn kept_channels(&self, skip: i64, below: i64) -> i64 {
+        skip + below
+    }
+
+    fn reaches(&self, _: i64, _: i64, _: usize, _: &UnitSpec) -> bool {
+        true
+    }
+}
+
+impl Join for NearestConcatenation {
+    fn forward(&self, skip: Tensor, below: Tensor) -> Result<Tensor, TchError> {
+        let upsampled = below.f_upsample_nearest3d(&skip.size()[2..], None, None, None)?;
+        Tensor::f_cat(&[&skip, &upsampled], 1)
+    }
+}
+
+/// Transposed convolution of stride 2 to the encoder's size, then summation.
+#[derive(Debug)]
+pub struct TransposedSum;
+
+#[derive(Debug)]
+struct Transposed(TransposedConv);
+
+impl JoinKind for TransposedSum {
+    fn build(
+        &self,
+        builder: &mut Builder<'_>,
+        skip: i64,
+        below: i64,
+        unit: &UnitSpec,
+    ) -> Result<Box<dyn Join>, TchError> {
+        let mut upsample = builder.child("upsampling.upsample");
+        let conv = TransposedConv::new(&mut upsample, (below, skip), unit.kernel)?;
+        Ok(Box::new(Transposed(conv)))
+    }
+
+    fn channels(&self, skip: i64, _: i64) -> i64 {
+        skip
+    }
+
+    fn kept_channels(&self, _: i64, _: i64) -> i64 {
+        0
+    }
+
+    /// A transposed convolution of stride 2 reaches two sizes.
+    fn reaches(&self, below: i64, skip: i64, axis: usize, unit: &UnitSpec) -> bool {
+        let low = TransposedConv::shortest(below, unit.kernel[axis]);
+        (low..low + 2).contains(&skip)
+    }
+}
+
+impl Join for Transposed {
+    fn forward(&self, skip: Tensor, below: Tensor) -> Result<Tensor, TchError> {
+        skip.f_add(&self.0.forward(&below, &skip.size()[2..])?)
+    }
+}

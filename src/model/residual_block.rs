@@ -1,0 +1,54 @@
+//! The basic module of a residual U-Net.
+
+use tch::{TchError, Tensor};
+
+use super::block::{Block, BlockKind, Place};
+use super::layer::{ConvUnit, Operation, UnitSpec, activate};
+use super::state::Builder;
+
+/// Three convolution units; the first one's output is added to the last one's
+/// before the non-linearity ([Lee et al. 2017](https://arxiv.org/abs/1706.00120)).
+#[derive(Debug)]
+pub struct ResidualBlock;
+
+#[derive(Debug)]
+struct Layers {
+    first: ConvUnit,
+    second: ConvUnit,
+    third: ConvUnit,
+    non_linearity: Operation,
+}
+
+impl BlockKind for ResidualBlock {
+    fn build(
+        &self,
+        builder: &mut Builder<'_>,
+        place: Place,
+        channels: (i64, i64),
+        unit: &UnitSpec,
+    ) -> Result<Box<dyn Block>, TchError> {
+        let units = self.units(place, channels);
+        // The reference decides on a convolution bias by the letters the unit
+        // keeps; dropping non-linearities never changes that.
+        let linear = UnitSpec { order: unit.order.linear(), ..unit.clone() };
+        Ok(Box::new(Layers {
+            first: ConvUnit::new(&mut builder.child("conv1"), units[0], unit)?,
+            second: ConvUnit::new(&mut builder.child("conv2"), units[1], unit)?,
+            third: ConvUnit::new(&mut builder.child("conv3"), units[2], &linear)?,
+            non_linearity: unit.order.residual_non_linearity(),
+        }))
+    }
+
+    fn units(&self, _: Place, (input, output): (i64, i64)) -> Vec<(i64, i64)> {
+        vec![(input, output), (output, output), (output, output)]
+    }
+}
+
+impl Block for Layers {
+    fn forward(&self, x: Tensor, training: bool) -> Result<Tensor, TchError> {
+        let residual = self.first.forward(x, training)?;
+        let x = self.second.forward(residual.shallow_clone(), training)?;
+        let x = self.third.forward(x, training)?;
+        activate(x.f_add(&residual)?, self.non_linearity)
+    }
+}
