@@ -1,11 +1,11 @@
-# Everything around `cargo`: libtorch, the Python environment of the tests, the
-# demo, the examples and the installation. Each target does all it needs by
-# itself; nothing is installed outside this folder except by `make install`.
+# Targets around `cargo`: libtorch, the Python environment of the tests, the demo, the
+# examples and the installation. Each target makes everything that it needs. Only
+# `make install` writes outside this folder.
 #
 #   LIBTORCH=/path   use this libtorch 2.11 instead of fetching one
-#   CMAKE=/path      use this cmake instead of fetching one (HDF5 is built with it)
-#   PYTHON3=python3  the Python (3.10 or newer) that .venv is made with
-#   PREFIX=/usr/local  where `make install` puts bin/unet3d and lib/unet3d
+#   CMAKE=/path      use this cmake, which builds HDF5, instead of fetching one
+#   PYTHON3=python3  the Python (3.10 or newer) from which .venv is made
+#   PREFIX=/usr/local  `make install` installs bin/unet3d and lib/unet3d there
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,8 +17,8 @@ PREFIX ?= /usr/local
 PYTHON := $(CURDIR)/.venv/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check
 
-# tch 0.24 is written for exactly this libtorch. The wheel is the same library,
-# for CPU and CUDA, and comes with the Python that the tests compare with.
+# tch 0.24 requires exactly this version of libtorch. The Python wheel contains the
+# library for CPU and CUDA, and the torch module that the tests compare with.
 WHEELS :=
 ifdef LIBTORCH
 export LIBTORCH
@@ -40,7 +40,7 @@ help:
 	@echo "make examples            train and predict with every file of resources/"
 	@echo "make install PREFIX=DIR  install the program and its libraries"
 	@echo "make fmt | lint          format | check format and lints"
-	@echo "make clean | distclean   remove what was built | and what was fetched"
+	@echo "make clean | distclean   remove build results | and downloads too"
 
 build: libtorch
 	cargo build --release
@@ -61,7 +61,7 @@ install: build
 fmt:
 	cargo fmt
 
-# Clippy needs libtorch too: it runs the build scripts.
+# Clippy needs libtorch because it runs the build scripts.
 lint: libtorch
 	cargo fmt --check
 	cargo clippy --release --all-targets -- -D warnings
@@ -75,7 +75,7 @@ clean:
 distclean: clean
 	rm -rf .libtorch .libtorch.partial .venv
 
-# What a fresh machine may lack, said before anything is downloaded.
+# Checks what a fresh machine may lack before anything is downloaded.
 tools:
 	@command -v cargo > /dev/null || \
 	  { echo "unet3d is written in Rust: install it from https://rustup.rs" >&2; exit 1; }
@@ -84,8 +84,8 @@ tools:
 	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "Python 3.10 or newer is needed: set PYTHON3=/path/to/python3" >&2; exit 1; }
 
-# The list of what is whole stands in .complete and is written last, so that a
-# download that was cut short starts again.
+# .complete lists the wheels that are installed. It is written last, so that an
+# interrupted download starts again.
 libtorch: tools .venv/.created
 	@for wheel in $(WHEELS); do \
 	  grep -qsx "$$wheel" .libtorch/.complete && continue; \
@@ -108,9 +108,9 @@ libtorch: tools .venv/.created
 	$(PIP) install --quiet -r requirements.txt
 	touch $@
 
-# The tests' torch is the one of libtorch's wheel, found through a .pth file that
-# is written anew each time because the folder may have been moved. A LIBTORCH
-# that is not part of a Python package gets the wheel installed beside it.
+# The tests import the torch of libtorch's wheel through a .pth file, which is written
+# every time because the folder may have been moved. If LIBTORCH is not part of a
+# Python package, the wheel is installed into .venv as well.
 python: libtorch .venv/.complete
 	@torch="$${LIBTORCH:-$(CURDIR)/.libtorch/torch}"; \
 	site="$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"; \

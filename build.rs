@@ -5,14 +5,14 @@ use std::env;
 use std::path::PathBuf;
 
 fn main() {
-    // torch-sys hands on where it found libtorch's shared libraries. They are
-    // baked into the program as its search path: no LD_LIBRARY_PATH is needed.
+    // torch-sys passes on the folder of libtorch's shared libraries. It becomes part of
+    // the program's search path, so that no LD_LIBRARY_PATH is needed.
     let lib = env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys says where libtorch is");
-    // The first entry is where `make install` puts copies of them.
+    // The first entry is the folder into which `make install` copies them.
     println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib/unet3d/torch/lib");
     println!("cargo:rustc-link-arg=-Wl,-rpath={lib}");
-    // Nothing in Rust refers to libtorch_cuda: without these two the linker
-    // drops it, and the program finds no GPU without saying why.
+    // No Rust code refers to libtorch_cuda. Without these two options the linker drops it,
+    // and the program finds no GPU and gives no reason.
     println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
     println!("cargo:rustc-link-arg=-ltorch");
 

@@ -1,13 +1,13 @@
-"""Times whole lists of transforms, ours and the Python libraries in turn.
+"""Times whole lists of transforms: unet3d and the Python libraries in turn.
 
     cargo bench --bench augment --no-run     # prints the path of the program
     python bench/augment.py target/release/deps/augment-…
 
-Needs numpy, scipy, scikit-image, SimpleITK and PyYAML. Everything runs on one core,
-and times are processor times, so that other programs on the machine do not count.
-The Python side does with each library what the Python program does: everything anew
-for raw, label and weight, and for each channel. It reads the published
-files, so both sides draw with the same probabilities; the draws themselves differ.
+Needs numpy, scipy, scikit-image, SimpleITK and PyYAML. Everything runs on one core, and
+times are processor times, which other programs on the machine do not increase. The Python
+side does what pytorch-3dunet does: it repeats all work for raw, label and weight and for
+every channel. Both sides read the published files and use the same probabilities; their
+random numbers differ.
 """
 
 import math

@@ -2,13 +2,13 @@
 //!
 //!     cargo bench --bench augment -- NAME ITERATIONS FIRST [TRANSFORM]
 //!
-//! prints for the named case `NAME SECONDS MEMORY`, tab-separated: the mean over
-//! samples FIRST, FIRST + 1, …, and the most memory that a sample held beyond its
-//! own input, in units of the float32 patch (set `MALLOC_MMAP_THRESHOLD_=65536` for
-//! it, or memory that the allocator keeps counts too). A fourth argument names a
-//! transform to leave out, which shows what it costs: the others draw what they
-//! would draw anyway. Without arguments all cases run a few times. `augment.py` runs this and the Python libraries in turn;
-//! `kernel.rs` times single deformations.
+//! prints `NAME SECONDS MEMORY`, separated by tabs, for the named case: the mean over
+//! samples FIRST, FIRST + 1, …, and the most memory that a sample took beyond its input, in
+//! units of the float32 patch (with `MALLOC_MMAP_THRESHOLD_=65536`; otherwise memory that the
+//! allocator keeps is included). A fourth argument leaves out a transform, which shows its
+//! cost; the others draw the same random numbers. Without arguments all cases run a few
+//! times. `augment.py` runs this program and the Python libraries in turn; `kernel.rs` times
+//! single deformations.
 
 use std::path::Path;
 
@@ -18,10 +18,10 @@ use unet3d::augment::stream::SampleKey;
 use unet3d::config::Tree;
 use unet3d::volume::{Sample, Statistics, Volume};
 
-/// A pipeline and the patches it is given.
+/// A list of transforms and the size of the patches it is applied to.
 struct Case {
     name: &'static str,
-    /// A configuration file whose `loaders.train.transformer` is meant, or lists.
+    /// A configuration file, of which `loaders.train.transformer` is used, or the lists as YAML.
     transformer: &'static str,
     /// Channels (0: a volume without them), depth, height, width.
     raw: [usize; 4],

@@ -3,10 +3,9 @@
     cargo bench --bench criteria_speed --no-run     # prints the path of the program
     python bench/criteria.py target/release/deps/criteria_speed-… [classes depth height width]
 
-The loss is PixelWiseCrossEntropyLoss, forward and backward, written out on
-one-hot labels and weights, int64 as the Python program reads them, against the
-compact forms. Label images
-are 64 x 256 x 256. Every figure is the least of three.
+The loss is PixelWiseCrossEntropyLoss, forward and backward. torch computes it from one-hot
+labels and weights in int64, as pytorch-3dunet reads them; unet3d computes it from the
+compact forms. Label images are 64 x 256 x 256. Every number is the lowest of three.
 """
 
 import resource

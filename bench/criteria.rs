@@ -1,5 +1,5 @@
-//! One measurement of a loss or of the label-image routines, for `criteria.py`:
-//! prints `<name> <seconds>` lines, and `peak <bytes>` for a loss.
+//! Measures a loss or the functions on label images, for `criteria.py`: prints lines
+//! `<name> <seconds>`, and `peak <bytes>` for a loss.
 //!
 //!     criteria_speed loss <classes> <depth> <height> <width>
 //!     criteria_speed instances <file.h5>

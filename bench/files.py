@@ -1,11 +1,11 @@
-"""Cost of a file in runs over few and many: seconds and peak memory.
+"""Time and peak memory per file of predictions over few and many files.
 
     .venv/bin/python bench/files.py [--threads 2] [10 100 1000]
 
-Small volumes (uint16, 16 x 64 x 64) with one patch each, and four overlapping ones
-with --patches; a network of two levels with 4 and 8 feature maps and random weights.
-The seconds of a run over a single file are taken off, so that starting the program
-does not count; `--skip-existing` over the finished files is timed too.
+Small volumes (uint16, 16 x 64 x 64) with one patch each, or with four overlapping patches
+with --patches; a network of two levels with 4 and 8 feature maps and random weights. The
+time of a run over a single file is subtracted, so that the start of the program does not
+count; `--skip-existing` over the finished files is timed too.
 """
 
 import argparse

@@ -1,13 +1,12 @@
-"""Times the resampling transforms and the Python libraries in turn.
+"""Times the resampling transforms: unet3d and the Python libraries in turn.
 
     cargo bench --bench kernel --no-run     # prints the path of the program
     python bench/kernel.py target/release/deps/kernel-…
 
-Needs numpy, scipy and SimpleITK. Everything runs on one core, and times are CPU
-times, so that other programs on the machine do not count. Each row is the
-median over rounds; in each round the program runs first, then the libraries on
-the same shapes, doing what the Python program does: for raw, label and weight
-anew, for each channel anew.
+Needs numpy, scipy and SimpleITK. Everything runs on one core, and times are CPU times,
+which other programs on the machine do not increase. Each row is the median over rounds; in
+each round the program runs first, then the libraries on the same shapes. They do what
+pytorch-3dunet does: all work is repeated for raw, label and weight and for every channel.
 """
 
 import math

@@ -1,9 +1,9 @@
 //! Times of the transforms that resample or blur, each with probability 1.
 //!
-//! `cargo bench --bench kernel -- CASE ROUNDS` prints the milliseconds of CPU
-//! time of each round of one case, with `peak` for ROUNDS the extra memory in
-//! patches; without arguments the names of the cases. `kernel.py` runs
-//! this and the Python libraries in turn.
+//! `cargo bench --bench kernel -- CASE ROUNDS` prints the milliseconds of CPU time of each
+//! round of a case; if ROUNDS is `peak`, the extra memory in patches. Without arguments it
+//! prints the names of the cases. `kernel.py` runs this program and the Python libraries in
+//! turn.
 
 use std::time::{Duration, Instant};
 

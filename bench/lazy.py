@@ -2,11 +2,11 @@
 
     .venv/bin/python bench/lazy.py FOLDER [--shape 512 2048 2048] [--dtype float32]
 
-Writes a volume of noise to FOLDER, which needs room for it and for a result of four
-bytes a voxel, predicts it with LazyPredictor and LazyHDF5Dataset, compares a few patches
-of the result with torch's, prints a line of a table, and removes what it wrote. The
-network has two levels with 4 and 8 feature maps and random weights; patches do not
-overlap. `--standard` holds the input in memory instead.
+Writes a volume of noise to FOLDER, predicts it with LazyPredictor and LazyHDF5Dataset,
+compares a few patches of the result with torch's, prints a row of a table, and removes its
+files. FOLDER needs space for the volume and for a result of four bytes per voxel. The
+network has two levels with 4 and 8 feature maps and random weights; patches do not overlap.
+`--standard` keeps the input in memory instead.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Makes volumes of labelled cells, as large as those that AutoCellLabeler is trained on.
+"""Makes volumes of labelled cells of the size that AutoCellLabeler is trained on.
 
-Cells are ellipsoids in a volume (D, H, W). The file holds
-    raw     (4, D, H, W)  uint16, each class with a colour of its own, blurred and noisy
+Cells are ellipsoids in a volume (D, H, W). The file contains
+    raw     (4, D, H, W)  uint16, one colour per class, blurred and noisy
     label   (C, D, H, W)  uint8, one-hot; class 0 is the background
-    weight  (C, D, H, W)  int32, one column of C weights for each cell and one for the background
+    weight  (C, D, H, W)  int32, one column of C weights per cell and one for the background
 
     python bench/make_cells.py OUT.h5 [--shape 64 120 284] [--classes 185] [--gzip] [--seed 0]
 

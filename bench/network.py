@@ -1,14 +1,14 @@
 """Seconds of one prediction and of one training iteration: unet3d's network and torch's.
 
-The network of SegmentationNet unless told otherwise (UNet3D, f_maps 64, 16 groups, one
-channel in, two out) on one patch, in float32 and bfloat16, channels first and last, each
-in a process of its own, in turn. torch computes bfloat16 as its users would: autocast in
-training, all tensors in bfloat16 in prediction. A training iteration is forward, loss,
-backward and Adam (fused on both sides); of two passes the second counts.
+By default the network of SegmentationNet (UNet3D, f_maps 64, 16 groups, one input channel,
+two output channels) on one patch, in float32 and bfloat16, channels first and last, each in
+its own process, in turn. torch uses bfloat16 in the usual way: autocast in training, all
+tensors in bfloat16 in prediction. A training iteration is forward, loss, backward and Adam
+(fused on both sides); the second of two passes is timed.
 
 The last column is the rate of the convolutions of a prediction (their multiplications and
-additions, by the clock of the whole prediction) as a share of the rate at which this
-machine multiplies two matrices of 4096 by 4096 numbers of the type.
+additions divided by the time of the whole prediction), relative to the rate at which this
+machine multiplies two 4096 x 4096 matrices of the same type.
 
     .venv/bin/python bench/network.py [--f-maps 64] [--groups 16] [--patch 51 96 210]
                                       [--threads 2] [--rounds 2]

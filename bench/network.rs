@@ -1,10 +1,10 @@
-//! Times a network by itself, for `bench/network.py`, which runs torch beside it:
+//! Times a network alone, for `bench/network.py`, which compares it with torch:
 //!
 //!     cargo bench --bench network -- F_MAPS GROUPS D H W PRECISION LAYOUT THREADS
 //!
-//! PRECISION is fp32, bf16 or fp64, LAYOUT is first or last (the place of the
-//! channels). Prints the seconds of one prediction and of one iteration of training
-//! (forward, loss, backward, Adam), each the second of two.
+//! PRECISION is fp32, bf16 or fp64; LAYOUT is first or last (the position of the channels).
+//! Prints the seconds of one prediction and of one training iteration (forward, loss,
+//! backward, Adam); the second of two passes is timed.
 
 use std::time::Instant;
 

@@ -1,13 +1,12 @@
-"""Batches of volumes: unet3d, and the same work done the plain way in Python.
+"""Prediction of several volumes: unet3d, and a straightforward Python program.
 
     .venv/bin/python bench/prediction.py [--case cells|classes] [--threads 2]
 
-`cells`: eight volumes of 51 x 96 x 210 with two classes, as SegmentationNet sees
-them; `classes`: two of 4 x 64 x 120 x 284 with 185 classes, as AutoCellLabeler
-does. Networks of f_maps 8 with random weights. The Python side reads with h5py,
-runs the network in torch, adds probabilities and visits up in numpy, divides and
-writes with h5py's gzip; both sides are whole processes, one after the other, and
-their results are compared.
+`cells`: eight volumes of 51 x 96 x 210 with two classes, as for SegmentationNet; `classes`:
+two volumes of 4 x 64 x 120 x 284 with 185 classes, as for AutoCellLabeler. Networks with
+f_maps 8 and random weights. The Python side reads with h5py, runs the network in torch, sums
+probabilities and counts in numpy, divides them and writes with h5py's gzip. Both sides are
+whole processes, one after the other, and their results are compared.
 """
 
 import argparse

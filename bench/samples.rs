@@ -1,5 +1,5 @@
-//! Times the data side of training by itself: opening the files of a configuration
-//! and making samples of them, on one thread, without a network.
+//! Times the data side of training alone: opens the files of a configuration and makes
+//! samples, on one thread, without a network.
 //!
 //! ```text
 //! cargo bench --bench samples -- CONFIG COUNT [KEY=YAML…]

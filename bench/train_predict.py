@@ -1,15 +1,15 @@
-"""Seconds per training iteration and per predicted patch: unet3d and torch's Python.
+"""Seconds per training iteration and per predicted patch: unet3d and torch in Python.
 
-The same network (UNet3D, f_maps 32, four levels, group norm), the same patch
-(32 x 64 x 64), loss and optimizer, the same number of threads; the two take turns,
-so that a machine that is busy for a while is busy for both.
+Both sides have the same network (UNet3D, f_maps 32, four levels, group norm), patch
+(32 x 64 x 64), loss, optimizer and number of threads. They run in turn, so that other
+programs on the machine slow down both.
 
-unet3d is timed from outside: the seconds of a long run less those of a short one,
-over the iterations or patches between them, so that starting, reading and writing
-the last checkpoint cancel out, while what each iteration costs (loading, augmentation
-without transforms, logging) is in. torch's loop does nothing but the network's work
-on a patch that is ready. On a machine that others use too, the CPU time of all threads
-says more than the clock; both are printed.
+unet3d is timed from outside: the time of a long run minus that of a short one, divided by
+the difference of their iterations or patches. Start, reading of the files and the last
+checkpoint cancel out; loading, augmentation (without transforms) and logging of each
+iteration are included. torch's loop only runs the network on a patch that is in memory. On a
+machine with other load the CPU time of all threads is more reliable than the wall clock;
+both are printed.
 
     .venv/bin/python bench/train_predict.py [--threads N] [--rounds N] [--device cpu] [--quick]
 """

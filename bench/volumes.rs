@@ -1,4 +1,4 @@
-//! Times of reading and writing volumes, against the HDF5 library by itself.
+//! Times reading and writing of volumes, and the HDF5 library alone for comparison.
 //!
 //! ```text
 //! python bench/make_cells.py cells.h5 --gzip

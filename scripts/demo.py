@@ -1,14 +1,14 @@
-"""Trains a small 3D U-Net on a real brain, predicts a part it never saw, scores it.
+"""Trains a small 3D U-Net on a brain volume, predicts an unseen part and scores it.
 
 The brain is the ICBM 2009a symmetric template: the average of the T1-weighted
-MRI scans of 152 people, with maps of where grey and white matter are. It comes
-with the Python package nilearn. The raw volume gets strong noise, so that the
-task cannot be solved by looking at one voxel at a time. Left and right of this
-template mirror each other, so it is cut from back to front only: validation,
-training and the kept part do not overlap.
+MRI scans of 152 people, with maps of grey and white matter. It comes with the Python
+package nilearn. Strong noise is added to the raw volume, so that the task cannot be
+solved voxel by voxel. The left and right half of the template mirror each other, so it
+is cut from back to front only: validation part, training part and kept part do not
+overlap.
 
-Run by `make demo`; everything it writes is in demo/. Arguments, as in --threads 1, are
-handed on to the program.
+`make demo` runs this script, which writes to demo/ only. Arguments such as --threads 1
+are passed on to the program.
 """
 
 import importlib.util

@@ -1,9 +1,9 @@
 """Trains with each file of resources/ for a few iterations and predicts with the result.
 
-The networks are made small (model.f_maps) so that it takes minutes on a CPU: this
-shows that every file runs, not that anything is learned. Run by `make examples`;
-everything it writes is in demo/examples/. Arguments, as in --threads 1, are handed
-on to the program.
+The networks are small (model.f_maps), so that it takes minutes on a CPU: the script
+shows that every file runs, not that the networks learn. `make examples` runs it; it
+writes to demo/examples/ only. Arguments such as --threads 1 are passed on to the
+program.
 """
 
 import subprocess

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# install.sh PREFIX: copies the program to PREFIX/bin and the libraries that it
-# loads to PREFIX/lib/unet3d, where its run path ($ORIGIN/../lib/unet3d/torch/lib,
-# see build.rs) finds them. The folder can be moved as a whole afterwards.
+# install.sh PREFIX: copies the program to PREFIX/bin and the libraries that it loads to
+# PREFIX/lib/unet3d, where the program searches them ($ORIGIN/../lib/unet3d/torch/lib, see
+# build.rs). PREFIX can be moved as a whole afterwards.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,12 +13,12 @@ mkdir -p "$prefix/bin"
 rm -rf "$libraries.partial"
 mkdir -p "$libraries.partial/torch/lib"
 
-# libtorch_python is for Python alone.
+# Only Python needs libtorch_python.
 find "$torch/lib/" -maxdepth 1 -name '*.so*' ! -name 'libtorch_python*' \
     -exec cp -L --reflink=auto -t "$libraries.partial/torch/lib" {} +
 
-# The CUDA libraries lie beside torch in a wheel, and libtorch's own run path is
-# ../../nvidia/..., so the layout has to stay.
+# In a wheel, the CUDA libraries are beside torch, and libtorch's own run path is
+# ../../nvidia/..., so the copy keeps this layout.
 nvidia=$(dirname "$torch")/nvidia
 if [ -d "$nvidia" ]; then
     (cd "$nvidia" && find . -name '*.so*' -path '*/lib/*') | while read -r library; do
@@ -27,7 +27,7 @@ if [ -d "$nvidia" ]; then
     done
 fi
 
-# The old ones go only when the new ones are whole.
+# Old libraries are removed only when the new ones are complete.
 rm -rf "$libraries"
 mv "$libraries.partial" "$libraries"
 install -m 755 target/release/unet3d "$prefix/bin/unet3d"

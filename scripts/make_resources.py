@@ -1,8 +1,7 @@
-"""Makes the small volumes of resources/, on which the parameter files there run.
+"""Makes the small synthetic volumes of resources/ for the parameter files there.
 
-Nothing in them is real: soft ellipsoids stand for nuclei, a Voronoi diagram for
-cells that touch. They are drawn from fixed seeds, so running this again gives
-the same values.
+Soft ellipsoids represent nuclei, a Voronoi diagram represents cells that touch. The seeds
+are fixed, so the script always gives the same values.
 
     random3D, random3D_val          raw (D, H, W), label 0/1, random: raw without noise
     random4D, random4D_val          raw (3, D, H, W), label (D, H, W) 0/1

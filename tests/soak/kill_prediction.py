@@ -1,9 +1,9 @@
-"""Kills `unet3d predict` at random moments and sees that every output is whole.
+"""Kills `unet3d predict` at random moments and checks that every output is complete.
 
     python tests/soak/kill_prediction.py [--volumes 300] [--program target/release/unet3d]
 
-After each `kill -9` the run goes on with `--skip-existing`. In the end every volume
-has its prediction, and it is the one of a run that nobody disturbed, bit for bit.
+After each `kill -9` the run continues with `--skip-existing`. At the end every volume has a
+prediction that equals the one of an uninterrupted run bit for bit.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Kills `unet3d train` at random moments and sees that nothing is lost.
+"""Kills `unet3d train` at random moments and checks that nothing is lost.
 
     python tests/soak/kill_training.py [--kills 120] [--program target/release/unet3d]
 
-A small network writes a checkpoint after every iteration, so that kills fall
-into writing, too. After each `kill -9` every checkpoint of the folder is loaded
-by torch; the next run goes on from the last one. In the end the weights and the
-optimizer's state must be those of a run that nobody disturbed, bit for bit.
+A small network writes a checkpoint after every iteration, so that some kills happen during
+a write. After each `kill -9` torch loads every checkpoint of the folder, and the next run
+continues from the last one. At the end, the weights and the optimizer's state must equal
+those of an uninterrupted run bit for bit.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Sees that the memory of long runs of `unet3d train` and `unet3d predict` does not grow.
+"""Checks that the memory of long runs of `unet3d train` and `unet3d predict` does not grow.
 
     python tests/soak/memory.py [--iterations 5000] [--volumes 2000] [--program target/release/unet3d]
 
-VmRSS of /proc/PID/status is looked at every 20 ms. It comes and goes with every
-checkpoint and every batch, so that its median over each hundred iterations, or
-predicted volumes, is what must stay within 2 % of that over the second hundred.
+VmRSS of /proc/PID/status is sampled every 20 ms. Because it varies with every checkpoint and
+every batch, the check uses medians: over each hundred iterations or predicted volumes, the
+median must stay within 2 % of that over the second hundred.
 """
 
 import argparse
