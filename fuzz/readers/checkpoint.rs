@@ -6,7 +6,7 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::checkpoint::{Checkpoint, File, Value};
+use crate::checkpoint::{Checkpoint, File, PickleValue};
 
 /// An archive that is sound but for its pickle: checksums keep a fuzzer from
 /// getting there by changing an archive.
@@ -37,19 +37,19 @@ pub fn read(bytes: Vec<u8>) {
     }
 }
 
-fn tensors(value: &Value, taken: &mut usize) {
+fn tensors(value: &PickleValue, taken: &mut usize) {
     match value {
-        Value::Tensor(tensor) => {
+        PickleValue::Tensor(tensor) => {
             if let Ok(data) = tensor.data() {
                 assert_eq!(data.bytes.len(), data.elements() * data.dtype.size());
                 assert_eq!(data.to_f64().len(), data.elements());
                 *taken += data.bytes.len();
             }
         }
-        Value::List(items) | Value::Tuple(items) => {
+        PickleValue::List(items) | PickleValue::Tuple(items) => {
             items.iter().for_each(|item| tensors(item, taken));
         }
-        Value::Dict(entries) | Value::OrderedDict(entries) => {
+        PickleValue::Dict(entries) | PickleValue::OrderedDict(entries) => {
             for (key, value) in entries {
                 tensors(key, taken);
                 tensors(value, taken);

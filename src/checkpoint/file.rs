@@ -1,4 +1,4 @@
-//! A `.pytorch` file, opened: its pickle as a [`Value`], its tensors on demand.
+//! A `.pytorch` file, opened: its pickle as a [`PickleValue`], its tensors on demand.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
@@ -7,19 +7,20 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use zip::ZipArchive;
+use zip::read::{ArchiveOffset, Config};
 
 use super::error::{CheckpointError, Fault, damaged};
 use super::legacy;
 use super::objects::{element_sizes, to_value};
 use super::source::{Location, ReadSeek, Reader, Source, Storage, read_entry, zip_fault};
 use super::unpickle::{self, Input};
-use super::value::Value;
+use super::value::PickleValue;
 
 /// An open checkpoint.
 #[derive(Clone, Debug)]
 pub struct File {
     /// What was given to `torch.save`; its tensors are still in the file.
-    pub root: Value,
+    pub root: PickleValue,
 }
 
 impl File {
@@ -42,7 +43,7 @@ impl File {
     }
 }
 
-fn read(name: &Path, mut reader: Box<dyn ReadSeek>) -> Result<Value, Fault> {
+fn read(name: &Path, mut reader: Box<dyn ReadSeek>) -> Result<PickleValue, Fault> {
     let length = reader.seek(SeekFrom::End(0))?;
     reader.seek(SeekFrom::Start(0))?;
     let mut magic = Vec::new();
@@ -60,8 +61,15 @@ fn read(name: &Path, mut reader: Box<dyn ReadSeek>) -> Result<Value, Fault> {
 /// an archive made to fill the memory shrinks a thousandfold.
 const UNPACKING: u64 = 64;
 
-fn read_zip(name: &Path, reader: Box<dyn ReadSeek>, length: u64) -> Result<Value, Fault> {
-    let mut archive = ZipArchive::new(reader).map_err(zip_fault)?;
+fn read_zip(name: &Path, reader: Box<dyn ReadSeek>, length: u64) -> Result<PickleValue, Fault> {
+    // The file begins with the archive, so positions in it are meant as they
+    // stand. The `zip` crate (9.8.1) would otherwise look for the directory of
+    // entries where it would lie if it ended at the end record. torch always
+    // puts a zip64 record of 76 bytes between the two. If the directory's first
+    // header is of 76 bytes, too, which it is when `data.pkl` lies in a folder
+    // of 21 bytes, the crate takes the second header for the first and fails.
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
+    let mut archive = ZipArchive::with_config(config, reader).map_err(zip_fault)?;
     let mut entries = HashMap::with_capacity(archive.len());
     let (mut packed, mut unpacked) = (0u64, 0u64);
     for index in 0..archive.len() {

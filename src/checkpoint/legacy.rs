@@ -9,7 +9,7 @@ use super::error::{Fault, damaged};
 use super::objects::{element_sizes, to_value};
 use super::source::{Location, ReadSeek, Reader, Source, Storage};
 use super::unpickle::{self, Heap, Input, Node};
-use super::value::Value;
+use super::value::PickleValue;
 
 /// The number that torch puts in front, in ten bytes.
 const MAGIC: [u8; 14] =
@@ -19,7 +19,7 @@ pub(super) fn read(
     name: &Path,
     mut reader: Box<dyn ReadSeek>,
     length: u64,
-) -> Result<Value, Fault> {
+) -> Result<PickleValue, Fault> {
     // Too large for an integer of the machine, and fixed but for the protocol.
     let mut magic = [0; 15];
     reader.read_exact(&mut magic)?;

@@ -6,7 +6,7 @@
 //! that knows a handful of names and turns them into data; nothing is ever
 //! called, and a name it does not know is an error. Tensors stay in the file
 //! until [`Tensor::data`] asks for them. [`Checkpoint`] is what a training run
-//! stores, with types; [`write`] puts any [`Value`] into a file that `torch.load`
+//! stores, with types; [`write`] puts any [`PickleValue`] into a file that `torch.load`
 //! reads, and no failure in the midst of writing harms the file it replaces.
 
 mod atomic;
@@ -29,5 +29,5 @@ pub use file::{File, sha256};
 pub use optimizer::{Group, OptimizerState, ParameterState};
 pub use state::{Checkpoint, read_model_state, strip_module_prefix};
 pub use tensor::{DType, Tensor, TensorData};
-pub use value::Value;
+pub use value::PickleValue;
 pub use write::write;

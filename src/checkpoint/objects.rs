@@ -1,4 +1,4 @@
-//! What a pickle built, as a [`Value`].
+//! What a pickle built, as a [`PickleValue`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::error::{Fault, damaged};
 use super::source::Source;
 use super::tensor::{Tensor, View};
 use super::unpickle::{Heap, Id, Node};
-use super::value::Value;
+use super::value::PickleValue;
 
 /// Bytes of an element of each storage if they need swapping.
 pub(super) fn element_sizes(heap: &Heap, swapped: bool) -> Result<Option<Vec<usize>>, Fault> {
@@ -25,7 +25,7 @@ pub(super) fn element_sizes(heap: &Heap, swapped: bool) -> Result<Option<Vec<usi
 const MAX_DEPTH: usize = 64;
 
 /// The objects of a pickle as a tree.
-pub(super) fn to_value(heap: &Heap, source: &Arc<Source>) -> Result<Value, Fault> {
+pub(super) fn to_value(heap: &Heap, source: &Arc<Source>) -> Result<PickleValue, Fault> {
     // A list may stand in many places: the tree may be larger than the heap, but
     // not without end.
     let budget = heap.nodes.len().saturating_mul(4).saturating_add(10_000);
@@ -39,7 +39,7 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    fn value(&mut self, id: Id, depth: usize) -> Result<Value, Fault> {
+    fn value(&mut self, id: Id, depth: usize) -> Result<PickleValue, Fault> {
         if depth > MAX_DEPTH {
             return damaged("its pickle nests too deep, or within itself");
         }
@@ -48,21 +48,25 @@ impl Tree<'_> {
             None => return damaged("its pickle repeats its parts without end"),
         };
         Ok(match &self.heap.nodes[id as usize] {
-            Node::None => Value::None,
-            Node::Bool(flag) => Value::Bool(*flag),
-            Node::Int(integer) => Value::Int(*integer),
-            Node::Float(number) => Value::Float(*number),
-            Node::Str(text) => Value::Str(text.clone()),
-            Node::Bytes(bytes) => Value::Bytes(bytes.clone()),
-            Node::List(items) => Value::List(self.values(items, depth)?),
-            Node::Tuple(items) => Value::Tuple(self.values(items, depth)?),
+            Node::None => PickleValue::None,
+            Node::Bool(flag) => PickleValue::Bool(*flag),
+            Node::Int(integer) => PickleValue::Int(*integer),
+            Node::Float(number) => PickleValue::Float(*number),
+            Node::Str(text) => PickleValue::Str(text.clone()),
+            Node::Bytes(bytes) => PickleValue::Bytes(bytes.clone()),
+            Node::List(items) => PickleValue::List(self.values(items, depth)?),
+            Node::Tuple(items) => PickleValue::Tuple(self.values(items, depth)?),
             Node::Dict { ordered, entries } => {
                 let entries = self.entries(entries, depth)?;
-                if *ordered { Value::OrderedDict(entries) } else { Value::Dict(entries) }
+                if *ordered {
+                    PickleValue::OrderedDict(entries)
+                } else {
+                    PickleValue::Dict(entries)
+                }
             }
             Node::Tensor(window) => {
                 let bytes = self.heap.storages[window.storage].bytes();
-                Value::Tensor(Tensor::File(View::new(
+                PickleValue::Tensor(Tensor::File(View::new(
                     self.source.clone(),
                     window.storage,
                     bytes,
@@ -72,17 +76,17 @@ impl Tree<'_> {
                 )?))
             }
             Node::Global(global) => match global.type_name() {
-                Some(name) => Value::Type(name.into()),
+                Some(name) => PickleValue::Type(name.into()),
                 None => return damaged("its pickle stores a function"),
             },
-            Node::NumpyType(_) => Value::Type("numpy.dtype".into()),
+            Node::NumpyType(_) => PickleValue::Type("numpy.dtype".into()),
             Node::Storage { .. } => {
                 return Err(Fault::Unsupported("holds a storage without a tensor".into()));
             }
         })
     }
 
-    fn values(&mut self, items: &[Id], depth: usize) -> Result<Vec<Value>, Fault> {
+    fn values(&mut self, items: &[Id], depth: usize) -> Result<Vec<PickleValue>, Fault> {
         items.iter().map(|&item| self.value(item, depth + 1)).collect()
     }
 
@@ -93,20 +97,20 @@ impl Tree<'_> {
         &mut self,
         entries: &[(Id, Id)],
         depth: usize,
-    ) -> Result<Vec<(Value, Value)>, Fault> {
+    ) -> Result<Vec<(PickleValue, PickleValue)>, Fault> {
         #[derive(PartialEq, Eq, Hash)]
         enum Key {
             Str(Arc<str>),
             Int(i64),
         }
         let mut places: HashMap<Key, usize> = HashMap::new();
-        let mut out: Vec<(Value, Value)> = Vec::new();
+        let mut out: Vec<(PickleValue, PickleValue)> = Vec::new();
         for &(key, value) in entries {
             let key = self.value(key, depth + 1)?;
             let value = self.value(value, depth + 1)?;
             let place = match &key {
-                Value::Str(text) => Some(Key::Str(text.clone())),
-                Value::Int(integer) => Some(Key::Int(*integer)),
+                PickleValue::Str(text) => Some(Key::Str(text.clone())),
+                PickleValue::Int(integer) => Some(Key::Int(*integer)),
                 _ => None,
             };
             match place.map(|place| *places.entry(place).or_insert(out.len())) {

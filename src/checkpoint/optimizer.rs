@@ -5,7 +5,7 @@
 
 use super::error::{Fault, contents};
 use super::tensor::TensorData;
-use super::value::Value;
+use super::value::PickleValue;
 
 /// What an optimizer remembers of one parameter; which fields are there tells
 /// which optimizer it was.
@@ -57,9 +57,9 @@ pub struct OptimizerState {
 }
 
 impl OptimizerState {
-    pub(super) fn from_value(value: &Value) -> Result<OptimizerState, Fault> {
-        let entries = value.get("state").and_then(Value::entries);
-        let groups = value.get("param_groups").and_then(Value::items);
+    pub(super) fn from_value(value: &PickleValue) -> Result<OptimizerState, Fault> {
+        let entries = value.get("state").and_then(PickleValue::entries);
+        let groups = value.get("param_groups").and_then(PickleValue::items);
         let (Some(entries), Some(groups)) = (entries, groups) else {
             return contents("its `optimizer_state_dict` holds no `state` and `param_groups`");
         };
@@ -74,19 +74,23 @@ impl OptimizerState {
         Ok(OptimizerState { state, groups })
     }
 
-    pub(super) fn into_value(self) -> Value {
+    pub(super) fn into_value(self) -> PickleValue {
         let state = self.state.into_iter();
-        let state = state.map(|(id, state)| (Value::Int(id as i64), state.into_value())).collect();
+        let state =
+            state.map(|(id, state)| (PickleValue::Int(id as i64), state.into_value())).collect();
         let groups = self.groups.into_iter().map(Group::into_value).collect();
-        Value::dict([("state", Value::Dict(state)), ("param_groups", Value::List(groups))])
+        PickleValue::dict([
+            ("state", PickleValue::Dict(state)),
+            ("param_groups", PickleValue::List(groups)),
+        ])
     }
 }
 
 impl ParameterState {
-    fn from_value(id: u64, value: &Value) -> Result<ParameterState, Fault> {
+    fn from_value(id: u64, value: &PickleValue) -> Result<ParameterState, Fault> {
         let tensor = |name: &str| match value.get(name) {
-            None | Some(Value::None) => Ok(None),
-            Some(Value::Tensor(tensor)) => {
+            None | Some(PickleValue::None) => Ok(None),
+            Some(PickleValue::Tensor(tensor)) => {
                 tensor.data().map(Some).map_err(|error| Fault::Damaged(reason(error)))
             }
             Some(other) => {
@@ -94,7 +98,7 @@ impl ParameterState {
             }
         };
         let step = match value.get("step") {
-            None | Some(Value::None) => None,
+            None | Some(PickleValue::None) => None,
             Some(step) => match scalar(step)? {
                 Some(step) if (0.0..9e15).contains(&step) => Some(step as u64),
                 _ => return contents(format!("`step` of parameter {id} is no count")),
@@ -109,11 +113,11 @@ impl ParameterState {
         })
     }
 
-    fn into_value(self) -> Value {
+    fn into_value(self) -> PickleValue {
         let mut entries = Vec::new();
         if let Some(step) = self.step {
             // torch before 1.12 wants an integer; later versions take both.
-            entries.push(("step", Value::Int(step as i64)));
+            entries.push(("step", PickleValue::Int(step as i64)));
         }
         let tensors = [
             ("exp_avg", self.exp_avg),
@@ -123,31 +127,31 @@ impl ParameterState {
         ];
         for (name, tensor) in tensors {
             if let Some(data) = tensor {
-                entries.push((name, Value::Tensor(data.into())));
+                entries.push((name, PickleValue::Tensor(data.into())));
             }
         }
-        Value::dict(entries)
+        PickleValue::dict(entries)
     }
 }
 
 impl Group {
-    fn from_value(value: &Value) -> Result<Group, Fault> {
+    fn from_value(value: &PickleValue) -> Result<Group, Fault> {
         let number = |name: &str| match value.get(name) {
-            None | Some(Value::None) => Ok(None),
+            None | Some(PickleValue::None) => Ok(None),
             Some(found) => match scalar(found)? {
                 Some(number) => Ok(Some(number)),
                 None => contents(format!("`{name}` of its optimizer is {}", found.describe())),
             },
         };
-        let flag = |name: &str| value.get(name).and_then(Value::as_bool);
-        let params = value.get("params").and_then(Value::items);
+        let flag = |name: &str| value.get(name).and_then(PickleValue::as_bool);
+        let params = value.get("params").and_then(PickleValue::items);
         let ids = params.map(|params| {
             params.iter().map(|id| id.as_int().and_then(|id| u64::try_from(id).ok())).collect()
         });
         let (Some(lr), Some(Some(params))) = (number("lr")?, ids) else {
             return contents("a group of its optimizer has no `lr` and `params`");
         };
-        let betas = match value.get("betas").and_then(Value::items) {
+        let betas = match value.get("betas").and_then(PickleValue::items) {
             None => None,
             Some([first, second]) => match (scalar(first)?, scalar(second)?) {
                 (Some(first), Some(second)) => Some((first, second)),
@@ -169,10 +173,10 @@ impl Group {
         })
     }
 
-    fn into_value(self) -> Value {
-        let mut entries: Vec<(&str, Value)> = vec![("lr", self.lr.into())];
+    fn into_value(self) -> PickleValue {
+        let mut entries: Vec<(&str, PickleValue)> = vec![("lr", self.lr.into())];
         if let Some((first, second)) = self.betas {
-            entries.push(("betas", Value::Tuple(vec![first.into(), second.into()])));
+            entries.push(("betas", PickleValue::Tuple(vec![first.into(), second.into()])));
         }
         let numbers =
             [("eps", self.eps), ("momentum", self.momentum), ("dampening", self.dampening)];
@@ -186,22 +190,22 @@ impl Group {
         // torch takes the settings of a group as they are stored and has
         // defaults for these only if its version knows them.
         entries.push(("maximize", false.into()));
-        entries.push(("foreach", Value::None));
+        entries.push(("foreach", PickleValue::None));
         if self.betas.is_some() {
             entries.push(("capturable", false.into()));
         }
         entries.push(("differentiable", false.into()));
-        entries.push(("fused", Value::None));
-        let params = self.params.into_iter().map(|id| Value::Int(id as i64)).collect();
-        entries.push(("params", Value::List(params)));
-        Value::dict(entries)
+        entries.push(("fused", PickleValue::None));
+        let params = self.params.into_iter().map(|id| PickleValue::Int(id as i64)).collect();
+        entries.push(("params", PickleValue::List(params)));
+        PickleValue::dict(entries)
     }
 }
 
 /// A number: as such, or as a tensor of one element.
-pub(super) fn scalar(value: &Value) -> Result<Option<f64>, Fault> {
+pub(super) fn scalar(value: &PickleValue) -> Result<Option<f64>, Fault> {
     match value {
-        Value::Tensor(tensor) if tensor.shape().iter().product::<usize>() == 1 => {
+        PickleValue::Tensor(tensor) if tensor.shape().iter().product::<usize>() == 1 => {
             let data = tensor.data().map_err(|error| Fault::Damaged(reason(error)))?;
             Ok(data.to_f64().first().copied())
         }

@@ -1,11 +1,11 @@
-//! A [`Value`] as a pickle of protocol 2, the one that every torch reads.
+//! A [`PickleValue`] as a pickle of protocol 2, the one that every torch reads.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::error::{Fault, contents};
 use super::tensor::{Tensor, TensorData};
-use super::value::Value;
+use super::value::PickleValue;
 
 /// A pickle and the tensors whose numbers belong into the storages `0`, `1`, …
 pub(super) struct Pickle {
@@ -13,7 +13,7 @@ pub(super) struct Pickle {
     pub tensors: Vec<Tensor>,
 }
 
-pub(super) fn pickle(value: &Value) -> Result<Pickle, Fault> {
+pub(super) fn pickle(value: &PickleValue) -> Result<Pickle, Fault> {
     let mut writer = Writer {
         bytes: vec![0x80, 2],
         tensors: Vec::new(),
@@ -35,49 +35,51 @@ struct Writer {
 }
 
 impl Writer {
-    fn value(&mut self, value: &Value) -> Result<(), Fault> {
+    fn value(&mut self, value: &PickleValue) -> Result<(), Fault> {
         match value {
-            Value::None => self.bytes.push(b'N'),
-            Value::Bool(true) => self.bytes.push(0x88),
-            Value::Bool(false) => self.bytes.push(0x89),
-            Value::Int(integer) => self.int(*integer),
-            Value::Float(number) => {
+            PickleValue::None => self.bytes.push(b'N'),
+            PickleValue::Bool(true) => self.bytes.push(0x88),
+            PickleValue::Bool(false) => self.bytes.push(0x89),
+            PickleValue::Int(integer) => self.int(*integer),
+            PickleValue::Float(number) => {
                 self.bytes.push(b'G');
                 self.bytes.extend(number.to_be_bytes());
             }
-            Value::Str(text) => self.text(text)?,
+            PickleValue::Str(text) => self.text(text)?,
             // Protocol 2 has no bytes; this is how Python spells them in it.
-            Value::Bytes(bytes) => {
+            PickleValue::Bytes(bytes) => {
                 self.global("_codecs", "encode");
                 let text: String = bytes.iter().map(|&byte| char::from(byte)).collect();
                 self.text(&text)?;
                 self.text("latin1")?;
                 self.bytes.extend([0x86, b'R']);
             }
-            Value::List(items) => {
+            PickleValue::List(items) => {
                 self.bytes.extend(b"](");
                 for item in items {
                     self.value(item)?;
                 }
                 self.bytes.push(b'e');
             }
-            Value::Tuple(items) => {
+            PickleValue::Tuple(items) => {
                 self.bytes.push(b'(');
                 for item in items {
                     self.value(item)?;
                 }
                 self.bytes.push(b't');
             }
-            Value::Dict(entries) => {
+            PickleValue::Dict(entries) => {
                 self.bytes.push(b'}');
                 self.entries(entries)?;
             }
-            Value::OrderedDict(entries) => {
+            PickleValue::OrderedDict(entries) => {
                 self.empty_ordered_dict();
                 self.entries(entries)?;
             }
-            Value::Tensor(tensor) => self.tensor(tensor)?,
-            Value::Type(name) => return contents(format!("the type `{name}` is not written")),
+            PickleValue::Tensor(tensor) => self.tensor(tensor)?,
+            PickleValue::Type(name) => {
+                return contents(format!("the type `{name}` is not written"));
+            }
         }
         Ok(())
     }
@@ -104,7 +106,7 @@ impl Writer {
         Ok(())
     }
 
-    fn entries(&mut self, entries: &[(Value, Value)]) -> Result<(), Fault> {
+    fn entries(&mut self, entries: &[(PickleValue, PickleValue)]) -> Result<(), Fault> {
         self.bytes.push(b'(');
         for (key, value) in entries {
             self.value(key)?;

@@ -7,7 +7,7 @@ use super::error::{CheckpointError, Fault, contents};
 use super::file::File;
 use super::optimizer::{OptimizerState, reason, scalar};
 use super::tensor::TensorData;
-use super::value::Value;
+use super::value::PickleValue;
 use super::write::write;
 
 /// The key under which everything stands that only this program knows.
@@ -40,7 +40,7 @@ pub struct Checkpoint {
     pub validate_iters: Option<u64>,
     /// Of this program alone: scheduler, random state, configuration. Empty in
     /// files of the Python program.
-    pub extra: Vec<(String, Value)>,
+    pub extra: Vec<(String, PickleValue)>,
 }
 
 impl Checkpoint {
@@ -65,11 +65,11 @@ impl Checkpoint {
     }
 
     /// The value of one of this program's own keys.
-    pub fn extra(&self, key: &str) -> Option<&Value> {
+    pub fn extra(&self, key: &str) -> Option<&PickleValue> {
         self.extra.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    fn from_value(root: &Value) -> Result<Checkpoint, Fault> {
+    fn from_value(root: &PickleValue) -> Result<Checkpoint, Fault> {
         if root.entries().is_none() {
             return contents(format!("it holds {} and no dict", root.describe()));
         }
@@ -95,7 +95,7 @@ impl Checkpoint {
             best_eval_score: keys.score()?,
             eval_score_higher_is_better: root
                 .get("eval_score_higher_is_better")
-                .and_then(Value::as_bool)
+                .and_then(PickleValue::as_bool)
                 .unwrap_or(true),
             optimizer,
             device: keys.text("device")?.unwrap_or_else(|| "cpu".into()),
@@ -109,14 +109,15 @@ impl Checkpoint {
         })
     }
 
-    fn into_value(self) -> Value {
-        let count = |count: u64| Value::Int(count as i64);
+    fn into_value(self) -> PickleValue {
+        let count = |count: u64| PickleValue::Int(count as i64);
         let model = self.model_state.into_iter();
-        let model = model.map(|(name, data)| (Value::from(name), Value::Tensor(data.into())));
+        let model =
+            model.map(|(name, data)| (PickleValue::from(name), PickleValue::Tensor(data.into())));
         let mut entries = vec![
             ("epoch", count(self.epoch)),
             ("num_iterations", count(self.num_iterations)),
-            ("model_state_dict", Value::OrderedDict(model.collect())),
+            ("model_state_dict", PickleValue::OrderedDict(model.collect())),
             ("best_eval_score", self.best_eval_score.into()),
             ("eval_score_higher_is_better", self.eval_score_higher_is_better.into()),
             ("optimizer_state_dict", self.optimizer.into_value()),
@@ -126,12 +127,12 @@ impl Checkpoint {
             ("validate_after_iters", count(self.validate_after_iters)),
             ("log_after_iters", count(self.log_after_iters)),
             ("h5_dir", self.h5_dir.into()),
-            ("validate_iters", self.validate_iters.map_or(Value::None, count)),
+            ("validate_iters", self.validate_iters.map_or(PickleValue::None, count)),
         ];
         if !self.extra.is_empty() {
-            entries.push((OWN, Value::dict(self.extra)));
+            entries.push((OWN, PickleValue::dict(self.extra)));
         }
-        Value::dict(entries)
+        PickleValue::dict(entries)
     }
 }
 
@@ -153,18 +154,18 @@ pub fn strip_module_prefix(state: &mut [(String, TensorData)]) {
     }
 }
 
-fn model_state(root: &Value) -> Result<Vec<(String, TensorData)>, Fault> {
-    let Some(entries) = root.get("model_state_dict").and_then(Value::entries) else {
+fn model_state(root: &PickleValue) -> Result<Vec<(String, TensorData)>, Fault> {
+    let Some(entries) = root.get("model_state_dict").and_then(PickleValue::entries) else {
         return contents("the key `model_state_dict` is missing or holds no dict");
     };
     let mut state = Vec::with_capacity(entries.len());
     for (name, value) in entries {
         match (name, value) {
-            (Value::Str(name), Value::Tensor(tensor)) => {
+            (PickleValue::Str(name), PickleValue::Tensor(tensor)) => {
                 let data = tensor.data().map_err(|error| Fault::Damaged(reason(error)))?;
                 state.push((name.to_string(), data));
             }
-            (Value::Str(name), other) => {
+            (PickleValue::Str(name), other) => {
                 return contents(format!("`{name}` of its model is {}", other.describe()));
             }
             _ => return contents("its `model_state_dict` has a key that is no text"),
@@ -174,14 +175,14 @@ fn model_state(root: &Value) -> Result<Vec<(String, TensorData)>, Fault> {
 }
 
 struct Keys<'a> {
-    root: &'a Value,
+    root: &'a PickleValue,
 }
 
 impl Keys<'_> {
     /// A count that may be absent or None.
     fn count(&self, key: &str) -> Result<Option<u64>, Fault> {
         let value = match self.root.get(key) {
-            None | Some(Value::None) => return Ok(None),
+            None | Some(PickleValue::None) => return Ok(None),
             Some(value) => value,
         };
         match scalar(value)? {
@@ -199,8 +200,8 @@ impl Keys<'_> {
 
     fn text(&self, key: &str) -> Result<Option<String>, Fault> {
         match self.root.get(key) {
-            None | Some(Value::None) => Ok(None),
-            Some(Value::Str(text)) => Ok(Some(text.to_string())),
+            None | Some(PickleValue::None) => Ok(None),
+            Some(PickleValue::Str(text)) => Ok(Some(text.to_string())),
             Some(other) => contents(format!("the key `{key}` holds {}, no text", other.describe())),
         }
     }

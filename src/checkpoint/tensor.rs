@@ -130,7 +130,7 @@ impl TensorData {
     }
 }
 
-/// A tensor of a [`Value`](super::Value).
+/// A tensor of a [`PickleValue`](super::PickleValue).
 #[derive(Clone, Debug)]
 pub enum Tensor {
     Memory(Arc<TensorData>),

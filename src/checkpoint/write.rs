@@ -11,14 +11,14 @@ use super::atomic::write_file;
 use super::error::{CheckpointError, Fault};
 use super::pickle::pickle;
 use super::tensor::Tensor;
-use super::value::Value;
+use super::value::PickleValue;
 
 /// Storages begin at multiples of this, so that torch can map the file.
 const ALIGNMENT: u16 = 64;
 
 /// Writes what `torch.save(value, path)` would. The file takes its place only
 /// when it is whole and on the disk; until then a file that stood there stays.
-pub fn write(path: &Path, value: &Value) -> Result<(), CheckpointError> {
+pub fn write(path: &Path, value: &PickleValue) -> Result<(), CheckpointError> {
     // torch names the folder within the archive after the file.
     let stem = path.file_stem().map_or("archive".into(), |stem| stem.to_string_lossy());
     let mut failed = None;
@@ -39,7 +39,7 @@ pub fn write(path: &Path, value: &Value) -> Result<(), CheckpointError> {
     }
 }
 
-fn write_archive(out: impl Write + Seek, prefix: &str, value: &Value) -> Result<(), Fault> {
+fn write_archive(out: impl Write + Seek, prefix: &str, value: &PickleValue) -> Result<(), Fault> {
     let pickle = pickle(value)?;
     let mut archive = ZipWriter::new(Latch { inner: out, position: 0, failure: None });
     let mut entry = |name: &str, bytes: &[u8]| -> Result<(), Fault> {

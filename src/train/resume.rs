@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use tch::Tensor;
 
-use crate::checkpoint::{Checkpoint, ParameterState, Value, strip_module_prefix};
+use crate::checkpoint::{Checkpoint, ParameterState, PickleValue, strip_module_prefix};
 use crate::model::{UNet, to_tensor};
 use crate::optim::{Algorithm, Moments, Optimizer, Scheduler, SchedulerState};
 
@@ -42,23 +42,26 @@ impl Progress {
         }
     }
 
-    pub(super) fn to_value(&self) -> Value {
+    pub(super) fn to_value(&self) -> PickleValue {
         let average = |average: &Average| {
-            Value::dict([("sum", average.sum.into()), ("count", (average.count as i64).into())])
+            PickleValue::dict([
+                ("sum", average.sum.into()),
+                ("count", (average.count as i64).into()),
+            ])
         };
-        Value::dict([
-            ("epoch", Value::from(self.epoch as i64)),
-            ("batches", Value::from(self.batches as i64)),
+        PickleValue::dict([
+            ("epoch", PickleValue::from(self.epoch as i64)),
+            ("batches", PickleValue::from(self.batches as i64)),
             ("loss", average(&self.loss)),
             ("score", average(&self.score)),
             // As text: a seed may use all 64 bits.
-            ("seed", Value::from(self.seed.to_string())),
+            ("seed", PickleValue::from(self.seed.to_string())),
         ])
     }
 
     /// Of a checkpoint; `None` for files of the Python program.
-    fn from_value(value: &Value, checkpoint: &Checkpoint) -> Option<Self> {
-        let count = |value: &Value, key: &str| u64::try_from(value.get(key)?.as_int()?).ok();
+    fn from_value(value: &PickleValue, checkpoint: &Checkpoint) -> Option<Self> {
+        let count = |value: &PickleValue, key: &str| u64::try_from(value.get(key)?.as_int()?).ok();
         let average = |key: &str| {
             let value = value.get(key)?;
             Some(Average { sum: value.get("sum")?.as_float()?, count: count(value, "count")? })
@@ -75,18 +78,18 @@ impl Progress {
     }
 }
 
-pub(super) fn scheduler_value(state: &SchedulerState) -> Value {
-    Value::dict([
-        ("steps", Value::from(state.steps)),
-        ("best", Value::from(state.best)),
-        ("bad_steps", Value::from(state.bad_steps)),
-        ("cooldown", Value::from(state.cooldown)),
-        ("t_cur", Value::from(state.t_cur)),
-        ("t_i", Value::from(state.t_i)),
+pub(super) fn scheduler_value(state: &SchedulerState) -> PickleValue {
+    PickleValue::dict([
+        ("steps", PickleValue::from(state.steps)),
+        ("best", PickleValue::from(state.best)),
+        ("bad_steps", PickleValue::from(state.bad_steps)),
+        ("cooldown", PickleValue::from(state.cooldown)),
+        ("t_cur", PickleValue::from(state.t_cur)),
+        ("t_i", PickleValue::from(state.t_i)),
     ])
 }
 
-fn scheduler_state(value: &Value) -> Option<SchedulerState> {
+fn scheduler_state(value: &PickleValue) -> Option<SchedulerState> {
     let int = |key: &str| value.get(key)?.as_int();
     Some(SchedulerState {
         steps: int("steps")?,

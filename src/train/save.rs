@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use log::warn;
 
 use crate::checkpoint::{
-    Checkpoint, Group, OptimizerState, ParameterState, Value, copy_file, remove_leftovers,
+    Checkpoint, Group, OptimizerState, ParameterState, PickleValue, copy_file, remove_leftovers,
 };
 use crate::model::{UNet, from_tensor};
 use crate::optim::{Algorithm, EPSILON, Moments, Optimizer, Scheduler};
@@ -67,11 +67,11 @@ pub fn save(
             ("scheduler".into(), scheduler_value(&scheduler.state)),
             (
                 "run".into(),
-                Value::dict([
-                    ("scheduler", Value::from(notes.scheduler.as_str())),
-                    ("threads", Value::from(i64::from(tch::get_num_threads()))),
-                    ("precision", Value::from(notes.precision.as_str())),
-                    ("layout", Value::from(notes.layout.as_str())),
+                PickleValue::dict([
+                    ("scheduler", PickleValue::from(notes.scheduler.as_str())),
+                    ("threads", PickleValue::from(i64::from(tch::get_num_threads()))),
+                    ("precision", PickleValue::from(notes.precision.as_str())),
+                    ("layout", PickleValue::from(notes.layout.as_str())),
                 ]),
             ),
             ("config".into(), notes.config.as_str().into()),

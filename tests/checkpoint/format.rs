@@ -8,11 +8,11 @@ use std::process::Command;
 
 use serde::Deserialize;
 use unet3d::checkpoint::{
-    Checkpoint, CheckpointError, DType, File, TensorData, Value, read_model_state, sha256,
+    Checkpoint, CheckpointError, DType, File, PickleValue, TensorData, read_model_state, sha256,
     strip_module_prefix, write,
 };
 
-fn fixtures() -> PathBuf {
+pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
@@ -115,11 +115,17 @@ fn python_goes_on_with_what_is_written_here() {
         let path = folder.path().join("last_checkpoint.pytorch");
         let mut checkpoint = Checkpoint::read(&fixture(name)).unwrap();
         checkpoint.extra = vec![
-            ("scheduler".into(), Value::dict([("best", Value::Float(f64::NEG_INFINITY))])),
+            (
+                "scheduler".into(),
+                PickleValue::dict([("best", PickleValue::Float(f64::NEG_INFINITY))]),
+            ),
             ("configuration".into(), "größe: [1, 2]".into()),
-            ("random".into(), Value::Bytes([0, 0xff, 0x7f].into())),
-            ("large".into(), Value::Int(-(1 << 62))),
-            ("tensor".into(), Value::Tensor(TensorData::from_f32(vec![2], &[1.5, 2.5]).into())),
+            ("random".into(), PickleValue::Bytes([0, 0xff, 0x7f].into())),
+            ("large".into(), PickleValue::Int(-(1 << 62))),
+            (
+                "tensor".into(),
+                PickleValue::Tensor(TensorData::from_f32(vec![2], &[1.5, 2.5]).into()),
+            ),
         ];
         checkpoint.clone().write(&path).unwrap();
 
@@ -140,7 +146,7 @@ fn python_goes_on_with_what_is_written_here() {
     }
 }
 
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     match std::env::var_os("UNET3D_PYTHON") {
         Some(python) => python.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"),
@@ -156,7 +162,7 @@ fn python_values_of_all_protocols() {
         assert_eq!([number("f2"), number("f4"), number("f8")], [0.5, -0.25, 1e300]);
         assert_eq!(number("big"), 2.5, "a big-endian scalar");
         let integer = |key: &str| match root.get(key) {
-            Some(Value::Int(integer)) => *integer,
+            Some(PickleValue::Int(integer)) => *integer,
             other => panic!("{key}: {other:?}"),
         };
         assert_eq!(["i1", "i2", "i4", "i8"].map(integer), [-5, -300, -70_000, -(1 << 40)]);
@@ -164,16 +170,17 @@ fn python_values_of_all_protocols() {
         assert_eq!(["long", "minus", "word"].map(integer), [1 << 62, -1, 40_000]);
         assert_eq!(root.get("b1").unwrap().as_bool(), Some(true));
         assert_eq!(root.get("text").unwrap().as_str(), Some("größe ✓"));
-        assert!(matches!(root.get("raw"), Some(Value::Bytes(raw)) if **raw == [0, 0xff]));
-        assert!(matches!(root.get("nothing"), Some(Value::None)));
+        assert!(matches!(root.get("raw"), Some(PickleValue::Bytes(raw)) if **raw == [0, 0xff]));
+        assert!(matches!(root.get("nothing"), Some(PickleValue::None)));
         let tuple = root.get("tuple").unwrap().items().unwrap();
         assert_eq!(tuple[1].items().unwrap()[1].as_int(), Some(3));
         assert_eq!(tuple[2].items().unwrap().len(), 0);
         assert_eq!(root.get("size").unwrap().items().unwrap().len(), 2);
         assert_eq!(root.get("device").unwrap().as_str(), Some("cuda:1"));
-        assert!(matches!(root.get("dtype"), Some(Value::Type(t)) if **t == *"torch.float16"));
+        assert!(matches!(root.get("dtype"), Some(PickleValue::Type(t)) if **t == *"torch.float16"));
         assert_eq!(root.get("set").unwrap().items().unwrap()[0].as_int(), Some(5));
-        let seven = root.entries().unwrap().iter().find(|(key, _)| matches!(key, Value::Int(7)));
+        let seven =
+            root.entries().unwrap().iter().find(|(key, _)| matches!(key, PickleValue::Int(7)));
         assert_eq!(seven.unwrap().1.as_str(), Some("integer key"));
     }
     for protocol in 0..=1 {
@@ -183,7 +190,7 @@ fn python_values_of_all_protocols() {
         assert_eq!(root.get("number").unwrap().as_float(), Some(0.5));
         assert_eq!(root.get("integer").unwrap().as_int(), Some(-12));
         assert_eq!(root.get("flag").unwrap().as_bool(), Some(true));
-        assert!(matches!(root.get("none"), Some(Value::None)));
+        assert!(matches!(root.get("none"), Some(PickleValue::None)));
         assert_eq!(root.get("list").unwrap().items().unwrap().len(), 2);
     }
 }
@@ -213,9 +220,10 @@ fn every_type_survives_writing() {
         let count = if dtype == DType::Bool { 2 } else { 256 };
         let bytes: Vec<u8> = (0..count).map(|byte| byte as u8).collect();
         let data = TensorData::new(dtype, vec![1, count / dtype.size(), 1], bytes);
-        write(&path, &Value::dict([("t", Value::Tensor(data.clone().into()))])).unwrap();
+        write(&path, &PickleValue::dict([("t", PickleValue::Tensor(data.clone().into()))]))
+            .unwrap();
         let root = File::open(&path).unwrap().root;
-        let Some(Value::Tensor(tensor)) = root.get("t") else { panic!("no tensor") };
+        let Some(PickleValue::Tensor(tensor)) = root.get("t") else { panic!("no tensor") };
         assert_eq!(tensor.data().unwrap(), data);
     }
 }
@@ -224,16 +232,22 @@ fn every_type_survives_writing() {
 fn wrong_contents_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wrong.pytorch");
-    let message = |value: Value| {
+    let message = |value: PickleValue| {
         write(&path, &value).unwrap();
         Checkpoint::read(&path).unwrap_err().to_string()
     };
-    assert!(message(Value::Int(3)).contains("holds an integer and no dict"));
-    assert!(message(Value::dict([("epoch", Value::Int(3))])).contains("`optimizer_state_dict`"));
-    let state = Value::dict([("conv.weight", Value::Int(3))]);
-    let found = message(Value::dict([
+    assert!(message(PickleValue::Int(3)).contains("holds an integer and no dict"));
+    assert!(
+        message(PickleValue::dict([("epoch", PickleValue::Int(3))]))
+            .contains("`optimizer_state_dict`")
+    );
+    let state = PickleValue::dict([("conv.weight", PickleValue::Int(3))]);
+    let found = message(PickleValue::dict([
         ("model_state_dict", state),
-        ("optimizer_state_dict", Value::dict([("state", Value::dict([("", Value::None); 0]))])),
+        (
+            "optimizer_state_dict",
+            PickleValue::dict([("state", PickleValue::dict([("", PickleValue::None); 0]))]),
+        ),
     ]));
     assert!(found.contains("`state` and `param_groups`"), "{found}");
 
@@ -276,15 +290,15 @@ fn a_flipped_bit_never_panics_and_is_found_where_a_checksum_guards_it() {
 
 /// All tensors of a file, wherever they stand.
 fn read_all(bytes: Vec<u8>) -> Result<Vec<TensorData>, CheckpointError> {
-    fn collect(value: &Value, out: &mut Vec<TensorData>) -> Result<(), CheckpointError> {
+    fn collect(value: &PickleValue, out: &mut Vec<TensorData>) -> Result<(), CheckpointError> {
         match value {
-            Value::Tensor(tensor) => out.push(tensor.data()?),
-            Value::List(items) | Value::Tuple(items) => {
+            PickleValue::Tensor(tensor) => out.push(tensor.data()?),
+            PickleValue::List(items) | PickleValue::Tuple(items) => {
                 for item in items {
                     collect(item, out)?;
                 }
             }
-            Value::Dict(entries) | Value::OrderedDict(entries) => {
+            PickleValue::Dict(entries) | PickleValue::OrderedDict(entries) => {
                 for (_, value) in entries {
                     collect(value, out)?;
                 }

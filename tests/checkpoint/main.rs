@@ -1,5 +1,6 @@
 //! Checkpoints: the format both ways, kills and full disks, what fuzzers found.
 
+mod archives;
 mod crash;
 mod format;
 mod fuzz_corpus;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use unet3d::checkpoint::{Checkpoint, File, Value};
+use unet3d::checkpoint::{Checkpoint, File, PickleValue};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -190,7 +190,7 @@ fn read_whole(path: &Path) -> Result<(), unet3d::checkpoint::CheckpointError> {
     let mut kept = Vec::new();
     let mut waiting = vec![&file.root];
     while let Some(value) = waiting.pop() {
-        if let Value::Tensor(tensor) = value {
+        if let PickleValue::Tensor(tensor) = value {
             kept.push(tensor.data()?);
         }
         waiting.extend(value.items().into_iter().flatten());
@@ -236,7 +236,7 @@ fn what_is_sound_but_unusual_is_read() {
     for (shape, strides, elements) in cases {
         fs::write(&path, lone_tensor(4, 0, shape, strides)).unwrap();
         let file = File::open(&path).unwrap();
-        let Value::Tensor(tensor) = &file.root else { panic!("no tensor") };
+        let PickleValue::Tensor(tensor) = &file.root else { panic!("no tensor") };
         let data = tensor.data().unwrap();
         assert_eq!(data.elements(), elements);
         assert_eq!(data.to_f64(), vec![f64::from(f32::from_bits(0x0101_0101)); elements]);
