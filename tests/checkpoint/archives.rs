@@ -36,9 +36,7 @@ fn stems_of_every_length_are_read() {
         is_whole(&file("large", &stem), 1000);
     }
     is_whole(&file("small", "größe_von_0123456789"), 1);
-    for length in [20, 21, 22] {
-        is_whole(&file("many", &"x".repeat(length)), 66_000);
-    }
+    is_whole(&file("many", &"x".repeat(21)), 66_000);
 }
 
 #[test]
