@@ -1,5 +1,5 @@
-//! Transforms without draws against the libraries that define them: scikit-image,
-//! scipy and numpy. `tests/fixtures/make_augment.py` makes the cases.
+//! Transforms without random numbers against the libraries that define them:
+//! scikit-image, scipy and numpy. `tests/fixtures/make_augment.py` makes the cases.
 
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor, VarLenUnicode};
 use ndarray::{ArrayD, Axis};
@@ -76,7 +76,7 @@ fn results_are_those_of_the_libraries() {
         let wanted = group.dataset("output").unwrap();
         assert_eq!(output.shape(), wanted.shape(), "{case}");
         let wanted: Vec<f64> = wanted.read_dyn::<f64>().unwrap().into_iter().collect();
-        // What float32 keeps of the number; labels and masks are exact.
+        // The precision of float32; labels and masks are exact.
         let close = |a: f64, b: f64| a == b || (a - b).abs() <= 1e-6 * b.abs();
         let output = numbers(&output);
         let wrong = output.iter().zip(&wanted).filter(|(a, b)| !close(**a, **b)).count();

@@ -1,5 +1,5 @@
-//! The transforms that move voxels, as lists of a configuration name them: raw,
-//! label and weight stay aligned, and impossible values are refused.
+//! The deforming transforms in lists of a configuration: raw, label and weight stay
+//! aligned, and impossible values are refused.
 
 use ndarray::Array4;
 use proptest::prelude::*;
@@ -71,7 +71,7 @@ const THREE_D: &[(&str, &str, &str)] = &[
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// The same voxels in three types go the same ways.
+    /// Volumes of three types with the same voxels are deformed alike.
     #[test]
     fn raw_label_and_weight_stay_aligned(
         seed in any::<u64>(),
@@ -100,7 +100,7 @@ proptest! {
             };
             prop_assert!(raw.iter().zip(found).all(|(&a, &b)| a == f32::from(b)), "{name}");
             prop_assert!(weight.iter().zip(found).all(|(&a, &b)| a == i64::from(b)), "{name}");
-            // No value comes from nowhere, and channels do not mix.
+            // No new values appear, and channels do not mix.
             for (after, before) in found.outer_iter().zip(label.outer_iter()) {
                 let known = |value: &u16| *value == 0 || before.iter().any(|b| b == value);
                 prop_assert!(after.iter().all(known), "{name}");
@@ -109,7 +109,7 @@ proptest! {
     }
 
     /// Linear interpolation of raw and nearest of its thresholded copy agree
-    /// wherever raw is far from the threshold: they see one geometry.
+    /// wherever raw is far from the threshold: both have the same geometry.
     #[test]
     fn interpolated_raw_follows_its_label(seed in any::<u64>()) {
         let (raw, label) = ("spline_order: 3", "spline_order: 0");
@@ -155,7 +155,7 @@ fn what_does_not_act_leaves_the_volume_untouched() {
         format!("RandomRotate, order: 3, {never}"),
         format!("ElasticDeformation, spline_order: 3, {never}"),
         format!("BSplineDeformation, interpolator: bspline, {never}"),
-        // No room for a cell of the mesh.
+        // The volume is smaller than a cell of the mesh.
         "BSplineDeformation, interpolator: bspline, execution_probability: 1".into(),
         format!("RandomITKDeformation, interpolator: bspline, {none}"),
         format!("RandomAffineTransform, order: 3, {affine}"),

@@ -1,4 +1,4 @@
-//! Crops and label transforms that draw at random, and what they refuse.
+//! Crops and label transforms with random numbers, and the input that they refuse.
 
 use std::collections::BTreeMap;
 

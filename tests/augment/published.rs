@@ -82,7 +82,7 @@ fn dice(raw: &Volume, channel: usize, label: &Volume) -> f64 {
         both += usize::from(r && l);
         sum += usize::from(r) + usize::from(l);
     }
-    // Moved out of sight altogether: nothing to compare.
+    // Everything has moved out of the volume: nothing to compare.
     if sum < 50 { 1.0 } else { 2.0 * both as f64 / sum as f64 }
 }
 
@@ -138,7 +138,7 @@ fn raw_label_and_weight_stay_aligned_under_every_combination() {
             steps.iter().map(|(_, _, name)| name.as_str()).filter(|name| geometric(name)).collect();
         names.sort_unstable();
         names.dedup();
-        // Elastic shifts of the published size tear small figures apart.
+        // Elastic deformations of the published size tear small figures apart.
         let size = if names.contains(&"ElasticDeformation") { [24, 72, 72] } else { [26, 40, 44] };
         let many = file.to_string_lossy().contains("AutoCellLabeler")
             || file.to_string_lossy().contains("4d");
@@ -147,7 +147,7 @@ fn raw_label_and_weight_stay_aligned_under_every_combination() {
             let chosen = |name: &str| {
                 names.iter().position(|other| *other == name).is_some_and(|i| subset >> i & 1 == 1)
             };
-            // Everything else rests; what is chosen always acts.
+            // The chosen transforms have probability 1, all others probability 0.
             let mut overrides = Vec::new();
             for (list, i, name) in &steps {
                 let at = format!("loaders.train.transformer.{list}.{i}");

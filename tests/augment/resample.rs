@@ -138,7 +138,7 @@ fn interpolation_agrees_with_scipy() {
                 assert!(worst < if order == 0 { f32::EPSILON } else { 5e-6 }, "{place}: {worst}");
                 let found = resampled_u16(&label, size, how(2.0), map);
                 let wanted = read::<u16>(&group, &format!("label_{mode}_{order}"));
-                // Linear and spline results may stand on a half.
+                // Linear and spline results may be halves, which round either way.
                 let allowed = if order == 0 { 0 } else { label.len() / 100 };
                 assert!(differing(&found, &wanted) <= allowed, "{place}");
             }
@@ -198,7 +198,7 @@ fn resampling_agrees_with_itk() {
         assert_eq!(differing(&found, &wanted), 0, "{name}");
         let found = resampled_u16(&counts, size, how(1, 7.75), &mut &deformation);
         let wanted = read::<u16>(&case, "counts_linear");
-        // Cut off at integers: a difference in the last place may show.
+        // Values are truncated to integers: rounding errors may change them by one.
         assert!(differing(&found, &wanted) <= 2, "{name}: {}", differing(&found, &wanted));
     }
     assert_eq!(cases, 7);

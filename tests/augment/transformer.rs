@@ -1,5 +1,5 @@
-//! Lists of transforms: what they refuse, what they warn of, and how the draws of
-//! raw, label and weight hang together.
+//! Lists of transforms: errors, warnings, and which random numbers raw, label and weight
+//! share.
 
 use ndarray::Array4;
 use unet3d::augment::stream::SampleKey;
@@ -129,9 +129,9 @@ fn the_second_transform_of_a_name_draws_anew() {
     let apply = |transformer: &Transformer, i| {
         transformer.apply_raw(numbered([3, 4, 5]), key(i), &STATISTICS)
     };
-    // Were the draws the same, two flips would always cancel.
+    // If both flips drew the same numbers, they would always cancel.
     assert!((0..20).any(|i| apply(&twice, i).unwrap() != numbered([3, 4, 5])));
-    // And were the second idle, both lists would agree.
+    // If the second did nothing, both lists would agree.
     assert!((0..20).any(|i| apply(&once, i).unwrap() != apply(&twice, i).unwrap()));
 }
 

@@ -1,8 +1,7 @@
-//! What a killed process or a full disk leaves of a checkpoint: the old one or
-//! the new one, whole.
+//! After a kill or on a full disk, a checkpoint is the old one or the new one, complete.
 //!
-//! The writing is done by this test program started anew with `UNET3D_CRASH` set
-//! to the folder to write in, so that it can be killed and limited.
+//! This test program starts itself with `UNET3D_CRASH` set to the folder to write to, so
+//! that the writing process can be killed and limited.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -21,7 +20,7 @@ const FOLDER: &str = "UNET3D_CRASH";
 const LAST: &str = "last_checkpoint.pytorch";
 const BEST: &str = "best_checkpoint.pytorch";
 
-/// A checkpoint of some megabytes in which everything says `iteration`.
+/// A checkpoint of some megabytes in which every value depends on `iteration`.
 fn checkpoint(iteration: u64) -> Checkpoint {
     let tensor = || TensorData::from_f32(vec![200_000], &vec![iteration as f32; 200_000]);
     Checkpoint {
@@ -42,7 +41,7 @@ fn checkpoint(iteration: u64) -> Checkpoint {
     }
 }
 
-/// Reads the file and sees that all of it is of one iteration, which it returns.
+/// Reads the file, checks that all of it is of one iteration, and returns that iteration.
 fn whole(path: &Path) -> u64 {
     let read = Checkpoint::read(path).unwrap();
     assert_eq!(read.model_state.len(), 8);
@@ -91,21 +90,21 @@ fn killed_at_any_instant() {
         written();
         let start = Instant::now();
         written();
-        // The kills fall anywhere in the time that a round takes.
+        // The moment of the kill is random within the duration of a round.
         let round = start.elapsed().max(Duration::from_millis(1));
         std::thread::sleep(round.mul_f64(random.random_range(0.0..1.5)));
         process.kill().unwrap();
         assert_eq!(process.wait().unwrap().signal(), Some(9));
 
         let (last, best) = (whole(&folder.path().join(LAST)), whole(&folder.path().join(BEST)));
-        // At least the two rounds that the child told of.
+        // At least the two rounds that the child has reported.
         assert!(last >= 2 && (best == last || best + 1 == last), "{last} and {best}");
         newer += usize::from(best < last);
         let left = remove_leftovers(folder.path()).unwrap();
         assert!(left <= 1 && leftovers(folder.path()) == 0);
         torn += left;
     }
-    // A third of them do; without any the test would say nothing.
+    // About a third of them do; if none did, the test would show nothing.
     assert!(torn >= 5, "only {torn} of {KILLS} kills fell into a write");
     println!("{torn} of {KILLS} kills fell into a write, {newer} between the two files");
 }
@@ -124,7 +123,7 @@ fn full_disk_leaves_the_old_file() {
         assert!(matches!(copy_file(&path, &copy), Err(CheckpointError::Write { .. })));
         assert!(!copy.exists());
 
-        // The log meets the limit, too: a warning, and training goes on.
+        // The log reaches the limit too: a warning, and training continues.
         let events = EventWriter::open(&path.with_file_name("logs"));
         for step in 0..100_000 {
             events.scalar("loss", 0.0, step);

@@ -1,5 +1,5 @@
-//! Checkpoints against torch: files of `tests/fixtures/make_checkpoint.py`, and
-//! what `tests/fixtures/check_checkpoint.py` finds in files written here.
+//! Checkpoints against torch: reads the files of `tests/fixtures/make_checkpoint.py`, and
+//! has `tests/fixtures/check_checkpoint.py` read the files that are written here.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -216,7 +216,7 @@ fn every_type_survives_writing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("types.pytorch");
     for dtype in DType::ALL {
-        // Every bit pattern of a byte but for booleans, which have two.
+        // All bit patterns of a byte; booleans have only two.
         let count = if dtype == DType::Bool { 2 } else { 256 };
         let bytes: Vec<u8> = (0..count).map(|byte| byte as u8).collect();
         let data = TensorData::new(dtype, vec![1, count / dtype.size(), 1], bytes);
@@ -288,7 +288,7 @@ fn a_flipped_bit_never_panics_and_is_found_where_a_checksum_guards_it() {
     }
 }
 
-/// All tensors of a file, wherever they stand.
+/// All tensors of a file, at any depth.
 fn read_all(bytes: Vec<u8>) -> Result<Vec<TensorData>, CheckpointError> {
     fn collect(value: &PickleValue, out: &mut Vec<TensorData>) -> Result<(), CheckpointError> {
         match value {

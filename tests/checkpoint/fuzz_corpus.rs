@@ -1,7 +1,7 @@
-//! What the fuzzers of `fuzz/` found worth keeping, read once more: inputs that
-//! together reach every branch they reached. None may panic.
+//! Reads the corpora of the fuzzers of `fuzz/`, reduced to a minimal set with the same
+//! coverage. No input may cause a panic.
 //!
-//! The files are made by `fuzz/keep_corpus.sh` from the corpora of a run.
+//! `fuzz/keep_corpus.sh` makes the files from the corpora of a run.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +12,7 @@ mod read_checkpoint;
 #[path = "../../fuzz/readers/config.rs"]
 mod read_config;
 
-/// The inputs of a corpus: each with its length in four bytes before it.
+/// The inputs of a corpus, each of which follows its length in four bytes.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/fuzz");
     let mut archive = zip::ZipArchive::new(File::open(path.join("corpora.zip")).unwrap()).unwrap();

@@ -1,9 +1,9 @@
-//! Checkpoints: the format both ways, kills and full disks, what fuzzers found.
+//! Checkpoints: reading and writing the format, kills, full disks, and the fuzzing corpus.
 
 mod archives;
 mod crash;
 mod format;
 mod fuzz_corpus;
 
-// The readers that fuzzing shares with the tests name them as this crate's.
+// `fuzz/readers`, shared with the fuzzers, expect these modules at the root of the crate.
 use unet3d::{checkpoint, config};

@@ -1,4 +1,4 @@
-//! Losses and metrics against the numbers of those who define them.
+//! Losses and metrics against the numbers of the libraries that define them.
 
 mod cases;
 mod check;

@@ -1,5 +1,4 @@
-//! A checkpoint is held once, not twice or three times, while it is read or
-//! written.
+//! Reading or writing a checkpoint keeps one copy of it in memory.
 
 use unet3d::checkpoint::{Checkpoint, DType, OptimizerState, TensorData, read_model_state};
 

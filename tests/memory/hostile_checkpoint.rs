@@ -1,5 +1,5 @@
-//! Checkpoints made to do harm: every one is refused with an error that names
-//! the file, quickly and without taking memory that the file does not hold.
+//! Malicious checkpoints: every one is refused with an error that names the file, quickly
+//! and without allocating more memory than the file justifies.
 
 use std::fs;
 use std::io::{Cursor, Write};
@@ -60,7 +60,7 @@ fn lone_tensor(elements: i64, offset: i64, shape: &[i64], strides: &[i64]) -> Ve
 fn cases() -> Vec<(&'static str, Vec<u8>)> {
     let zeros = vec![0; 64 << 20];
     let many = i64::from(1 << 24);
-    // Each list holds the one before ten times: ten to the thirtieth in the end.
+    // Each list contains the previous one ten times: 10³⁰ elements in the end.
     let mut laughs = b"]".to_vec();
     for level in 0..30u8 {
         laughs.extend([b'q', level, b'0', b']', b'(']);
@@ -80,7 +80,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
     (0..100).for_each(|_| shared.extend(&entry));
     shared.extend(b"t.");
     let megabytes = vec![0x3f; 4 << 20];
-    // A whole archive, but the directory sends two names to one place.
+    // A complete archive whose directory points two names to the same entry.
     let overlap = {
         let bytes = archive(
             CompressionMethod::Stored,
@@ -184,7 +184,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Reads a file to the last tensor.
+/// Reads a file including all tensors.
 fn read_whole(path: &Path) -> Result<(), unet3d::checkpoint::CheckpointError> {
     let file = File::open(path)?;
     let mut kept = Vec::new();

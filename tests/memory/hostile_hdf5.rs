@@ -1,6 +1,5 @@
-//! HDF5 files made to do harm, and damaged ones: an error each time, no panic,
-//! no memory beyond what the file could hold. The files come from
-//! `tests/fixtures/make_hdf5_hostile.py`.
+//! Malicious and damaged HDF5 files: an error each time, no panic, and no more memory than
+//! the file justifies. The files come from `tests/fixtures/make_hdf5_hostile.py`.
 
 use crate::support::peak::alone;
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hdf5_hostile").join(name)
 }
 
-/// Everything that programs do with an input.
+/// Every operation of the program on an input.
 fn read_all(dataset: &Dataset) -> anyhow::Result<()> {
     dataset.statistics()?;
     dataset.read_one_hot()?;
@@ -35,7 +34,7 @@ fn error_of(path: &Path, dataset: &str) -> String {
     error
 }
 
-/// Kilobytes that the process has held at most.
+/// Peak memory of the process in kilobytes.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -95,7 +94,7 @@ fn files_made_to_do_harm_are_refused() {
         assert!(error.len() < 4000, "{dataset}: an error of {} bytes", error.len());
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // A data set beside them is none the worse, whatever attributes it has.
+    // An intact data set in the same file is read, whatever attributes it has.
     let sound = InputFile::open(&path).unwrap().dataset("sound").unwrap();
     read_all(&sound).unwrap();
     let used = peak().saturating_sub(before);
@@ -109,7 +108,7 @@ fn circles_of_groups_have_an_end() {
     assert!(error.contains("no data set `raw`"), "{error}");
 }
 
-/// What is larger than memory is told so, before any of it is taken.
+/// A volume larger than the memory is an error before anything is allocated.
 #[test]
 fn a_volume_larger_than_memory_names_the_cure() {
     let _alone = alone();
@@ -122,7 +121,7 @@ fn a_volume_larger_than_memory_names_the_cure() {
     dataset.write_slice(&ndarray::arr3(&[[[1f32]]]), (0..1, 0..1, 0..1)).unwrap();
     drop(dataset);
     file.close().unwrap();
-    // 16 TiB in a file of 64 GiB, nearly all of it a hole.
+    // 16 TiB in a sparse file of 64 GiB.
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(64 << 30).unwrap();
     let dataset = InputFile::open(&path).unwrap().dataset("raw").unwrap();
     let window = unet3d::volume::Window::new([0; 3], [1, 2, 2]);
@@ -145,7 +144,7 @@ fn a_pipe_is_not_waited_for() {
     assert!(error.contains("is no ordinary file"), "{error}");
 }
 
-/// What a damaged file does: (errors, files read as if nothing were amiss).
+/// Reads damaged copies of a file; returns (errors, files that were read).
 fn damage(whole: &[u8], damaged: impl Iterator<Item = Vec<u8>>) -> (usize, usize) {
     let folder = tempfile::tempdir().unwrap();
     let before = peak();
@@ -172,7 +171,7 @@ fn damage(whole: &[u8], damaged: impl Iterator<Item = Vec<u8>>) -> (usize, usize
     (errors, read)
 }
 
-/// Every how many bytes one is damaged. The rest are tried with `EVERY_BYTE=1`.
+/// Step between the damaged bytes; 1 if `EVERY_BYTE` is set.
 fn step() -> usize {
     if std::env::var_os("EVERY_BYTE").is_some() { 1 } else { 23 }
 }
@@ -219,7 +218,7 @@ fn a_byte_made_the_largest() {
     }
 }
 
-/// As a user meets them: each command says which file, and does not panic.
+/// The commands name the file and do not panic.
 #[test]
 fn the_program_refuses_them_too() {
     let _alone = alone();
@@ -259,7 +258,7 @@ fn the_program_refuses_them_too() {
             with_config(command, config, &options).failed_with(1, &["hostile.h5", says]);
         }
     }
-    // Damaged files among sound ones: each is reported, the others are predicted.
+    // Damaged files among intact ones: each is reported, the others are predicted.
     std::fs::remove_file(&hostile).unwrap();
     lab.balls("test/sound.h5", [8, 16, 16], 3);
     let whole = std::fs::read(lab.path("test/sound.h5")).unwrap();

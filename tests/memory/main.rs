@@ -1,5 +1,5 @@
-//! What must stay within a bound of memory, hostile files among it. Tests here run one
-//! after another: they measure the whole process.
+//! Limits of memory, with malicious files among others. The tests of this binary run one
+//! after the other, because they measure the whole process.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! A sample holds at most four float32 patches beyond its own input at any time.
+//! Transforming a sample takes at most four float32 patches of memory beyond its input.
 
 use crate::support::peak::alone;
 use std::path::Path;
@@ -11,7 +11,7 @@ use unet3d::volume::{Sample, Statistics, Volume};
 
 const STATISTICS: Statistics = Statistics { min: 0.0, max: 1000.0, mean: 500.0, std: 300.0 };
 
-/// Most bytes beyond the input over some samples, in float32 patches.
+/// Peak memory beyond the input over some samples, in float32 patches.
 fn peak(file: &str, overrides: &[&str], channels: Option<usize>, weight: bool) -> f64 {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
@@ -30,7 +30,7 @@ fn peak(file: &str, overrides: &[&str], channels: Option<usize>, weight: bool) -
     };
     let mut most = 0;
     for i in 0..8 {
-        // Its count begins with the copy that the transforms may consume.
+        // Counting starts after the copy that the transforms consume.
         let profiler = dhat::Profiler::builder().testing().build();
         let copy = input.clone();
         let before = dhat::HeapStats::get().curr_bytes;

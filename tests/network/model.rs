@@ -107,7 +107,7 @@ fn forward_and_backward_agree_with_torch_in_float32() {
     agrees_with_torch(Kind::Float, Layout::ChannelsLast, 1e-4);
 }
 
-/// The error of computing in bfloat16 is that of torch.
+/// The rounding error in bfloat16 is of the same size as torch's.
 #[test]
 fn bfloat16_errs_as_torch_does_and_keeps_gradients_in_float32() {
     let file = File::open(fixture("model/networks.h5")).unwrap();
@@ -121,7 +121,7 @@ fn bfloat16_errs_as_torch_does_and_keeps_gradients_in_float32() {
         let near = |logits: &Tensor, torch: &str| {
             assert_eq!(logits.kind(), Kind::Float, "{name}");
             let (ours, theirs) = (error(logits), error(&tensor(&group, torch)));
-            // Rounding falls differently, but by no more and no less.
+            // The rounding differs, but its error is neither larger nor smaller.
             assert!(ours < 1.7 * theirs && ours > theirs / 1.7, "{name}: {ours}, {torch} {theirs}");
         };
         for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
@@ -316,7 +316,7 @@ fn a_state_that_does_not_fit_names_every_tensor() {
     );
 }
 
-/// Large feature maps stored channels-last have statistics of our own.
+/// Large channels-last feature maps use our own statistics instead of torch's.
 #[test]
 fn large_patches_lose_no_digits() {
     let tree = crate::support::tree(

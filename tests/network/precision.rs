@@ -1,5 +1,5 @@
-//! `precision: bf16` as a user runs it: a network learns in it, predicts nearly the
-//! same in it, and a run that goes on in another precision is told so.
+//! `precision: bf16` in the program: a network learns, predictions are nearly the same, and
+//! a run that is resumed with another precision gets a warning.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! `unet3d predict` as a user runs it: batch runs, options of the output, what
-//! it says of bad input, and what signals leave behind.
+//! `unet3d predict` as a user runs it: several files, options of the output, messages for
+//! bad input, and the state after signals.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

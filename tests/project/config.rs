@@ -1,4 +1,4 @@
-//! The configuration tree: what PyYAML would read, places, overrides, warnings.
+//! The configuration tree: the same values as PyYAML, positions, overrides, warnings.
 
 use crate::support::fixture;
 use crate::support::program::script;

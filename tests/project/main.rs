@@ -1,4 +1,4 @@
-//! What the project says of itself: configuration, reference pages, `unsafe` blocks.
+//! Configuration, documentation, architecture and `unsafe` blocks of the project.
 
 #[path = "../support/mod.rs"]
 mod support;

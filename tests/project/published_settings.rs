@@ -1,11 +1,11 @@
-//! The parameter files in this repository carry the settings that were published.
+//! The parameter files of this repository contain the published settings.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use unet3d::config::{Node, Tree, YamlValue};
 
-/// Paths are everyone's own.
+/// Keys with paths, which differ for every user.
 const PATHS: [&str; 5] = ["model_path", "checkpoint_dir", "file_paths", "resume", "h5_dir"];
 
 /// Every value of a file by its dotted key, without paths.

@@ -1,5 +1,5 @@
-//! `unsafe` stands in `src/ffi` only, each block with its reason, and
-//! `docs/unsafe.md` lists them all.
+//! `unsafe` occurs in `src/ffi` only, every block has its reason, and `docs/unsafe.md` lists
+//! them all.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,7 +16,7 @@ fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-/// The code of a line, without comment. Good enough for text without `//`.
+/// The code of a line without its comment, if no text literal contains `//`.
 fn code(line: &str) -> &str {
     line.split("//").next().unwrap_or("")
 }
@@ -39,19 +39,19 @@ fn blocks(text: &str) -> Vec<Result<Block, usize>> {
     let mut around: Vec<(usize, String)> = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         let indent = line.len() - line.trim_start().len();
-        // A signature over several lines ends where it began, and goes on.
+        // The line that ends a signature over several lines has the indentation of its start.
         if !line.trim().is_empty() && !line.trim().starts_with(')') {
             around.retain(|(outer, _)| *outer < indent);
         }
         if let Some((_, rest)) = code(line).split_once("fn ") {
             let name: String =
                 rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            // The type of a function pointer has none.
+            // The type of a function pointer has no name.
             if !name.is_empty() {
                 around.push((indent, name));
             }
         }
-        // Declarations of foreign functions do nothing; calling them does.
+        // Declarations of foreign functions need no reason; their calls do.
         if !is_unsafe(line) || code(line).contains("unsafe extern") {
             continue;
         }

@@ -1,4 +1,4 @@
-//! A small laboratory: volumes, configurations and a trained network on disk.
+//! A temporary folder with volumes, configurations and a trained network.
 
 #![allow(dead_code)]
 
@@ -9,7 +9,7 @@ use hdf5::File;
 use ndarray::{Array3, Array4, ArrayD, s};
 use tempfile::TempDir;
 
-/// A directory with volumes and configurations, removed when it goes.
+/// A folder with volumes and configurations, removed when the value is dropped.
 pub struct Lab {
     pub directory: TempDir,
 }
@@ -94,7 +94,7 @@ pub fn balls(size: [usize; 3], seed: u64) -> (Array3<f32>, Array3<f32>) {
     (raw, label)
 }
 
-/// A volume (C, D, H, W) of numbers without a pattern.
+/// A volume (C, D, H, W) of pseudo-random numbers.
 pub fn noise(shape: [usize; 4], seed: u64) -> Array4<f32> {
     let (raw, _) = balls([shape[0] * shape[1], shape[2], shape[3]], seed);
     raw.into_shape_with_order(shape).unwrap()

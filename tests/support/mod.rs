@@ -1,4 +1,4 @@
-//! What several tests share: fixtures from HDF5 and configurations from text.
+//! Helpers for several tests: fixtures from HDF5 and configurations from text.
 
 #![allow(dead_code)]
 
@@ -13,7 +13,7 @@ pub fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// A dataset of an open HDF5 group as a tensor of its own float type.
+/// A data set of an open HDF5 group as a tensor of the same float type.
 pub fn tensor(group: &hdf5::Group, name: &str) -> Tensor {
     let dataset = group.dataset(name).unwrap_or_else(|e| panic!("{name}: {e}"));
     let shape: Vec<i64> = dataset.shape().iter().map(|n| *n as i64).collect();
@@ -29,7 +29,7 @@ pub fn tensor(group: &hdf5::Group, name: &str) -> Tensor {
     }
 }
 
-/// Paths of all datasets below a group.
+/// Paths of all data sets below a group.
 pub fn dataset_paths(group: &hdf5::Group, prefix: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for name in group.member_names().unwrap() {

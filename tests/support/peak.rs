@@ -1,11 +1,11 @@
-//! How much memory a stretch of a test takes at most.
+//! Peak memory of a part of a test.
 
 #![allow(dead_code)]
 
 use std::fs;
 use std::sync::{Mutex, MutexGuard};
 
-/// Keeps the other tests of this process out while one measures it.
+/// A lock that keeps other tests of this process from running during a measurement.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -19,13 +19,13 @@ pub struct Peak {
 
 impl Peak {
     pub fn start() -> Peak {
-        // Forgets the peak so far (proc(5)); where that is forbidden, the peak
-        // so far counts as taken and only growth beyond it is seen.
+        // Resets the peak of the process (proc(5)). Where that is not allowed, only growth
+        // beyond the previous peak is measured.
         let reset = fs::write("/proc/self/clear_refs", "5").is_ok();
         Peak { before: status(if reset { "VmRSS:" } else { "VmHWM:" }) }
     }
 
-    /// Bytes beyond what the process held at the start.
+    /// Bytes of the peak beyond the memory at the start.
     pub fn grown(&self) -> u64 {
         status("VmHWM:").saturating_sub(self.before)
     }

@@ -1,4 +1,4 @@
-//! Runs the program as a batch script does: in an empty environment.
+//! Runs the program in an empty environment, as batch scripts do.
 
 #![allow(dead_code)]
 
@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What a run left behind.
+/// Exit code and output of a run.
 pub struct Run {
     pub code: Option<i32>,
     pub out: String,
@@ -21,14 +21,14 @@ impl From<Output> for Run {
 }
 
 impl Run {
-    /// Panics with what the program said unless it did what was asked.
+    /// Panics with the output of the program unless it succeeded.
     pub fn succeeded(self) -> Self {
         assert_eq!(self.code, Some(0), "{}\n{}", self.out, self.err);
         self
     }
 
-    /// Checks that the run failed with the code, said one line on stderr that
-    /// has all the words, and did not panic.
+    /// Checks that the run failed with the code, printed one line on stderr with all the
+    /// words, and did not panic.
     pub fn failed_with(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
         assert!(!self.err.contains("panicked"), "{}", self.err);

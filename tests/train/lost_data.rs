@@ -1,5 +1,5 @@
-//! Data files that vanish or change while `unet3d` works on them, and workers
-//! that panic: one error that names the cause, never a hang, nothing lost.
+//! Data files that vanish or change while `unet3d` reads them, and loader threads that
+//! panic: one error that names the cause, no hang, and no lost work.
 
 use std::fs;
 use std::path::Path;
@@ -38,7 +38,7 @@ fn wait_for(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// The run's end; one that hangs is killed.
+/// Waits for the end of a run; kills a run that hangs.
 fn end(mut child: Child) -> Run {
     let started = Instant::now();
     while child.try_wait().unwrap().is_none() {
@@ -53,7 +53,7 @@ fn end(mut child: Child) -> Run {
 
 type Harm = fn(&Path);
 
-/// What may happen to a file in use, and what is said of it.
+/// An event that a file in use may meet, and the words of the message.
 const HARMS: [(&str, Harm); 4] = [
     ("was removed", |path| fs::remove_file(path).unwrap()),
     ("another file took the place", |path| {
@@ -104,7 +104,7 @@ fn prediction_reports_files_that_change_and_does_the_others() {
     with_config("train", &lab.training(), &["trainer.iters=2", "trainer.validate_after_iters=2"])
         .succeeded();
     fs::create_dir(lab.path("test")).unwrap();
-    // Some thousands of patches: there is time to do harm.
+    // Some thousands of patches, so that the run is not over before the event.
     lab.balls("test/t1.h5", [60, 160, 160], 3);
     lab.balls("test/t2.h5", [8, 16, 16], 4);
     let config = lab.prediction();
@@ -127,7 +127,7 @@ fn prediction_reports_files_that_change_and_does_the_others() {
     }
 }
 
-/// Patches of which one cannot be made.
+/// A set of samples of which one cannot be made.
 struct Faulty;
 
 impl DataSet for Faulty {

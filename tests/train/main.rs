@@ -1,4 +1,4 @@
-//! Training, through the program.
+//! Training through the program.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,5 +1,5 @@
-//! `unet3d train` as a user runs it: what it writes, that it learns, that a
-//! resumed run is the same run, and what it says of bad input.
+//! `unet3d train` as a user runs it: its output, that it learns, that a resumed run equals
+//! an uninterrupted one, and its messages for bad input.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn last(lab: &Lab, run: &str) -> Checkpoint {
     Checkpoint::read(&lab.path(run).join("last_checkpoint.pytorch")).unwrap()
 }
 
-/// Everything of a checkpoint that decides how a run goes on.
+/// The parts of a checkpoint that determine the rest of a run.
 fn state(checkpoint: &Checkpoint) -> (Vec<(String, TensorData)>, String) {
     let optimizer = format!("{:?}", checkpoint.optimizer);
     let rest = format!(
@@ -81,7 +81,7 @@ fn writes_checkpoints_logs_and_dumps_in_an_empty_environment() {
     }
 }
 
-/// Bytes and time of change.
+/// Content and modification time of a file.
 fn stamp(path: &Path) -> (Vec<u8>, std::time::SystemTime) {
     (fs::read(path).unwrap(), fs::metadata(path).unwrap().modified().unwrap())
 }
@@ -133,7 +133,7 @@ fn learns_what_it_is_shown() {
 #[test]
 fn a_resumed_run_is_the_same_run_whatever_the_number_of_workers() {
     let lab = lab();
-    // One thread: libtorch's sums on several are not promised to repeat.
+    // One thread, because libtorch's sums on several threads may differ between runs.
     let train = |run: &str, iters: u64, workers: u64, resume: bool| {
         let config = lab.training();
         let mut arguments =
@@ -151,7 +151,7 @@ fn a_resumed_run_is_the_same_run_whatever_the_number_of_workers() {
         }
         unet3d(&arguments).succeeded();
     };
-    // An epoch has four batches: 10 and 7 are in its midst, 8 at its end.
+    // An epoch has four batches: iterations 10 and 7 are within an epoch, 8 is the end of one.
     train("whole", 20, 2, false);
     let whole = state(&last(&lab, "whole"));
     for stop in [7, 8, 10] {

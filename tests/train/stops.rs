@@ -1,5 +1,5 @@
-//! What stops a training run, and what it leaves: signals, a second run, a lost
-//! directory.
+//! Events that stop a training run and the state they leave: signals, a second run, a
+//! removed folder.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -98,7 +98,7 @@ fn killed_at_random_moments_a_run_leaves_a_checkpoint_that_loads() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // Another file stands there once this run has saved.
+        // The file is another one after this run has saved.
         let file = |path: &Path| fs::metadata(path).map(|data| data.ino()).ok();
         let (before, started) = (known, Instant::now());
         while file(&last) == before {
@@ -119,7 +119,7 @@ fn killed_at_random_moments_a_run_leaves_a_checkpoint_that_loads() {
         }
     }
     assert!(iterations >= 20, "{iterations} iterations in all");
-    // The lock of a killed run holds nobody up, and its leftovers go.
+    // The lock of a killed run is free, and its temporary files are removed.
     let iters = format!("trainer.iters={}", iterations + 1);
     let resume = format!("trainer.resume={}", last.display());
     with_config("train", &config, &[&iters, &resume]).succeeded();

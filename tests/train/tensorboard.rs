@@ -1,4 +1,4 @@
-//! Event files as TensorBoard's own reader sees them.
+//! Event files, read with TensorBoard's own reader.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Compact forms of labels and weights: found in files, and expanded again.
+//! Compact forms of labels and weights: recognised in files and expanded again.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! Samples in compact forms: transforms do to them what they do to the volumes they
-//! stand for, and a network learns the same from them.
+//! Samples in compact forms: transforms and training give the same results as on the dense
+//! volumes.
 
 use crate::support::lab::{Lab, labelled_cells};
 use crate::support::program::with_config;

@@ -1,4 +1,4 @@
-//! Data sets and the loader on files written here.
+//! Data sets and the loader, on files that the tests write.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

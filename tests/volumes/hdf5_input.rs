@@ -1,4 +1,4 @@
-//! Reading what h5py wrote: every number type, every filter, bad files.
+//! Reading files of h5py: every number type, every filter, bad files.
 //! The files come from `tests/fixtures/make_hdf5.py`.
 
 use std::path::{Path, PathBuf};

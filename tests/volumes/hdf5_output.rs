@@ -1,5 +1,5 @@
-//! Writing volumes: what any reader finds in them, and what is left behind when
-//! writing does not come to its end.
+//! Writing volumes: other readers read the same values, and an interrupted write leaves no
+//! file.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
