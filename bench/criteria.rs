@@ -8,10 +8,13 @@ use std::env;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use ndarray::Array3;
 use tch::{Device, Kind, Tensor};
 use unet3d::config::Tree;
-use unet3d::loss::{self, Truth, Weights};
-use unet3d::metric::{Contingency, Labels, adapted_rand_error, components};
+use unet3d::loss;
+use unet3d::metric::adapted_rand_error;
+use unet3d::regions::{Connectivity, Contingency, LabelImage, components};
+use unet3d::target::{Labels, Weights};
 
 const REPEATS: usize = 3;
 
@@ -49,11 +52,11 @@ fn time<T>(name: &str, mut run: impl FnMut() -> Result<T>) -> Result<T> {
 fn bench_loss(classes: i64, depth: i64, height: i64, width: i64) -> Result<()> {
     tch::manual_seed(0);
     let tree = Tree::parse("loss: {name: PixelWiseCrossEntropyLoss}", "bench", &[])?;
-    let loss = loss::read(tree.root.get("loss").context("no loss")?)?.criterion;
+    let loss = loss::read(tree.root.get("loss").context("no loss")?)?;
     let space = [1, depth, height, width];
     let logits = Tensor::f_randn([1, classes, depth, height, width], (Kind::Float, Device::Cpu))?;
     let integers = (Kind::Int64, Device::Cpu);
-    let truth = Truth::OneHot {
+    let labels = Labels::OneHot {
         index: Tensor::f_randint_low(-1, classes, space, integers)?,
         channels: classes,
     };
@@ -64,7 +67,7 @@ fn bench_loss(classes: i64, depth: i64, height: i64, width: i64) -> Result<()> {
     let value = time("loss", || {
         // A leaf of its own for every run, so that no gradient adds to an older.
         let logits = logits.f_detach()?.f_set_requires_grad(true)?;
-        let value = loss.forward_compact(&logits, &truth, Some(&weights))?;
+        let value = loss.forward(&logits, &labels, Some(&weights))?;
         value.f_backward()?;
         Ok(value.f_double_value(&[])?)
     })?;
@@ -84,15 +87,17 @@ fn bench_instances(file: &str) -> Result<()> {
     let mask: Vec<bool> = data.read_raw::<u8>()?.into_iter().map(|voxel| voxel != 0).collect();
     let (truth, found) = (file.dataset("truth")?, file.dataset("found")?);
     let (truth, found) = (truth.read_raw::<i64>()?, found.read_raw::<i64>()?);
-    let labelled = time("components", || Ok(components(&mask, size)))?;
+    let mask = Array3::from_shape_vec(size, mask)?;
+    let labelled = time("components", || Ok(components(mask.view(), Connectivity::Faces6)))?;
     let wanted = file.dataset("labels")?.read_raw::<i64>()?;
     ensure!(
         labelled.labels.iter().zip(&wanted).all(|(&a, &b)| i64::from(a) == b),
         "the components differ"
     );
-    time("table", || Ok(Contingency::new(&Labels::new(&truth), &Labels::new(&found))))?;
-    let error =
-        time("arand", || Ok(adapted_rand_error(&Labels::new(&truth), &Labels::new(&found))))?;
+    time("table", || Ok(Contingency::new(&LabelImage::new(&truth), &LabelImage::new(&found))))?;
+    let error = time("arand", || {
+        Ok(adapted_rand_error(&LabelImage::new(&truth), &LabelImage::new(&found)))
+    })?;
     let wanted: f64 = file.dataset("error")?.read_scalar()?;
     ensure!((error - wanted).abs() < 1e-9, "the error is {error}, not {wanted}");
     Ok(())

@@ -7,7 +7,6 @@ use log::{info, warn};
 use crate::augment::Transformer;
 use crate::cli;
 use crate::config::{ConfigError, Section, Tree};
-use crate::loss;
 use crate::model::{NetworkSpec, UNet};
 use crate::predict::Job;
 use crate::samples::slices;
@@ -53,8 +52,7 @@ fn check_training(settings: &Settings<'_>, no_data: bool) -> Result<()> {
     if no_data {
         return Ok(());
     }
-    let loss = loss::read(plan.loss)?;
-    let data = TrainingData::open(&plan, &loss, settings.seed().unwrap_or(0))?;
+    let data = TrainingData::open(&plan, settings.seed().unwrap_or(0))?;
     for (name, loader) in [("training", &data.train), ("validation", &data.val)] {
         info!(
             "{} {name} patches, {} batches an epoch, {} worker(s)",

@@ -7,13 +7,12 @@ use anyhow::{Context, Result};
 
 use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node, Section};
-use crate::loss::{self, Loss, Shapes};
-use crate::metric;
 use crate::runtime::memory;
 use crate::samples::{
     DataSet, DatasetKind, Images, LabelCheck, Loader, VolumePatches, file_paths, refuse_overlap,
     required,
 };
+use crate::target::TargetShapes;
 
 use super::plan::Plan;
 
@@ -29,7 +28,7 @@ impl TrainingData {
     /// # Errors
     /// Broken files; patches, labels or weights that do not fit the network, the
     /// loss or the metric. Found before the first batch is made.
-    pub fn open(plan: &Plan<'_>, loss: &Loss, seed: u64) -> Result<Self> {
+    pub fn open(plan: &Plan<'_>, seed: u64) -> Result<Self> {
         let (train, val) = (plan.loaders.phase("train")?, plan.loaders.phase("val")?);
         if plan.loaders.dataset != DatasetKind::Dsb2018 {
             let paths = |phase: &Section<'_>| file_paths(required(phase, "file_paths")?);
@@ -38,7 +37,7 @@ impl TrainingData {
         let memory = (memory::available().unwrap_or(4 << 30) / 2) as usize;
         let batch_size = plan.loaders.batch_size;
         let loader = |phase: &Section<'_>, name: &str| -> Result<Loader> {
-            let data = open_phase(plan, loss, phase, name, seed)?;
+            let data = open_phase(plan, phase, name, seed)?;
             Ok(Loader::new(data, batch_size, plan.loaders.num_workers, memory))
         };
         Ok(TrainingData {
@@ -50,14 +49,12 @@ impl TrainingData {
 
 fn open_phase(
     plan: &Plan<'_>,
-    loss: &Loss,
     phase: &Section<'_>,
     name: &str,
     seed: u64,
 ) -> Result<Arc<dyn DataSet>> {
     let check = |recipe: &Transformer, path: &Path, input: SampleShape| {
-        check_input(plan, loss, phase, name, recipe, input)
-            .with_context(|| path.display().to_string())
+        check_input(plan, phase, name, recipe, input).with_context(|| path.display().to_string())
     };
     if plan.loaders.dataset == DatasetKind::Dsb2018 {
         let mut images = Images::open(&plan.loaders, phase, seed)?;
@@ -85,7 +82,6 @@ fn open_phase(
 /// that the loss can take, if it takes class indices.
 fn check_input(
     plan: &Plan<'_>,
-    loss: &Loss,
     phase: &Section<'_>,
     name: &str,
     recipe: &Transformer,
@@ -112,16 +108,17 @@ fn check_input(
             phase.error(key, format!("patches {size:?}: {error}"))
         })?;
     }
-    let target = output.label.ok_or_else(|| phase.node.error("there are no labels"))?;
-    let shapes = Shapes {
+    let labels = output.label.ok_or_else(|| phase.node.error("there are no labels"))?;
+    let shapes = TargetShapes {
         phase: name,
         out_channels: plan.network.out_channels as usize,
-        target,
+        labels,
         weight: output.weight,
     };
-    loss::check(plan.loss, &shapes)?;
-    metric::check(plan.top.node, &shapes)?;
-    Ok(loss
+    plan.loss.check(&shapes)?;
+    plan.metric.check(&shapes)?;
+    Ok(plan
+        .loss
         .label_range(&shapes)
         .map(|range| LabelCheck { classes: range.classes as usize, ignore_index: range.ignored }))
 }

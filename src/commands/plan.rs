@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use crate::config::{ConfigError, Node, Section, YamlValue};
-use crate::loss;
-use crate::metric;
+use crate::loss::{self, Loss};
+use crate::metric::{self, Metric};
 use crate::model::NetworkSpec;
 use crate::optim::{OptimizerSpec, Scheduler};
 use crate::samples::{Loaders, slices};
@@ -19,7 +19,8 @@ pub struct Plan<'a> {
     pub trainer: TrainerSpec,
     pub optimizer: OptimizerSpec,
     pub lr_scheduler: Option<&'a Node>,
-    pub loss: &'a Node,
+    pub loss: Loss,
+    pub metric: Metric,
     pub loaders: Loaders<'a>,
 }
 
@@ -32,7 +33,8 @@ impl<'a> Plan<'a> {
             trainer: TrainerSpec::read(settings.required("trainer")?)?,
             optimizer: OptimizerSpec::read(settings.required("optimizer")?)?,
             lr_scheduler: top.child("lr_scheduler"),
-            loss: settings.required("loss")?,
+            loss: loss::read(settings.required("loss")?)?,
+            metric: metric::read(top.node)?,
             loaders: Loaders::read(settings.required("loaders")?)?,
         };
         if plan.trainer.on_nan == OnNan::Skip && plan.network.unit.order.has_batch_norm() {
@@ -41,20 +43,11 @@ impl<'a> Plan<'a> {
                  running statistics the batch has changed already; use `on_nan: stop`",
             ));
         }
-        // These are made again later; here their keys are checked.
+        // It is made again later; here its keys are checked.
         Scheduler::read(plan.lr_scheduler, &mut plan.optimizer.clone())?;
-        let loss = loss::read(plan.loss)?;
-        let metric = metric::read(top.node)?;
-        if plan.loaders.weight.is_none() {
-            let complaint =
-                "works with a weight map, and none is loaded: set `loaders.weight_internal_path`";
-            if loss.entry.uses_weight {
-                return Err(plan.loss.error(format!("{} {complaint}", loss.entry.name)));
-            }
-            if metric.entry.uses_weight {
-                return Err(top.error("eval_metric", format!("{} {complaint}", metric.entry.name)));
-            }
-        }
+        let weights = plan.loaders.weight.is_some();
+        plan.loss.check_loaded(weights)?;
+        plan.metric.check_loaded(weights)?;
         Ok(plan)
     }
 

@@ -7,8 +7,6 @@ use crate::cli;
 use crate::config::Tree;
 use crate::device;
 use crate::ffi::tensor::{cudnn, huge_pages, keep_memory};
-use crate::loss;
-use crate::metric;
 use crate::model::{Layout, UNet};
 use crate::optim::{Optimizer, Scheduler};
 use crate::runtime::memory;
@@ -86,8 +84,7 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
         info!("{}: weights taken over", path.display());
     }
 
-    let loss = loss::read(plan.loss)?;
-    let data = TrainingData::open(&plan, &loss, progress.seed)?;
+    let data = TrainingData::open(&plan, progress.seed)?;
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
     info!(
         "training {} with {} parameters on {}: {} training and {} validation patches, {} worker(s), seed {}",
@@ -119,8 +116,8 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
         net,
         optimizer,
         scheduler,
-        loss,
-        metric: metric::read(plan.top.node)?,
+        loss: plan.loss,
+        metric: plan.metric,
         train: data.train,
         val: data.val,
         spec: plan.trainer,

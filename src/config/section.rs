@@ -202,18 +202,7 @@ impl<'a> Section<'a> {
 
     /// An error at the key's place, or at the section's if the key is absent.
     pub fn error(&self, name: &str, message: impl Into<String>) -> ConfigError {
-        match self.node.get_even_null(name) {
-            Some(node) => node.error(message),
-            None => {
-                let mut error = self.node.error(message);
-                error.key = if error.key.is_empty() {
-                    name.to_string()
-                } else {
-                    format!("{}.{name}", error.key)
-                };
-                error
-            }
-        }
+        self.node.error_at(name, message)
     }
 
     pub fn flag(&self, name: &str) -> bool {

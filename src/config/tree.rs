@@ -70,6 +70,35 @@ impl Node {
         ConfigError { place: self.place.clone(), key: self.path.clone(), message: message.into() }
     }
 
+    /// An error at the place of the child under `key`, or at this node's if it is
+    /// absent.
+    pub fn error_at(&self, key: &str, message: impl Into<String>) -> ConfigError {
+        if let Some(child) = self.get_even_null(key) {
+            return child.error(message);
+        }
+        let mut error = self.error(message);
+        error.key = self.path_of(key);
+        error
+    }
+
+    /// A copy of the child under `key`; an empty section if it is absent or null.
+    pub fn section_or_empty(&self, key: &str) -> Node {
+        match self.get(key) {
+            Some(child) => child.clone(),
+            None => Node {
+                path: self.path_of(key),
+                place: self.place.clone(),
+                value: YamlValue::Map(Vec::new()),
+                notes: Arc::clone(&self.notes),
+            },
+        }
+    }
+
+    /// Dotted path of the child under `key`.
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) }
+    }
+
     /// Notes a warning about this node; the command prints it with the others.
     pub fn warn(&self, message: impl fmt::Display) {
         self.notes.push(format!("{}: `{}`: {message}", self.place, self.path));

@@ -4,28 +4,23 @@ use anyhow::Result;
 use tch::Tensor;
 
 use crate::config::Parameter;
+use crate::target::{LabelForm, Labels, Weights};
 
 use super::bce_with_logits::BceWithLogits;
 use super::dice::{Dice, Normalization};
-use super::parameters::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
-use super::{Criterion, Entry, Target};
+use super::{Criterion, Entry, IgnoreIndex};
 
 pub(super) static ENTRY: Entry = Entry {
     name: "BCEDiceLoss",
     meaning: "alpha * BCEWithLogitsLoss + beta * DiceLoss",
     parameters: &[
-        NAME,
         Parameter::number("alpha", 1.0, "factor of the cross-entropy"),
         Parameter::number("alphs", 1.0, "misspelling of `alpha` that older files carry").optional(),
         Parameter::number("beta", 1.0, "factor of Dice"),
-        IGNORE_INDEX,
-        SKIP_LAST_TARGET,
-        SQUEEZE_CHANNEL,
     ],
+    labels: LabelForm::LikeLogits { float: true },
     uses_weight: false,
-    masks: true,
-    ignored_label: None,
-    target: Target::LikeLogits { float: true },
+    ignore_index: IgnoreIndex::Masked,
     build: |section| {
         let mut alpha = section.number("alpha");
         if let Some(key) = section.child("alphs") {
@@ -54,9 +49,9 @@ struct BceDice {
 }
 
 impl Criterion for BceDice {
-    fn forward(&self, logits: &Tensor, target: &Tensor, weight: Option<&Tensor>) -> Result<Tensor> {
-        let bce = self.bce.forward(logits, target, weight)?.f_mul_scalar(self.alpha)?;
-        let dice = self.dice.forward(logits, target, weight)?.f_mul_scalar(self.beta)?;
+    fn forward(&self, logits: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Tensor> {
+        let bce = self.bce.forward(logits, labels, None)?.f_mul_scalar(self.alpha)?;
+        let dice = self.dice.forward(logits, labels, None)?.f_mul_scalar(self.beta)?;
         Ok(bce.f_add(&dice)?)
     }
 }

@@ -4,16 +4,15 @@ use anyhow::{Result, ensure};
 use tch::{Kind, Tensor};
 
 use crate::config::{ConfigError, Node, Parameter, YamlValue};
+use crate::target::{LabelForm, Labels, Weights};
 
-use super::parameters::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
-use super::{Criterion, Entry, Target};
+use super::{Criterion, Entry, IgnoreIndex};
 
 pub(super) static ENTRY: Entry = Entry {
     name: "ContrastiveLoss",
     meaning: "discriminative loss on embeddings of instances: variance, distance and size of \
               cluster means",
     parameters: &[
-        NAME,
         Parameter::number("delta_var", 0.5, "radius within which a cluster is not contracted")
             .at_least(0.0)
             .required(),
@@ -24,14 +23,10 @@ pub(super) static ENTRY: Entry = Entry {
         Parameter::number("alpha", 1.0, "factor of the variance term").required(),
         Parameter::number("beta", 1.0, "factor of the distance term").required(),
         Parameter::number("gamma", 0.001, "factor of the size term").required(),
-        IGNORE_INDEX,
-        SKIP_LAST_TARGET,
-        SQUEEZE_CHANNEL,
     ],
+    labels: LabelForm::Instances,
     uses_weight: false,
-    masks: true,
-    ignored_label: None,
-    target: Target::Instances,
+    ignore_index: IgnoreIndex::Masked,
     build: |section| {
         let norm = match section.child("norm") {
             Some(node) => norm(node)?,
@@ -75,10 +70,11 @@ struct Contrastive {
 }
 
 impl Criterion for Contrastive {
-    fn forward(&self, logits: &Tensor, target: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        ensure!(target.dim() == 4, "ContrastiveLoss wants instance labels (N, D, H, W)");
+    fn forward(&self, logits: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Tensor> {
+        let labels = labels.dense(Kind::Int64)?;
+        ensure!(labels.dim() == 4, "ContrastiveLoss wants instance labels (N, D, H, W)");
         let samples = (0..logits.size()[0])
-            .map(|n| self.sample(&logits.f_get(n)?, &target.f_get(n)?))
+            .map(|n| self.sample(&logits.f_get(n)?, &labels.f_get(n)?))
             .collect::<Result<Vec<_>>>()?;
         Ok(Tensor::f_stack(&samples, 0)?.f_mean(logits.f_kind()?)?)
     }

@@ -3,9 +3,13 @@
 use anyhow::Result;
 use tch::{Reduction, Tensor};
 
-use super::index_cross_entropy::index_cross_entropy;
-use super::parameters::{CLASS_WEIGHT, IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
-use super::{ClassWeights, Criterion, Entry, NO_CLASS, Target, Truth, Weights};
+use crate::config::{ConfigError, Node};
+use crate::target::{LabelForm, Labels, NO_CLASS, TargetShapes, Weights};
+
+use super::class_weights::{CLASS_WEIGHT, ClassWeights};
+use super::softmax_cross_entropy::softmax_cross_entropy;
+use super::sum::VoxelSum;
+use super::{Criterion, Entry, IgnoreIndex};
 
 /// The label that torch's `CrossEntropyLoss` ignores when none is named.
 pub(super) const TORCH_IGNORES: i64 = -100;
@@ -13,14 +17,13 @@ pub(super) const TORCH_IGNORES: i64 = -100;
 pub(super) static ENTRY: Entry = Entry {
     name: "CrossEntropyLoss",
     meaning: "mean over voxels of -log softmax of the true class, weighted by class",
-    parameters: &[NAME, CLASS_WEIGHT, IGNORE_INDEX, SKIP_LAST_TARGET, SQUEEZE_CHANNEL],
+    parameters: &[CLASS_WEIGHT],
+    labels: LabelForm::ClassesOrProbabilities,
     uses_weight: false,
-    masks: false,
-    ignored_label: Some(TORCH_IGNORES),
-    target: Target::ClassesOrProbabilities,
+    ignore_index: IgnoreIndex::Own { default: Some(TORCH_IGNORES) },
     build: |section| {
         Ok(Box::new(CrossEntropy {
-            weight: section.maybe_numbers("weight").map(ClassWeights::new),
+            weight: ClassWeights::read(section),
             ignore: section.maybe_integer("ignore_index").unwrap_or(TORCH_IGNORES),
         }))
     },
@@ -35,30 +38,34 @@ struct CrossEntropy {
 }
 
 impl Criterion for CrossEntropy {
-    fn forward(&self, logits: &Tensor, target: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+    fn forward(&self, logits: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Tensor> {
         let weight = self.weight.as_ref().map(|weight| weight.like(logits)).transpose()?;
-        if target.dim() == 4 {
-            return class_cross_entropy(logits, target, weight.as_ref(), self.ignore);
-        }
-        Ok(logits.f_cross_entropy_loss(target, weight, Reduction::Mean, self.ignore, 0.0)?)
-    }
-
-    fn forward_compact(
-        &self,
-        logits: &Tensor,
-        truth: &Truth,
-        _: Option<&Weights>,
-    ) -> Result<Tensor> {
-        match truth {
-            Truth::Dense(target) => self.forward(logits, target, None),
+        match labels {
+            Labels::Dense(labels) if labels.dim() == 4 => {
+                class_cross_entropy(logits, labels, weight.as_ref(), self.ignore)
+            }
+            Labels::Dense(labels) => {
+                let sum = logits.f_cross_entropy_loss(
+                    labels,
+                    weight,
+                    Reduction::Sum,
+                    self.ignore,
+                    0.0,
+                )?;
+                let count = labels.numel() / labels.size()[1] as usize;
+                Ok(VoxelSum { sum, count }.mean()?)
+            }
             // One-hot labels are probabilities: the mean is over all voxels.
-            Truth::OneHot { index, .. } => {
-                let weight = self.weight.as_ref().map(|weight| weight.like(logits)).transpose()?;
-                let scale = scale(logits, index, weight.as_ref(), NO_CLASS)?;
+            Labels::OneHot { index, .. } => {
+                let scale = class_scale(logits, index, weight.as_ref(), NO_CLASS)?;
                 let scale = scale.f_div_scalar(index.numel() as f64)?;
-                index_cross_entropy(logits, index, &scale)
+                softmax_cross_entropy(logits, index, &scale)
             }
         }
+    }
+
+    fn check(&self, node: &Node, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {
+        self.weight.as_ref().map_or(Ok(()), |weight| weight.check(node, shapes.out_channels))
     }
 }
 
@@ -67,17 +74,24 @@ impl Criterion for CrossEntropy {
 /// `ignore`. 0 if all are, where torch has NaN: there is nothing to learn.
 pub(super) fn class_cross_entropy(
     logits: &Tensor,
-    target: &Tensor,
+    index: &Tensor,
     weight: Option<&Tensor>,
     ignore: i64,
 ) -> Result<Tensor> {
-    let scale = scale(logits, target, weight, ignore)?;
+    let scale = class_scale(logits, index, weight, ignore)?;
+    // The total comes first, since it does not depend on the logits: then the one
+    // pass over them leaves a gradient that need not be divided again.
     let total = scale.f_sum(scale.f_kind()?)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
-    index_cross_entropy(logits, target, &scale.f_div(&total)?)
+    softmax_cross_entropy(logits, index, &scale.f_div(&total)?)
 }
 
 /// The weight of every voxel's class, 0 where the index is `ignore`.
-fn scale(logits: &Tensor, index: &Tensor, weight: Option<&Tensor>, ignore: i64) -> Result<Tensor> {
+fn class_scale(
+    logits: &Tensor,
+    index: &Tensor,
+    weight: Option<&Tensor>,
+    ignore: i64,
+) -> Result<Tensor> {
     let kept = index.f_ne(ignore)?.f_to_kind(logits.f_kind()?)?;
     let Some(weight) = weight else { return Ok(kept) };
     let class = index.f_clamp(0, logits.size()[1] - 1)?;

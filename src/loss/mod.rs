@@ -1,10 +1,14 @@
-//! Losses, one criterion a file.
+//! Losses, one criterion or one family a file.
 //!
 //! A [`Criterion`] compares the logits of the network, (N, C, D, H, W), with the
-//! labels of the batch and gives the scalar that training makes smaller.
-//! [`read`] makes the criterion of the configuration's `loss` section; [`check`]
-//! tells from shapes alone whether it fits the data and the network, so that a
-//! run that cannot work ends before it starts.
+//! labels of the batch and gives the scalar that training makes smaller. [`LOSSES`]
+//! lists them; [`read`] makes the [`Loss`] of the configuration's `loss` section.
+//! [`Loss::check`] tells from shapes alone whether it fits the data and the network,
+//! so that a run that cannot work ends before it starts.
+//!
+//! Where a loss is a function of sums over the voxels of the whole batch, its file
+//! says so in two steps: first the sums, then the value that follows from them.
+//! Between the steps, sums of parts of a batch can be added.
 
 mod bce_dice;
 mod bce_with_logits;
@@ -13,54 +17,49 @@ mod contrastive;
 mod cross_entropy;
 mod dice;
 mod generalized_dice;
-mod index_cross_entropy;
-mod kernel;
-mod l1;
-mod masked;
-mod mse;
-mod parameters;
+mod mean_error;
 mod pixel_wise_cross_entropy;
+mod preparation;
 mod registry;
-mod shapes;
-mod smooth_l1;
-mod truth;
+mod softmax_cross_entropy;
+mod sum;
 mod weighted_cross_entropy;
 mod weighted_smooth_l1;
 
-pub use class_weights::ClassWeights;
-pub use dice::{Sums, dice_per_channel};
-pub use registry::{Entry, Loss, check, entry, names, read};
-pub use shapes::{LabelRange, Shapes, Target};
-pub(crate) use shapes::{check_target, check_weight};
-pub use truth::{NO_CLASS, Truth, Weights};
+pub use registry::{Entry, IgnoreIndex, LOSSES, Loss, read};
 
 use anyhow::Result;
 use tch::Tensor;
 
-/// A loss.
+use crate::config::{ConfigError, Node};
+use crate::target::{Labels, TargetShapes, Weights};
+
+/// The computation of a loss, with the parameters of its section.
 pub trait Criterion: Send {
     /// The loss of a batch, a scalar on the device of `logits` through which the
     /// gradient flows back.
     ///
-    /// `logits` are (N, C, D, H, W) in float32 or float64, `target` is
-    /// (N, D, H, W) or (N, C, D, H, W) as the loss wants it, `weight` a map with
-    /// one number a voxel in either of these shapes. All are on one device.
-    fn forward(&self, logits: &Tensor, target: &Tensor, weight: Option<&Tensor>) -> Result<Tensor>;
-
-    /// As [`Criterion::forward`], with labels and weights in compact forms: the
-    /// same value and gradient as on the dense arrays that they stand for. A
-    /// loss that cannot work on them writes them out.
-    fn forward_compact(
+    /// `logits` are (N, C, D, H, W) in float32 or float64; labels and weights are on
+    /// the same device, in the form that the loss's entry names. Value and gradient
+    /// are the same for compact labels and weights as for the dense arrays that they
+    /// stand for; a loss that cannot work on compact forms calls [`Labels::dense`].
+    ///
+    /// # Errors
+    /// Labels outside the classes, missing weights, or a failed tensor operation.
+    fn forward(
         &self,
         logits: &Tensor,
-        truth: &Truth,
+        labels: &Labels,
         weights: Option<&Weights>,
-    ) -> Result<Tensor> {
-        let target = truth.dense(logits.f_kind()?)?;
-        let weight = weights.map(Weights::dense).transpose()?;
-        self.forward(logits, &target, weight.as_ref())
+    ) -> Result<Tensor>;
+
+    /// Compares the parameters with what network and data set give, such as the
+    /// number of class weights with the number of channels. `node` is the section
+    /// that they were read from.
+    ///
+    /// # Errors
+    /// Parameters that do not fit; the message says which key to change.
+    fn check(&self, _node: &Node, _shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {
+        Ok(())
     }
 }
-
-/// Spatial axes and batch of (N, C, D, H, W): what a sum per channel runs over.
-pub(crate) const ALL_BUT_CHANNEL: &[i64] = &[0, 2, 3, 4];

@@ -1,147 +1,185 @@
-//! The list of all losses: adding one adds one line here.
+//! The list of all losses, and the loss of a configuration.
 
-use crate::config::{ConfigError, Node, Parameter, Section, nearest};
+use anyhow::Result;
+use tch::Tensor;
 
-use super::masked::Prepared;
-use super::shapes::{check_target, check_weight, seen_target};
-use super::{Criterion, LabelRange, Shapes, Target};
+use crate::config::{self, ConfigError, Node, Parameter, Registry, Section};
+use crate::target::{LabelForm, LabelRange, Labels, Requirement, TargetShapes, Weights};
+
+use super::Criterion;
+use super::preparation::Preparation;
 
 /// One loss: its name, its keys and how to make it.
 pub struct Entry {
     pub name: &'static str,
     pub meaning: &'static str,
+    /// Its own keys, without those that all losses share.
     pub parameters: &'static [Parameter],
-    /// Works on a weight map, and needs one.
+    pub labels: LabelForm,
+    /// Whether it works on a weight map, and needs one.
     pub uses_weight: bool,
-    /// `ignore_index` masks logits and target; else the loss minds it itself.
-    pub(super) masks: bool,
-    /// The label that is ignored when `ignore_index` is absent.
-    pub(super) ignored_label: Option<i64>,
-    pub target: Target,
+    pub ignore_index: IgnoreIndex,
     pub build: fn(&Section<'_>) -> Result<Box<dyn Criterion>, ConfigError>,
 }
 
-static ENTRIES: &[&Entry] = &[
-    &super::bce_with_logits::ENTRY,
-    &super::dice::ENTRY,
-    &super::bce_dice::ENTRY,
-    &super::generalized_dice::ENTRY,
-    &super::cross_entropy::ENTRY,
-    &super::weighted_cross_entropy::ENTRY,
-    &super::pixel_wise_cross_entropy::ENTRY,
-    &super::mse::ENTRY,
-    &super::l1::ENTRY,
-    &super::smooth_l1::ENTRY,
-    &super::weighted_smooth_l1::ENTRY,
-    &super::contrastive::ENTRY,
-];
-
-/// Losses of the Python program that need a network with several outputs.
-const SEVERAL_HEADS: &[&str] = &["TagsAngularLoss"];
-
-/// The loss of that name.
-pub fn entry(name: &str) -> Option<&'static Entry> {
-    ENTRIES.iter().copied().find(|entry| entry.name == name)
+/// How a loss leaves out the voxels of `ignore_index`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IgnoreIndex {
+    /// Logits and labels are set to 0 there before the loss sees them.
+    Masked,
+    /// The loss leaves them out itself; the label that it ignores when the key is
+    /// absent, if there is one.
+    Own { default: Option<i64> },
 }
 
-pub fn names() -> impl Iterator<Item = &'static str> {
-    ENTRIES.iter().map(|entry| entry.name)
-}
+impl config::Entry for Entry {
+    fn name(&self) -> &'static str {
+        self.name
+    }
 
-/// The loss of a configuration.
-pub struct Loss {
-    pub criterion: Box<dyn Criterion>,
-    pub entry: &'static Entry,
-    ignored: Option<i64>,
-}
+    fn meaning(&self) -> &'static str {
+        self.meaning
+    }
 
-impl Loss {
-    /// The labels that may stand in a target of class indices; `None` when the
-    /// loss takes any. For a loader that checks labels before a GPU sees them.
-    pub fn label_range(&self, shapes: &Shapes<'_>) -> Option<LabelRange> {
-        let classes = matches!(
-            self.entry.target,
-            Target::Classes | Target::ClassesOrProbabilities | Target::ClassesOrOneHot
-        );
-        (classes && shapes.target.channels.is_none())
-            .then_some(LabelRange { classes: shapes.out_channels as i64, ignored: self.ignored })
+    fn parameters(&self) -> &'static [Parameter] {
+        self.parameters
     }
 }
 
-fn open(node: &Node) -> Result<(&'static Entry, Section<'_>), ConfigError> {
-    let name = match node.get("name") {
-        Some(name) => name,
-        None => {
-            return Err(node.error(format!(
-                "the key `name` is missing; it is one of {}",
-                names().collect::<Vec<_>>().join(", ")
-            )));
-        }
-    };
-    let text = name.text()?;
-    let entry = entry(text).ok_or_else(|| {
-        if SEVERAL_HEADS.contains(&text) {
-            return name.error(format!(
-                "{text} needs a network with several outputs, and there is none here; the losses \
-                 are {}",
-                names().collect::<Vec<_>>().join(", ")
-            ));
-        }
-        name.error(match nearest(text, names()) {
-            Some(near) => format!("no loss is called {text}; is {near} meant?"),
-            None => format!(
-                "no loss is called {text}; there are {}",
-                names().collect::<Vec<_>>().join(", ")
-            ),
-        })
-    })?;
-    Ok((entry, node.section(entry.parameters)?))
+/// All losses.
+pub static LOSSES: Registry<Entry> = Registry {
+    kind: "loss",
+    name: Parameter::text("name", "", "which loss to train with").required(),
+    entries: &[
+        &super::bce_with_logits::ENTRY,
+        &super::dice::ENTRY,
+        &super::bce_dice::ENTRY,
+        &super::generalized_dice::ENTRY,
+        &super::cross_entropy::ENTRY,
+        &super::weighted_cross_entropy::ENTRY,
+        &super::pixel_wise_cross_entropy::ENTRY,
+        &super::mean_error::MSE,
+        &super::mean_error::L1,
+        &super::mean_error::SMOOTH_L1,
+        &super::weighted_smooth_l1::ENTRY,
+        &super::contrastive::ENTRY,
+    ],
+    shared: &[
+        Parameter::integer("ignore_index", 0, "label whose voxels do not count").optional(),
+        Parameter::flag(
+            "skip_last_target",
+            false,
+            "leaves the last channel of the labels to the metric, such as the instances that \
+             `append_label` appends",
+        ),
+        Parameter::flag(
+            "squeeze_channel",
+            false,
+            "with `skip_last_target`: drops the channel axis when one channel is left",
+        ),
+    ],
+    refused: &[("TagsAngularLoss", "needs a network with several outputs, and there is none here")],
+};
+
+/// The loss of a configuration.
+pub struct Loss {
+    entry: &'static Entry,
+    /// Its section, for the places of errors.
+    node: Node,
+    criterion: Box<dyn Criterion>,
+    preparation: Preparation,
+    /// The label that does not count.
+    ignored: Option<i64>,
 }
 
 /// Makes the loss of the configuration's `loss` section.
+///
+/// # Errors
+/// An unknown name, missing keys, wrong types or impossible values.
 pub fn read(node: &Node) -> Result<Loss, ConfigError> {
-    let (entry, section) = open(node)?;
-    let inner = (entry.build)(&section)?;
+    let (entry, section) = LOSSES.open(node)?;
+    let criterion = (entry.build)(&section)?;
     let given = section.maybe_integer("ignore_index");
-    let mask = given.filter(|_| entry.masks);
-    let skip_last = section.flag("skip_last_target");
-    let squeeze = section.flag("squeeze_channel");
-    if squeeze
-        && !skip_last
+    let (mask, ignored) = match entry.ignore_index {
+        IgnoreIndex::Masked => (given, given),
+        IgnoreIndex::Own { default } => (None, given.or(default)),
+    };
+    let preparation = Preparation {
+        skip_last: section.flag("skip_last_target"),
+        squeeze: section.flag("squeeze_channel"),
+        mask,
+    };
+    if preparation.squeeze
+        && !preparation.skip_last
         && let Some(key) = section.child("squeeze_channel")
     {
         key.warn("has no effect without `skip_last_target: true`");
     }
-    let criterion = if skip_last || mask.is_some() {
-        Box::new(Prepared { inner, skip_last, squeeze, mask })
-    } else {
-        inner
-    };
-    Ok(Loss { criterion, entry, ignored: given.or(entry.ignored_label) })
+    Ok(Loss { entry, node: node.clone(), criterion, preparation, ignored })
 }
 
-/// Finds, before any data moves, a `loss` section that cannot work on these
-/// labels, weights and output channels; the message says which key to change.
-pub fn check(node: &Node, shapes: &Shapes<'_>) -> Result<(), ConfigError> {
-    let (entry, section) = open(node)?;
-    let target = seen_target(&section, entry, shapes)?;
-    check_target(&section, entry.name, entry.target, shapes, target)?;
-    if entry.uses_weight {
-        check_weight(&section, entry.name, shapes)?;
+impl Loss {
+    pub fn name(&self) -> &'static str {
+        self.entry.name
     }
-    for key in ["weight", "pos_weight"] {
-        if entry.parameters.iter().all(|parameter| parameter.name != key) {
-            continue;
-        }
-        let Some(node) = section.child(key) else { continue };
-        let given = super::bce_with_logits::numbers(node)?.len();
-        if given != shapes.out_channels && !(key == "pos_weight" && given == 1) {
-            return Err(node.error(format!(
-                "one number for each of the {} output channels is wanted, not {given}: give {}, or \
-                 set `model.out_channels: {given}`",
-                shapes.out_channels, shapes.out_channels
-            )));
+
+    /// The loss of a batch, a scalar on the device of `logits`, (N, C, D, H, W),
+    /// through which the gradient flows back. A loss that uses no weights ignores
+    /// them.
+    ///
+    /// # Errors
+    /// Labels outside the classes, missing weights, or a failed tensor operation.
+    pub fn forward(
+        &self,
+        logits: &Tensor,
+        labels: &Labels,
+        weights: Option<&Weights>,
+    ) -> Result<Tensor> {
+        let weights = weights.filter(|_| self.entry.uses_weight);
+        match self.preparation.apply(logits, labels)? {
+            Some((logits, labels)) => self.criterion.forward(&logits, &labels, weights),
+            None => self.criterion.forward(logits, labels, weights),
         }
     }
-    Ok(())
+
+    /// Finds, before any data moves, a `loss` section that cannot work on these
+    /// labels, weights and output channels.
+    ///
+    /// # Errors
+    /// What does not fit; the message says which key to change.
+    pub fn check(&self, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {
+        let labels = self.preparation.seen_labels(self.entry, &self.node, shapes)?;
+        let seen = TargetShapes { labels, ..shapes.clone() };
+        self.requirement().check(&seen)?;
+        self.criterion.check(&self.node, &seen)
+    }
+
+    /// The labels that may stand in a target of class indices; `None` when the
+    /// loss takes any. For a loader that checks labels before a GPU sees them.
+    pub fn label_range(&self, shapes: &TargetShapes<'_>) -> Option<LabelRange> {
+        let classes = matches!(
+            self.entry.labels,
+            LabelForm::Classes | LabelForm::ClassesOrProbabilities | LabelForm::ClassesOrOneHot
+        );
+        (classes && shapes.labels.channels.is_none())
+            .then_some(LabelRange { classes: shapes.out_channels as i64, ignored: self.ignored })
+    }
+
+    /// Finds a loss that works on weights where the loaders read none.
+    ///
+    /// # Errors
+    /// Such a loss.
+    pub fn check_loaded(&self, weights: bool) -> Result<(), ConfigError> {
+        self.requirement().check_loaded(weights)
+    }
+
+    fn requirement(&self) -> Requirement<'_> {
+        Requirement {
+            criterion: self.entry.name,
+            node: &self.node,
+            labels: self.entry.labels,
+            weight: self.entry.uses_weight,
+            can_skip_last: true,
+        }
+    }
 }

@@ -1,20 +1,20 @@
 //! Cross-entropy with class weights taken from the prediction.
 
 use anyhow::Result;
-use tch::Tensor;
+use tch::{Kind, TchError, Tensor};
+
+use crate::target::{ALL_BUT_CHANNEL, LabelForm, Labels, Weights};
 
 use super::cross_entropy::{TORCH_IGNORES, class_cross_entropy};
-use super::parameters::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
-use super::{ALL_BUT_CHANNEL, Criterion, Entry, Target};
+use super::{Criterion, Entry, IgnoreIndex};
 
 pub(super) static ENTRY: Entry = Entry {
     name: "WeightedCrossEntropyLoss",
     meaning: "cross-entropy with class weights sum(1-p)/sum(p) of the softmax",
-    parameters: &[NAME, IGNORE_INDEX, SKIP_LAST_TARGET, SQUEEZE_CHANNEL],
+    parameters: &[],
+    labels: LabelForm::Classes,
     uses_weight: false,
-    masks: false,
-    ignored_label: Some(TORCH_IGNORES),
-    target: Target::Classes,
+    ignore_index: IgnoreIndex::Own { default: Some(TORCH_IGNORES) },
     build: |section| {
         Ok(Box::new(WeightedCrossEntropy {
             ignore: section.maybe_integer("ignore_index").unwrap_or(TORCH_IGNORES),
@@ -29,15 +29,17 @@ struct WeightedCrossEntropy {
 }
 
 impl Criterion for WeightedCrossEntropy {
-    fn forward(&self, logits: &Tensor, target: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        let kind = logits.f_kind()?;
-        let weight = tch::no_grad(|| {
-            let sums =
-                logits.f_softmax(1, kind)?.f_sum_dim_intlist(ALL_BUT_CHANNEL, false, kind)?;
-            let voxels = logits.numel() as f64 / sums.numel() as f64;
-            // sum(1 - p) is the number of voxels less sum(p).
-            sums.f_rsub_scalar(voxels)?.f_div(&sums)
-        })?;
-        class_cross_entropy(logits, target, Some(&weight), self.ignore)
+    fn forward(&self, logits: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Tensor> {
+        let sums = tch::no_grad(|| probability_sums(logits))?;
+        let voxels = logits.numel() as f64 / logits.size()[1] as f64;
+        // sum(1 - p) is the number of voxels less sum(p).
+        let weight = sums.f_rsub_scalar(voxels)?.f_div(&sums)?;
+        class_cross_entropy(logits, &labels.dense(Kind::Int64)?, Some(&weight), self.ignore)
     }
+}
+
+/// The softmax summed over batch and space, (C).
+fn probability_sums(logits: &Tensor) -> Result<Tensor, TchError> {
+    let kind = logits.f_kind()?;
+    logits.f_softmax(1, kind)?.f_sum_dim_intlist(ALL_BUT_CHANNEL, false, kind)
 }

@@ -4,15 +4,15 @@ use anyhow::Result;
 use tch::{Reduction, Tensor};
 
 use crate::config::Parameter;
+use crate::target::{LabelForm, Labels, Weights};
 
-use super::parameters::{IGNORE_INDEX, NAME, SKIP_LAST_TARGET, SQUEEZE_CHANNEL};
-use super::{Criterion, Entry, Target};
+use super::sum::VoxelSum;
+use super::{Criterion, Entry, IgnoreIndex};
 
 pub(super) static ENTRY: Entry = Entry {
     name: "WeightedSmoothL1Loss",
     meaning: "SmoothL1Loss, multiplied by a weight where the target is below a threshold",
     parameters: &[
-        NAME,
         Parameter::number("threshold", 0.0, "targets below it are weighted").required(),
         Parameter::number("initial_weight", 1.0, "the weight").required(),
         Parameter::flag(
@@ -20,14 +20,10 @@ pub(super) static ENTRY: Entry = Entry {
             true,
             "false: targets at or above the threshold are weighted instead",
         ),
-        IGNORE_INDEX,
-        SKIP_LAST_TARGET,
-        SQUEEZE_CHANNEL,
     ],
+    labels: LabelForm::LikeLogits { float: false },
     uses_weight: false,
-    masks: true,
-    ignored_label: None,
-    target: Target::LikeLogits { float: false },
+    ignore_index: IgnoreIndex::Masked,
     build: |section| {
         Ok(Box::new(WeightedSmoothL1 {
             threshold: section.number("threshold"),
@@ -44,16 +40,16 @@ struct WeightedSmoothL1 {
 }
 
 impl Criterion for WeightedSmoothL1 {
-    fn forward(&self, logits: &Tensor, target: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+    fn forward(&self, logits: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Tensor> {
         let kind = logits.f_kind()?;
-        let target = target.f_to_kind(kind)?;
+        let labels = labels.dense(kind)?.f_to_kind(kind)?;
         let weighted = match self.below {
-            true => target.f_lt(self.threshold)?,
-            false => target.f_ge(self.threshold)?,
+            true => labels.f_lt(self.threshold)?,
+            false => labels.f_ge(self.threshold)?,
         };
         let factor =
             weighted.f_to_kind(kind)?.f_mul_scalar(self.weight - 1.0)?.f_add_scalar(1.0)?;
-        let error = logits.f_smooth_l1_loss(&target, Reduction::None, 1.0)?;
-        Ok(error.f_mul(&factor)?.f_mean(kind)?)
+        let error = logits.f_smooth_l1_loss(&labels, Reduction::None, 1.0)?.f_mul(&factor)?;
+        Ok(VoxelSum { sum: error.f_sum(kind)?, count: error.numel() }.mean()?)
     }
 }

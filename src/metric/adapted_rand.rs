@@ -3,15 +3,16 @@
 use anyhow::{Result, anyhow};
 use tch::Tensor;
 
-use crate::config::{ConfigError, Parameter, Section};
-use crate::loss::{Shapes, Target};
+use crate::config::{ConfigError, Node, Parameter};
+use crate::regions::LabelImage;
+use crate::target::{LabelForm, Labels, TargetShapes, Weights};
 
-use super::contingency::Labels;
-use super::instances::{component_labels, instance_channel, whole_labels};
-use super::parameters::{NAME, thresholds};
+use super::label_images::{component_labels, instance_channel, whole_labels};
+use super::parameters::{check_channels, thresholds};
 use super::rand_error::adapted_rand_error;
-use super::{Entry, Metric, mean_of};
+use super::{Entry, Scorer, mean_of};
 
+const INPUT_CHANNELS: &str = "input_channels";
 const THRESHOLDS: Parameter =
     Parameter::numbers("thresholds", &[0.3, 0.4, 0.5, 0.6], "levels to cut the maps at");
 
@@ -26,13 +27,13 @@ const fn use_last_target(default: bool) -> Parameter {
 pub(super) static PLAIN: Entry = Entry {
     name: "AdaptedRandError",
     meaning: "adapted Rand error of a segmentation that the network gives out itself",
-    parameters: &[NAME, use_last_target(false)],
+    parameters: &[use_last_target(false)],
+    labels: LabelForm::AnyInstances,
     uses_weight: false,
-    target: Target::AnyInstances,
-    check: |_, _| Ok(()),
     build: |section| {
         Ok(Box::new(AdaptedRand {
             last_target: section.flag("use_last_target"),
+            channels: Vec::new(),
             segments: Box::new(channels_as_labels),
         }))
     },
@@ -43,21 +44,20 @@ pub(super) static BOUNDARY: Entry = Entry {
     meaning: "least adapted Rand error of the components between boundaries, over thresholds and \
               channels",
     parameters: &[
-        NAME,
         THRESHOLDS,
         use_last_target(true),
         Parameter::flag("use_first_input", false, "only the first output channel is cut"),
         Parameter::flag("invert_pmaps", true, "components are where the map is below the level"),
     ],
+    labels: LabelForm::AnyInstances,
     uses_weight: false,
-    target: Target::AnyInstances,
-    check: |_, _| Ok(()),
     build: |section| {
         let thresholds = thresholds(section)?;
         let first = section.flag("use_first_input");
         let invert = section.flag("invert_pmaps");
         Ok(Box::new(AdaptedRand {
             last_target: section.flag("use_last_target"),
+            channels: Vec::new(),
             segments: Box::new(move |sample, each| {
                 let count = if first { 1 } else { sample.size()[0] };
                 for channel in 0..count {
@@ -78,26 +78,23 @@ pub(super) static GENERIC: Entry = Entry {
     name: "GenericAdaptedRandError",
     meaning: "least adapted Rand error of the components above thresholds of chosen channels",
     parameters: &[
-        NAME,
-        Parameter::integers("input_channels", &[], "output channels to cut")
-            .at_least(0.0)
-            .required(),
+        Parameter::integers(INPUT_CHANNELS, &[], "output channels to cut").at_least(0.0).required(),
         Parameter::integers("invert_channels", &[], "channels to take 1 - p of").at_least(0.0),
         THRESHOLDS,
         use_last_target(true),
     ],
+    labels: LabelForm::AnyInstances,
     uses_weight: false,
-    target: Target::AnyInstances,
-    check: check_channels,
     build: |section| {
         let thresholds = thresholds(section)?;
-        let channels = section.integers("input_channels");
+        let channels = section.integers(INPUT_CHANNELS);
         let inverted = section.integers("invert_channels");
         if channels.is_empty() {
-            return Err(section.error("input_channels", "name at least one output channel"));
+            return Err(section.error(INPUT_CHANNELS, "name at least one output channel"));
         }
         Ok(Box::new(AdaptedRand {
             last_target: section.flag("use_last_target"),
+            channels: channels.clone(),
             segments: Box::new(move |sample, each| {
                 for &channel in &channels {
                     let mut map = sample.f_get(channel)?;
@@ -114,22 +111,7 @@ pub(super) static GENERIC: Entry = Entry {
     },
 };
 
-fn check_channels(section: &Section<'_>, shapes: &Shapes<'_>) -> Result<(), ConfigError> {
-    let count = shapes.out_channels as i64;
-    match section.integers("input_channels").into_iter().find(|&channel| channel >= count) {
-        Some(beyond) => Err(section.error(
-            "input_channels",
-            format!(
-                "there is no output channel {beyond}: channels are 0 to {} for `model.out_channels: \
-                 {count}`",
-                count - 1
-            ),
-        )),
-        None => Ok(()),
-    }
-}
-
-fn channels_as_labels(sample: &Tensor, each: &mut dyn FnMut(Labels)) -> Result<()> {
+fn channels_as_labels(sample: &Tensor, each: &mut dyn FnMut(LabelImage)) -> Result<()> {
     for channel in 0..sample.size()[0] {
         each(whole_labels(&sample.f_get(channel)?)?);
     }
@@ -137,24 +119,26 @@ fn channels_as_labels(sample: &Tensor, each: &mut dyn FnMut(Labels)) -> Result<(
 }
 
 /// Hands every segmentation of a sample's output (C, D, H, W) to a function.
-type Segments = dyn Fn(&Tensor, &mut dyn FnMut(Labels)) -> Result<()> + Send;
+type Segments = dyn Fn(&Tensor, &mut dyn FnMut(LabelImage)) -> Result<()> + Send;
 
 /// The least adapted Rand error of a sample's segmentations, mean over samples.
 struct AdaptedRand {
     last_target: bool,
+    /// Output channels that the section names under [`INPUT_CHANNELS`].
+    channels: Vec<i64>,
     segments: Box<Segments>,
 }
 
-impl Metric for AdaptedRand {
+impl Scorer for AdaptedRand {
     fn score(
         &self,
         probabilities: &Tensor,
-        target: &Tensor,
-        _: Option<&Tensor>,
+        labels: &Labels,
+        _: Option<&Weights>,
     ) -> Result<Option<f64>> {
         let errors = (0..probabilities.size()[0])
             .map(|n| {
-                let truth = whole_labels(&instance_channel(target, n, self.last_target)?)?;
+                let truth = whole_labels(&instance_channel(labels, n, self.last_target)?)?;
                 if truth.values.len() == 1 {
                     return Ok(Some(0.0));
                 }
@@ -167,5 +151,9 @@ impl Metric for AdaptedRand {
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(mean_of(errors))
+    }
+
+    fn check(&self, node: &Node, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {
+        check_channels(node, INPUT_CHANNELS, &self.channels, shapes)
     }
 }

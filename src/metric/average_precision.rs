@@ -3,13 +3,13 @@
 use anyhow::Result;
 use tch::Tensor;
 
-use crate::config::{ConfigError, Parameter, Section};
-use crate::loss::{Shapes, Target};
+use crate::config::{ConfigError, Node, Parameter, Section};
+use crate::regions::{Contingency, LabelImage, Overlap};
+use crate::target::{LabelForm, Labels, TargetShapes, Weights};
 
-use super::contingency::{Contingency, Labels};
-use super::instances::{component_labels, distinct_labels, instance_channel};
-use super::parameters::{NAME, thresholds};
-use super::{Entry, Metric, mean_of};
+use super::label_images::{component_labels, distinct_labels, instance_channel};
+use super::parameters::{check_channels, thresholds};
+use super::{Entry, Scorer, mean_of};
 
 const MIN_SIZE: Parameter =
     Parameter::integer("min_instance_size", 0, "instances of fewer voxels become background")
@@ -30,19 +30,21 @@ pub(super) static BOUNDARY: Entry = Entry {
     meaning: "best average precision of the components below thresholds of a boundary map, against \
               the first label channel",
     parameters: &[
-        NAME,
         Parameter::numbers("thresholds", &[0.3, 0.4, 0.5, 0.6], LEVELS),
         INPUT_CHANNEL,
         MIN_SIZE,
     ],
+    labels: LabelForm::AnyInstances,
     uses_weight: false,
-    target: Target::AnyInstances,
-    check: check_channel,
     build: |section| {
-        let channel = section.integer("input_channel");
-        build(section, Matching::AveragePrecision, false, move |sample, threshold| {
-            Ok(sample.f_get(channel)?.f_gt(threshold)?.f_logical_not()?)
-        })
+        let channel = section.integer(INPUT_CHANNEL.name);
+        Ok(Box::new(BestPrecision {
+            matching: Matching::AveragePrecision,
+            last_target: false,
+            ..BestPrecision::read(section, &[channel], move |sample, threshold| {
+                Ok(sample.f_get(channel)?.f_gt(threshold)?.f_logical_not()?)
+            })?
+        }))
     },
 };
 
@@ -51,20 +53,21 @@ pub(super) static BLOBS: Entry = Entry {
     meaning: "best average precision of the components above thresholds of a foreground map, \
               against the last label channel",
     parameters: &[
-        NAME,
         Parameter::numbers("thresholds", &[0.4, 0.5, 0.6, 0.7, 0.8], LEVELS),
         METRIC,
         INPUT_CHANNEL,
         MIN_SIZE,
     ],
+    labels: LabelForm::AnyInstances,
     uses_weight: false,
-    target: Target::AnyInstances,
-    check: check_channel,
     build: |section| {
-        let channel = section.integer("input_channel");
-        build(section, Matching::read(section), true, move |sample, threshold| {
-            Ok(sample.f_get(channel)?.f_gt(threshold)?)
-        })
+        let channel = section.integer(INPUT_CHANNEL.name);
+        Ok(Box::new(BestPrecision {
+            matching: Matching::read(section),
+            ..BestPrecision::read(section, &[channel], move |sample, threshold| {
+                Ok(sample.f_get(channel)?.f_gt(threshold)?)
+            })?
+        }))
     },
 };
 
@@ -72,59 +75,21 @@ pub(super) static BLOBS_BOUNDARY: Entry = Entry {
     name: "BlobsBoundaryAveragePrecision",
     meaning: "as BlobsAveragePrecision, on the first output channel less the second",
     parameters: &[
-        NAME,
         Parameter::numbers("thresholds", &[0.3, 0.4, 0.5, 0.6, 0.7], LEVELS),
         METRIC,
         MIN_SIZE,
     ],
+    labels: LabelForm::AnyInstances,
     uses_weight: false,
-    target: Target::AnyInstances,
-    check: |section, shapes| {
-        if shapes.out_channels < 2 {
-            return Err(section.error(
-                "name",
-                "BlobsBoundaryAveragePrecision takes a foreground and a boundary map: set \
-                 `model.out_channels` to 2",
-            ));
-        }
-        Ok(())
-    },
     build: |section| {
-        build(section, Matching::read(section), true, |sample, threshold| {
-            Ok(sample.f_get(0)?.f_sub(&sample.f_get(1)?)?.f_gt(threshold)?)
-        })
+        Ok(Box::new(BestPrecision {
+            matching: Matching::read(section),
+            ..BestPrecision::read(section, &[0, 1], |sample, threshold| {
+                Ok(sample.f_get(0)?.f_sub(&sample.f_get(1)?)?.f_gt(threshold)?)
+            })?
+        }))
     },
 };
-
-fn check_channel(section: &Section<'_>, shapes: &Shapes<'_>) -> Result<(), ConfigError> {
-    let (channel, count) = (section.integer("input_channel"), shapes.out_channels as i64);
-    if channel >= count {
-        return Err(section.error(
-            "input_channel",
-            format!(
-                "there is no output channel {channel}: channels are 0 to {} for \
-                 `model.out_channels: {count}`",
-                count - 1
-            ),
-        ));
-    }
-    Ok(())
-}
-
-fn build(
-    section: &Section<'_>,
-    matching: Matching,
-    last_target: bool,
-    mask: impl Fn(&Tensor, f64) -> Result<Tensor> + Send + 'static,
-) -> Result<Box<dyn Metric>, ConfigError> {
-    Ok(Box::new(BestPrecision {
-        thresholds: thresholds(section)?,
-        least: section.maybe_size("min_instance_size").unwrap_or(0) as u64,
-        matching,
-        last_target,
-        mask: Box::new(mask),
-    }))
-}
 
 /// Which overlaps count as a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,8 +106,8 @@ impl Matching {
     }
 
     /// The score of a segmentation.
-    pub fn score(self, truth: &Labels, found: &Labels) -> f64 {
-        let overlaps = overlaps(truth, found);
+    pub fn score(self, truth: &LabelImage, found: &LabelImage) -> f64 {
+        let overlaps = Contingency::new(truth, found).overlaps(truth, found);
         let (truth, found) = (truth.values.len(), found.values.len());
         match self {
             Self::Accuracy => precision(&overlaps, truth, found, 0.5),
@@ -156,29 +121,13 @@ impl Matching {
     }
 }
 
-/// Intersection over union of every pair of instances that touch. The smallest
-/// label of an image is its background and no instance.
-fn overlaps(truth: &Labels, found: &Labels) -> Vec<(u32, u32, f64)> {
-    Contingency::new(truth, found)
-        .pairs
-        .into_iter()
-        .filter(|&(a, b, _)| a > 0 && b > 0)
-        .map(|(a, b, both)| {
-            let union = truth.sizes[a as usize] + found.sizes[b as usize] - both;
-            (a, b, both as f64 / union as f64)
-        })
-        .collect()
-}
-
 /// TP / (TP + FP + FN) when a match is an overlap above `iou`; 0 without any.
-fn precision(overlaps: &[(u32, u32, f64)], truth: usize, found: usize, iou: f64) -> f64 {
+fn precision(overlaps: &[Overlap], truth: usize, found: usize, iou: f64) -> f64 {
     let mut matched = vec![false; truth];
     let mut used = vec![false; found];
-    for &(a, b, overlap) in overlaps {
-        if overlap > iou {
-            matched[a as usize] = true;
-            used[b as usize] = true;
-        }
+    for overlap in overlaps.iter().filter(|overlap| overlap.iou > iou) {
+        matched[overlap.truth as usize] = true;
+        used[overlap.found as usize] = true;
     }
     let hits = matched.iter().filter(|&&hit| hit).count();
     if hits == 0 {
@@ -196,33 +145,67 @@ type Mask = dyn Fn(&Tensor, f64) -> Result<Tensor> + Send;
 /// The best score over all thresholds, mean over samples.
 struct BestPrecision {
     thresholds: Vec<f64>,
-    least: u64,
+    /// Instances of fewer voxels become background.
+    min_size: u64,
     matching: Matching,
+    /// Instances are the last label channel, not the first.
     last_target: bool,
+    /// Output channels that the mask is made of.
+    channels: Vec<i64>,
     mask: Box<Mask>,
 }
 
-impl Metric for BestPrecision {
+impl BestPrecision {
+    /// The average precision of masks made of the output channels `channels`, against
+    /// the last label channel.
+    fn read(
+        section: &Section<'_>,
+        channels: &[i64],
+        mask: impl Fn(&Tensor, f64) -> Result<Tensor> + Send + 'static,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            thresholds: thresholds(section)?,
+            min_size: section.maybe_size(MIN_SIZE.name).unwrap_or(0) as u64,
+            matching: Matching::AveragePrecision,
+            last_target: true,
+            channels: channels.to_vec(),
+            mask: Box::new(mask),
+        })
+    }
+}
+
+impl Scorer for BestPrecision {
     fn score(
         &self,
         probabilities: &Tensor,
-        target: &Tensor,
-        _: Option<&Tensor>,
+        labels: &Labels,
+        _: Option<&Weights>,
     ) -> Result<Option<f64>> {
         let scores = (0..probabilities.size()[0])
             .map(|n| {
                 let sample = probabilities.f_get(n)?;
-                let truth = distinct_labels(&instance_channel(target, n, self.last_target)?)?
-                    .without_small(self.least);
+                let truth = distinct_labels(&instance_channel(labels, n, self.last_target)?)?
+                    .without_small(self.min_size);
                 let mut best = 0.0f64;
                 for &threshold in &self.thresholds {
                     let found = component_labels(&(self.mask)(&sample, threshold)?)?
-                        .without_small(self.least);
+                        .without_small(self.min_size);
                     best = best.max(self.matching.score(&truth, &found));
                 }
                 Ok(Some(best))
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(mean_of(scores))
+    }
+
+    fn check(&self, node: &Node, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {
+        if self.channels.len() > shapes.out_channels {
+            return Err(node.error_at(
+                "name",
+                "BlobsBoundaryAveragePrecision takes a foreground and a boundary map: set \
+                 `model.out_channels` to 2",
+            ));
+        }
+        check_channels(node, INPUT_CHANNEL.name, &self.channels, shapes)
     }
 }

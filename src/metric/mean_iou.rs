@@ -3,56 +3,52 @@
 use anyhow::Result;
 use tch::Tensor;
 
-use crate::loss::{Target, Truth, Weights};
+use crate::config::{ConfigError, Node};
+use crate::target::{LabelForm, Labels, TargetShapes, Weights};
 
-use super::overlap::{overlap, ratio};
-use super::parameters::{IGNORE_INDEX, NAME, SKIP_CHANNELS, check_skip};
-use super::{Entry, Metric, mean_of};
+use super::class_overlap::{class_overlap, ratio};
+use super::parameters::{IGNORE_INDEX, SKIP_CHANNELS, check_skip};
+use super::{Entry, Scorer, mean_of};
 
 pub(super) static ENTRY: Entry = Entry {
     name: "MeanIoU",
     meaning: "intersection over union of every class, mean over classes, then over samples",
-    parameters: &[NAME, SKIP_CHANNELS, IGNORE_INDEX],
+    parameters: &[SKIP_CHANNELS, IGNORE_INDEX],
+    labels: LabelForm::ClassesOrOneHot,
     uses_weight: false,
-    target: Target::ClassesOrOneHot,
-    check: check_skip,
     build: |section| {
         Ok(Box::new(MeanIoU {
-            skip: section.integers("skip_channels"),
-            ignore: section.maybe_integer("ignore_index"),
+            skip: section.integers(SKIP_CHANNELS.name),
+            ignore: section.maybe_integer(IGNORE_INDEX.name),
         }))
     },
 };
 
+/// The mean of the intersection over union of all classes but `skip`.
 struct MeanIoU {
     skip: Vec<i64>,
     ignore: Option<i64>,
 }
 
-impl Metric for MeanIoU {
+impl Scorer for MeanIoU {
     fn score(
         &self,
         probabilities: &Tensor,
-        target: &Tensor,
-        _: Option<&Tensor>,
-    ) -> Result<Option<f64>> {
-        self.score_compact(probabilities, &Truth::Dense(target.shallow_clone()), None)
-    }
-
-    fn score_compact(
-        &self,
-        probabilities: &Tensor,
-        truth: &Truth,
+        labels: &Labels,
         _: Option<&Weights>,
     ) -> Result<Option<f64>> {
         let scores = (0..probabilities.size()[0])
             .map(|n| {
                 let sample = probabilities.f_get(n)?;
-                let found = overlap(&sample, &truth.sample(n)?, None, self.ignore)?;
+                let found = class_overlap(&sample, &labels.sample(n)?, None, self.ignore)?;
                 let counted = (0..found.union.len()).filter(|&c| !self.skip.contains(&(c as i64)));
                 Ok(mean_of(counted.map(|c| Some(ratio(found.intersection[c], found.union[c])))))
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(mean_of(scores))
+    }
+
+    fn check(&self, node: &Node, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {
+        check_skip(node, &self.skip, shapes)
     }
 }

@@ -1,63 +1,60 @@
-//! Metrics, one a file: what validation is judged by.
+//! Metrics, one or one family a file: what validation is judged by.
 //!
-//! A [`Metric`] compares the network's probabilities with the labels. [`read`]
-//! makes the one of the configuration's `eval_metric` section, [`MeanIoU`] if
-//! there is none; [`check`] tells from shapes alone whether it fits.
-//!
-//! [`MeanIoU`]: https://en.wikipedia.org/wiki/Jaccard_index
+//! A [`Scorer`] compares the network's probabilities with the labels. [`METRICS`]
+//! lists them; [`read`] makes the [`Metric`] of the configuration's `eval_metric`
+//! section. [`Metric::check`] tells from shapes alone whether it fits the data and
+//! the network.
 
 mod adapted_rand;
 mod average_precision;
-mod components;
-mod contingency;
+mod class_overlap;
 mod dice_coefficient;
-mod instances;
+mod label_images;
 mod mean_iou;
-mod mse;
-mod overlap;
 mod parameters;
 mod pixel_wise_mean_iou;
-mod psnr;
 mod rand_error;
 mod registry;
+mod squared_error;
 
 pub use average_precision::Matching;
-pub use components::{Components, components};
-pub use contingency::{Contingency, Labels};
 pub use rand_error::adapted_rand_error;
-pub use registry::{Chosen, Entry, check, entry, names, read};
+pub use registry::{Entry, METRICS, Metric, read};
 
 use anyhow::Result;
 use tch::Tensor;
 
-use crate::loss::{Truth, Weights};
+use crate::config::{ConfigError, Node};
+use crate::target::{Labels, TargetShapes, Weights};
 
-/// A score of predictions against labels.
-pub trait Metric: Send {
+/// The computation of a metric, with the parameters of its section.
+pub trait Scorer: Send {
     /// The score of a batch; `None` if the batch has nothing that could be
     /// scored, and should be left out of averages.
     ///
     /// `probabilities` are (N, C, D, H, W), the network's output after its final
-    /// activation; `target` is (N, D, H, W) or (N, C, D, H, W), `weight` a map in
-    /// either of these shapes. All are on one device.
+    /// activation; labels and weights are on the same device, in the form that the
+    /// metric's entry names. The score is the same for compact labels and weights as
+    /// for the dense arrays that they stand for; a metric that cannot work on compact
+    /// forms calls [`Labels::dense`].
+    ///
+    /// # Errors
+    /// Labels out of range, missing weights, or a failed tensor operation.
     fn score(
         &self,
         probabilities: &Tensor,
-        target: &Tensor,
-        weight: Option<&Tensor>,
+        labels: &Labels,
+        weights: Option<&Weights>,
     ) -> Result<Option<f64>>;
 
-    /// As [`Metric::score`], with labels and weights in compact forms. A metric
-    /// that cannot work on them writes them out.
-    fn score_compact(
-        &self,
-        probabilities: &Tensor,
-        truth: &Truth,
-        weights: Option<&Weights>,
-    ) -> Result<Option<f64>> {
-        let target = truth.dense(probabilities.f_kind()?)?;
-        let weight = weights.map(Weights::dense).transpose()?;
-        self.score(probabilities, &target, weight.as_ref())
+    /// Compares the parameters with what network and data set give, such as a
+    /// channel's number with the number of channels. `node` is the section that they
+    /// were read from.
+    ///
+    /// # Errors
+    /// Parameters that do not fit; the message says which key to change.
+    fn check(&self, _node: &Node, _shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The adapted Rand error of two label images.
 
-use super::contingency::{Contingency, Labels};
+use crate::regions::{Contingency, LabelImage};
 
 /// The adapted Rand error of SNEMI3D (Arganda-Carreras et al. 2015,
 /// doi:10.3389/fnana.2015.00142), `1 − Σp² / (½ Σs² + ½ Σt²)` over pairs of
@@ -9,7 +9,7 @@ use super::contingency::{Contingency, Labels};
 ///
 /// An image of one label, in the truth or in the segmentation, scores 0; so does
 /// one in which no two voxels belong together in either.
-pub fn adapted_rand_error(truth: &Labels, found: &Labels) -> f64 {
+pub fn adapted_rand_error(truth: &LabelImage, found: &LabelImage) -> f64 {
     if truth.values.len() < 2 || found.values.len() < 2 {
         return 0.0;
     }

@@ -1,116 +1,133 @@
-//! The list of all metrics: adding one adds one line here.
+//! The list of all metrics, and the metric of a configuration.
 
-use crate::config::{ConfigError, Node, Parameter, Section, YamlValue, nearest};
-use crate::loss::{Shapes, Target, check_target, check_weight};
+use anyhow::Result;
+use tch::Tensor;
 
-use super::Metric;
+use crate::config::{self, ConfigError, Node, Parameter, Registry, Section};
+use crate::target::{LabelForm, Labels, Requirement, TargetShapes, Weights};
 
-/// The metric of a configuration that names none.
-const DEFAULT: &str = "MeanIoU";
+use super::Scorer;
 
 /// One metric: its name, its keys and how to make it.
 pub struct Entry {
     pub name: &'static str,
     pub meaning: &'static str,
     pub parameters: &'static [Parameter],
-    /// Works on a weight map, and needs one.
+    pub labels: LabelForm,
+    /// Whether it works on a weight map, and needs one.
     pub uses_weight: bool,
-    pub target: Target,
-    /// Finds what is wrong with this section beyond target and weight.
-    pub check: fn(&Section<'_>, &Shapes<'_>) -> Result<(), ConfigError>,
-    pub build: fn(&Section<'_>) -> Result<Box<dyn Metric>, ConfigError>,
+    pub build: fn(&Section<'_>) -> Result<Box<dyn Scorer>, ConfigError>,
 }
 
-static ENTRIES: &[&Entry] = &[
-    &super::adapted_rand::PLAIN,
-    &super::adapted_rand::BOUNDARY,
-    &super::adapted_rand::GENERIC,
-    &super::average_precision::BOUNDARY,
-    &super::average_precision::BLOBS,
-    &super::average_precision::BLOBS_BOUNDARY,
-    &super::dice_coefficient::ENTRY,
-    &super::mean_iou::ENTRY,
-    &super::pixel_wise_mean_iou::ENTRY,
-    &super::mse::ENTRY,
-    &super::psnr::ENTRY,
-];
+impl config::Entry for Entry {
+    fn name(&self) -> &'static str {
+        self.name
+    }
 
-/// Metrics of the Python program that need several outputs, or embeddings.
-const SEVERAL_HEADS: &[&str] = &[
-    "WithinAngleThreshold",
-    "InverseAngularError",
-    "EmbeddingsAdaptedRandError",
-    "EmbeddingsMeanShiftAdaptedRandError",
-];
+    fn meaning(&self) -> &'static str {
+        self.meaning
+    }
 
-/// The metric of that name.
-pub fn entry(name: &str) -> Option<&'static Entry> {
-    ENTRIES.iter().copied().find(|entry| entry.name == name)
+    fn parameters(&self) -> &'static [Parameter] {
+        self.parameters
+    }
 }
 
-pub fn names() -> impl Iterator<Item = &'static str> {
-    ENTRIES.iter().map(|entry| entry.name)
-}
+const SEVERAL_OUTPUTS: &str =
+    "needs a network with several outputs or embeddings, and there is none here";
+
+/// All metrics. A configuration that names none is judged by `MeanIoU`.
+pub static METRICS: Registry<Entry> = Registry {
+    kind: "metric",
+    name: Parameter::text("name", "MeanIoU", "which metric to judge by"),
+    entries: &[
+        &super::adapted_rand::PLAIN,
+        &super::adapted_rand::BOUNDARY,
+        &super::adapted_rand::GENERIC,
+        &super::average_precision::BOUNDARY,
+        &super::average_precision::BLOBS,
+        &super::average_precision::BLOBS_BOUNDARY,
+        &super::dice_coefficient::ENTRY,
+        &super::mean_iou::ENTRY,
+        &super::pixel_wise_mean_iou::ENTRY,
+        &super::squared_error::MSE,
+        &super::squared_error::PSNR,
+    ],
+    shared: &[],
+    refused: &[
+        ("WithinAngleThreshold", SEVERAL_OUTPUTS),
+        ("InverseAngularError", SEVERAL_OUTPUTS),
+        ("EmbeddingsAdaptedRandError", SEVERAL_OUTPUTS),
+        ("EmbeddingsMeanShiftAdaptedRandError", SEVERAL_OUTPUTS),
+    ],
+};
 
 /// The metric of a configuration.
-pub struct Chosen {
-    pub metric: Box<dyn Metric>,
-    pub entry: &'static Entry,
-}
-
-/// The `eval_metric` section of the whole configuration, or the one that stands
-/// for its absence.
-fn section_of(config: &Node) -> Node {
-    if let Some(node) = config.get("eval_metric") {
-        return node.clone();
-    }
-    let mut name = config.clone();
-    name.path = "eval_metric.name".into();
-    name.value = YamlValue::Text(DEFAULT.into());
-    let mut node = name.clone();
-    node.path = "eval_metric".into();
-    node.value = YamlValue::Map(vec![("name".into(), name)]);
-    node
-}
-
-fn open(node: &Node) -> Result<(&'static Entry, Section<'_>), ConfigError> {
-    let all = || names().collect::<Vec<_>>().join(", ");
-    let Some(name) = node.get("name") else {
-        return Err(node.error(format!("the key `name` is missing; it is one of {}", all())));
-    };
-    let text = name.text()?;
-    let entry = entry(text).ok_or_else(|| {
-        if SEVERAL_HEADS.contains(&text) {
-            return name.error(format!(
-                "{text} needs a network with several outputs or embeddings, and there is none \
-                 here; the metrics are {}",
-                all()
-            ));
-        }
-        name.error(match nearest(text, names()) {
-            Some(near) => format!("no metric is called {text}; is {near} meant?"),
-            None => format!("no metric is called {text}; there are {}", all()),
-        })
-    })?;
-    Ok((entry, node.section(entry.parameters)?))
+pub struct Metric {
+    entry: &'static Entry,
+    /// Its section, for the places of errors.
+    node: Node,
+    scorer: Box<dyn Scorer>,
 }
 
 /// Makes the metric of the `eval_metric` section of `config`, the whole
-/// configuration.
-pub fn read(config: &Node) -> Result<Chosen, ConfigError> {
-    let node = section_of(config);
-    let (entry, section) = open(&node)?;
-    Ok(Chosen { metric: (entry.build)(&section)?, entry })
+/// configuration; the default metric if there is no such section.
+///
+/// # Errors
+/// An unknown name, missing keys, wrong types or impossible values.
+pub fn read(config: &Node) -> Result<Metric, ConfigError> {
+    let node = config.section_or_empty("eval_metric");
+    let (entry, section) = METRICS.open(&node)?;
+    let scorer = (entry.build)(&section)?;
+    Ok(Metric { entry, node, scorer })
 }
 
-/// Finds, before any data moves, a metric that cannot work on these labels,
-/// weights and output channels; the message says which key to change.
-pub fn check(config: &Node, shapes: &Shapes<'_>) -> Result<(), ConfigError> {
-    let node = section_of(config);
-    let (entry, section) = open(&node)?;
-    check_target(&section, entry.name, entry.target, shapes, shapes.target.clone())?;
-    if entry.uses_weight {
-        check_weight(&section, entry.name, shapes)?;
+impl Metric {
+    pub fn name(&self) -> &'static str {
+        self.entry.name
     }
-    (entry.check)(&section, shapes)
+
+    /// The score of a batch; `None` if the batch has nothing that could be scored,
+    /// and should be left out of averages. `probabilities` are (N, C, D, H, W), the
+    /// network's output after its final activation. A metric that uses no weights
+    /// ignores them.
+    ///
+    /// # Errors
+    /// Labels out of range, missing weights, or a failed tensor operation.
+    pub fn score(
+        &self,
+        probabilities: &Tensor,
+        labels: &Labels,
+        weights: Option<&Weights>,
+    ) -> Result<Option<f64>> {
+        self.scorer.score(probabilities, labels, weights.filter(|_| self.entry.uses_weight))
+    }
+
+    /// Finds, before any data moves, a metric that cannot work on these labels,
+    /// weights and output channels.
+    ///
+    /// # Errors
+    /// What does not fit; the message says which key to change.
+    pub fn check(&self, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {
+        self.requirement().check(shapes)?;
+        self.scorer.check(&self.node, shapes)
+    }
+
+    /// Finds a metric that works on weights where the loaders read none.
+    ///
+    /// # Errors
+    /// Such a metric.
+    pub fn check_loaded(&self, weights: bool) -> Result<(), ConfigError> {
+        self.requirement().check_loaded(weights)
+    }
+
+    fn requirement(&self) -> Requirement<'_> {
+        Requirement {
+            criterion: self.entry.name,
+            node: &self.node,
+            labels: self.entry.labels,
+            weight: self.entry.uses_weight,
+            can_skip_last: false,
+        }
+    }
 }

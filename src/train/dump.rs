@@ -8,13 +8,13 @@ use anyhow::{Context, Result, ensure};
 use ndarray::ArrayD;
 use tch::{Device, Kind};
 
-use super::batch::Batch;
-use crate::loss::Weights;
+use super::batch::TensorBatch;
+use crate::target::Weights;
 
 /// Writes `<directory>/iter_<iteration>.h5` with `raw`, `label` and, if there is
 /// one, `weight`: float32, batch axis first. The file appears whole or not at
 /// all, and never in the place of another.
-pub fn write(directory: &Path, iteration: u64, batch: &Batch) -> Result<()> {
+pub fn write(directory: &Path, iteration: u64, batch: &TensorBatch) -> Result<()> {
     fs::create_dir_all(directory)
         .with_context(|| format!("{}: cannot be made", directory.display()))?;
     let path = directory.join(format!("iter_{iteration}.h5"));
@@ -34,7 +34,7 @@ pub fn write(directory: &Path, iteration: u64, batch: &Batch) -> Result<()> {
         .with_context(context)?
         .into_temp_path();
     let file = hdf5::File::create(&partial).with_context(context)?;
-    let label = batch.truth.dense(Kind::Float)?;
+    let label = batch.labels.dense(Kind::Float)?;
     let weight = batch.weights.as_ref().map(Weights::dense).transpose()?;
     let tensors = [("raw", Some(&batch.raw)), ("label", Some(&label)), ("weight", weight.as_ref())];
     for (name, tensor) in tensors {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
-use super::batch::Batch;
+use super::batch::TensorBatch;
 use crate::model::Activation;
 use crate::tensorboard::{EventWriter, Image};
 
@@ -11,7 +11,7 @@ use crate::tensorboard::{EventWriter, Image};
 /// the targets and the predictions that the logits (N, C, D, H, W) stand for.
 pub fn log(
     events: &EventWriter,
-    batch: &Batch,
+    batch: &TensorBatch,
     logits: &Tensor,
     activation: Activation,
     step: u64,
@@ -19,8 +19,8 @@ pub fn log(
     // The slice is cut out first: all classes of a volume take gigabytes.
     let z = batch.raw.size()[2] / 2;
     log_slice(events, "inputs", &batch.raw.f_narrow(2, z, 1)?, z, step)?;
-    let z = batch.truth.depth() / 2;
-    let targets = batch.truth.slice(z)?.dense(Kind::Float)?;
+    let z = batch.labels.depth() / 2;
+    let targets = batch.labels.slice(z)?.dense(Kind::Float)?;
     log_slice(events, "targets", &targets, z, step)?;
     let z = logits.size()[2] / 2;
     let predictions = tch::no_grad(|| activation.forward(&logits.f_narrow(2, z, 1)?))?;

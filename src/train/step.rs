@@ -4,11 +4,11 @@ use anyhow::Result;
 use tch::{Kind, Tensor};
 
 use crate::loss::Loss;
-use crate::metric::Chosen;
+use crate::metric::Metric;
 use crate::model::UNet;
 use crate::optim::Optimizer;
 
-use super::batch::Batch;
+use super::batch::TensorBatch;
 use super::timing::{Part, Timing};
 
 /// What a training step leaves behind.
@@ -20,23 +20,16 @@ pub struct Step {
     pub gradients: Vec<Tensor>,
 }
 
-/// The loss of a batch, a scalar.
-pub fn loss_of(loss: &Loss, logits: &Tensor, batch: &Batch) -> Result<Tensor> {
-    let weights = batch.weights.as_ref().filter(|_| loss.entry.uses_weight);
-    loss.criterion.forward_compact(logits, &batch.truth, weights)
-}
-
 /// The metric of a batch on its logits.
 pub fn score_of(
-    metric: &Chosen,
+    metric: &Metric,
     net: &UNet,
     logits: &Tensor,
-    batch: &Batch,
+    batch: &TensorBatch,
 ) -> Result<Option<f64>> {
     tch::no_grad(|| {
         let probabilities = net.activation().forward(&logits.f_detach()?)?;
-        let weights = batch.weights.as_ref().filter(|_| metric.entry.uses_weight);
-        metric.metric.score_compact(&probabilities, &batch.truth, weights)
+        metric.score(&probabilities, &batch.labels, batch.weights.as_ref())
     })
 }
 
@@ -46,12 +39,12 @@ pub fn train(
     net: &UNet,
     optimizer: &mut Optimizer,
     loss: &Loss,
-    batch: &Batch,
+    batch: &TensorBatch,
     timing: &mut Timing,
 ) -> Result<Step> {
     let logits = net.forward(&batch.raw, true)?;
     timing.mark(Part::Forward);
-    let value = loss_of(loss, &logits, batch)?;
+    let value = loss.forward(&logits, &batch.labels, batch.weights.as_ref())?;
     timing.mark(Part::Loss);
     let gradients = Tensor::f_run_backward(&[&value], optimizer.parameters(), false, false)?;
     timing.mark(Part::Backward);

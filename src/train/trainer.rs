@@ -11,7 +11,7 @@ use tch::{Device, Tensor};
 
 use crate::device::{Failure, Precision, failure};
 use crate::loss::Loss;
-use crate::metric::Chosen;
+use crate::metric::Metric;
 use crate::model::UNet;
 use crate::optim::{Optimizer, Scheduler};
 use crate::runtime::report::Reporter;
@@ -19,11 +19,11 @@ use crate::samples::{self, Loader, Origin, Position};
 use crate::volume::Sample;
 
 use super::average::Average;
-use super::batch::Batch;
+use super::batch::TensorBatch;
 use super::resume::Progress;
 use super::save::{RunNotes, save};
 use super::settings::{OnNan, TrainerSpec};
-use super::step::{Step, loss_of, score_of, train};
+use super::step::{Step, score_of, train};
 use super::timing::{Part, Timing};
 use super::{dump, images};
 use crate::tensorboard::EventWriter;
@@ -49,7 +49,7 @@ pub struct Parts {
     pub optimizer: Optimizer,
     pub scheduler: Scheduler,
     pub loss: Loss,
-    pub metric: Chosen,
+    pub metric: Metric,
     pub train: Loader,
     pub val: Loader,
     pub spec: TrainerSpec,
@@ -206,7 +206,7 @@ impl<'a> Trainer<'a> {
         progress.epoch = position.epoch;
         self.at_work = AtWork::of(&samples);
         let batch =
-            Batch::new(samples, self.parts.precision.training().tensors, self.parts.device)?;
+            TensorBatch::new(samples, self.parts.precision.training().tensors, self.parts.device)?;
 
         let Parts { net, optimizer, loss, .. } = &mut self.parts;
         let step = train(net, optimizer, loss, &batch, &mut self.timing)?;
@@ -321,10 +321,12 @@ impl<'a> Trainer<'a> {
             let batch = batch?;
             self.at_work = AtWork::of(&batch.samples);
             let Parts { net, loss, metric, device, precision, .. } = &self.parts;
-            let batch = Batch::new(batch.samples, precision.training().tensors, *device)?;
+            let batch = TensorBatch::new(batch.samples, precision.training().tensors, *device)?;
             let measured = tch::no_grad(|| -> Result<(f64, Option<f64>)> {
                 let logits = net.forward(&batch.raw, false)?;
-                let value = loss_of(loss, &logits, &batch)?.f_double_value(&[])?;
+                let value = loss
+                    .forward(&logits, &batch.labels, batch.weights.as_ref())?
+                    .f_double_value(&[])?;
                 Ok((value, score_of(metric, net, &logits, &batch)?))
             });
             let (value, score) = measured?;
@@ -337,7 +339,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Writes what TensorBoard shows, and the batch if asked.
-    fn log(&mut self, batch: &Batch, step: &Step) -> Result<()> {
+    fn log(&mut self, batch: &TensorBatch, step: &Step) -> Result<()> {
         let Parts { net, spec, progress, .. } = &self.parts;
         let iteration = progress.iteration;
         if let Some(directory) = &spec.h5_dir

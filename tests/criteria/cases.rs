@@ -47,6 +47,11 @@ impl Case {
         Some(tensor.view(&shape[..]))
     }
 
+    /// The integers of a data set, flat.
+    pub fn integers(&self, name: &str) -> Vec<i64> {
+        self.tensor(name).to_kind(Kind::Int64).flatten(0, -1).try_into().unwrap()
+    }
+
     pub fn tensor(&self, name: &str) -> Tensor {
         self.maybe_tensor(name).unwrap_or_else(|| panic!("{} has no {name}", self.name))
     }

@@ -1,8 +1,9 @@
 //! What is found wrong from shapes alone, and that the message names the cure.
 
 use unet3d::config::{ConfigError, Tree};
-use unet3d::loss::{self, LabelRange, Shapes};
+use unet3d::loss;
 use unet3d::metric;
+use unet3d::target::{LabelRange, TargetShapes};
 use unet3d::volume::{Element, VolumeShape};
 
 const INDEX: VolumeShape = VolumeShape { channels: None, element: Element::I64, sizes: Vec::new() };
@@ -14,23 +15,21 @@ fn channels(count: usize, element: Element) -> VolumeShape {
 
 fn shapes(
     out_channels: usize,
-    target: VolumeShape,
+    labels: VolumeShape,
     weight: Option<VolumeShape>,
-) -> Shapes<'static> {
-    Shapes { phase: "train", out_channels, target, weight }
+) -> TargetShapes<'static> {
+    TargetShapes { phase: "train", out_channels, labels, weight }
 }
 
-fn check_loss(section: &str, shapes: Shapes<'_>) -> Result<(), ConfigError> {
+fn check_loss(section: &str, shapes: TargetShapes<'_>) -> Result<(), ConfigError> {
     let tree = Tree::parse(&format!("loss: {{{section}}}"), "config.yaml", &[]).unwrap();
     let node = tree.root.get("loss").unwrap();
-    loss::read(node)?;
-    loss::check(node, &shapes)
+    loss::read(node)?.check(&shapes)
 }
 
-fn check_metric(section: &str, shapes: Shapes<'_>) -> Result<(), ConfigError> {
+fn check_metric(section: &str, shapes: TargetShapes<'_>) -> Result<(), ConfigError> {
     let tree = Tree::parse(&format!("eval_metric: {{{section}}}"), "config.yaml", &[]).unwrap();
-    metric::read(&tree.root)?;
-    metric::check(&tree.root, &shapes)
+    metric::read(&tree.root)?.check(&shapes)
 }
 
 /// Fails at the key, with a message that names all of `cures`.
@@ -206,7 +205,7 @@ fn names_that_are_wrong_or_refused() {
     fails(
         check_loss("name: PixelwiseCrossEntropyLoss", shapes(3, INDEX, None)),
         "loss.name",
-        &["is PixelWiseCrossEntropyLoss meant?"],
+        &["is `PixelWiseCrossEntropyLoss` meant?"],
     );
     fails(check_loss("name: Hinge", shapes(3, INDEX, None)), "loss.name", &["DiceLoss"]);
     fails(check_loss("weight: [1]", shapes(3, INDEX, None)), "loss", &["`name`", "DiceLoss"]);

@@ -3,25 +3,26 @@
 
 use tch::{Device, Kind, Tensor};
 use unet3d::config::Tree;
-use unet3d::loss::{self, Criterion, NO_CLASS, Truth, Weights};
+use unet3d::loss::{self, Loss};
 use unet3d::metric;
+use unet3d::target::{Labels, NO_CLASS, Weights};
 
 use crate::cases::difference;
 
 const SIZE: [i64; 5] = [2, 6, 3, 9, 11];
 const INTEGERS: (Kind, Device) = (Kind::Int64, Device::Cpu);
 
-fn criterion(section: &str) -> Box<dyn Criterion> {
+fn criterion(section: &str) -> Loss {
     let tree = Tree::parse(&format!("loss: {{{section}}}"), "here", &[]).unwrap();
-    loss::read(tree.root.get("loss").unwrap()).unwrap().criterion
+    loss::read(tree.root.get("loss").unwrap()).unwrap()
 }
 
 /// Labels of which a third is no class, and weights with a few distinct columns.
-fn batch([n, c, d, h, w]: [i64; 5]) -> (Truth, Weights) {
+fn batch([n, c, d, h, w]: [i64; 5]) -> (Labels, Weights) {
     let index = Tensor::randint_low(-2, c, [n, d, h, w], INTEGERS).clamp_min(NO_CLASS);
     let rows = Tensor::randint(7, [n, d, h, w], INTEGERS);
     let table = Tensor::randint(50, [7, c], INTEGERS);
-    (Truth::OneHot { index, channels: c }, Weights::Palette { index: rows, table })
+    (Labels::OneHot { index, channels: c }, Weights::Palette { index: rows, table })
 }
 
 /// Value and gradient of a loss.
@@ -56,11 +57,12 @@ fn losses_are_those_of_the_dense_arrays() {
     ] {
         let loss = criterion(section);
         for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 1e-5)] {
-            let (truth, weights) = batch(SIZE);
+            let (labels, weights) = batch(SIZE);
             let logits = Tensor::randn(SIZE, (kind, Device::Cpu)) * 3.0;
-            let (target, weight) = (truth.dense(kind).unwrap(), weights.dense().unwrap());
+            let target = Labels::Dense(labels.dense(kind).unwrap());
+            let weight = Weights::Dense(weights.dense().unwrap());
             let (value, gradient) =
-                differentiate(&logits, |x| loss.forward_compact(x, &truth, Some(&weights)));
+                differentiate(&logits, |x| loss.forward(x, &labels, Some(&weights)));
             let (wanted, wanted_gradient) =
                 differentiate(&logits, |x| loss.forward(x, &target, Some(&weight)));
             let off = difference(&value, &wanted);
@@ -87,12 +89,13 @@ fn metrics_are_those_of_the_dense_arrays() {
         "name: MSE",
     ] {
         let tree = Tree::parse(&format!("eval_metric: {{{section}}}"), "here", &[]).unwrap();
-        let metric = metric::read(&tree.root).unwrap().metric;
-        let (truth, weights) = batch(SIZE);
+        let metric = metric::read(&tree.root).unwrap();
+        let (labels, weights) = batch(SIZE);
         let probabilities =
             Tensor::randn(SIZE, (Kind::Double, Device::Cpu)).softmax(1, Kind::Double);
-        let (target, weight) = (truth.dense(Kind::Int64).unwrap(), weights.dense().unwrap());
-        let found = metric.score_compact(&probabilities, &truth, Some(&weights)).unwrap().unwrap();
+        let target = Labels::Dense(labels.dense(Kind::Int64).unwrap());
+        let weight = Weights::Dense(weights.dense().unwrap());
+        let found = metric.score(&probabilities, &labels, Some(&weights)).unwrap().unwrap();
         let wanted = metric.score(&probabilities, &target, Some(&weight)).unwrap().unwrap();
         assert!((found - wanted).abs() < 1e-12, "{section}: {found} instead of {wanted}");
     }
@@ -101,11 +104,12 @@ fn metrics_are_those_of_the_dense_arrays() {
 #[test]
 fn channels_beside_the_network_are_skipped() {
     let loss = criterion("name: DiceLoss, skip_last_target: true");
-    let truth =
-        Truth::OneHot { index: Tensor::randint_low(-1, 4, [1, 3, 4, 5], INTEGERS), channels: 4 };
+    let labels =
+        Labels::OneHot { index: Tensor::randint_low(-1, 4, [1, 3, 4, 5], INTEGERS), channels: 4 };
     let logits = Tensor::randn([1, 3, 3, 4, 5], (Kind::Double, Device::Cpu));
-    let wanted = loss.forward(&logits, &truth.dense(Kind::Double).unwrap(), None).unwrap();
-    let found = loss.forward_compact(&logits, &truth, None).unwrap();
+    let wanted =
+        loss.forward(&logits, &Labels::Dense(labels.dense(Kind::Double).unwrap()), None).unwrap();
+    let found = loss.forward(&logits, &labels, None).unwrap();
     assert!(difference(&found, &wanted) < 1e-12);
 }
 
@@ -117,22 +121,24 @@ fn the_kernel_computes_what_float64_does() {
     for size in [[1, 2, 1, 1, 1], [3, 3, 5, 7, 13], [1, 5, 1, 16, 16], [2, 4, 3, 70, 81]] {
         let [n, c, d, h, w] = size;
         let logits = Tensor::randn(size, (Kind::Float, Device::Cpu)) * 3.0;
-        let target = Tensor::randint_low(-1, c, [n, d, h, w], INTEGERS);
+        let labels = Labels::Dense(Tensor::randint_low(-1, c, [n, d, h, w], INTEGERS));
         let weight = Tensor::rand([n, d, h, w], (Kind::Float, Device::Cpu));
+        let double = Weights::Dense(weight.to_kind(Kind::Double));
+        let weights = Weights::Dense(weight);
         let (wanted, wanted_gradient) = differentiate(&logits.to_kind(Kind::Double), |x| {
-            loss.forward(x, &target, Some(&weight.to_kind(Kind::Double)))
+            loss.forward(x, &labels, Some(&double))
         });
         let last = logits.permute([0, 2, 3, 4, 1]).contiguous().permute([0, 4, 1, 2, 3]);
         let sliced = Tensor::cat(&[&logits, &logits], 4).narrow(4, 0, w);
         for (name, logits) in [("first", &logits), ("last", &last), ("neither", &sliced)] {
             let (value, gradient) =
-                differentiate(logits, |x| loss.forward(x, &target, Some(&weight)));
+                differentiate(logits, |x| loss.forward(x, &labels, Some(&weights)));
             let off = difference(&value, &wanted);
             assert!(off < 2e-6, "{size:?}, channels {name}: value off by {off:e}");
             let off = difference(&gradient, &wanted_gradient);
             assert!(off < 2e-6, "{size:?}, channels {name}: gradient off by {off:e}");
         }
-        let quiet = tch::no_grad(|| loss.forward(&logits, &target, Some(&weight)).unwrap());
+        let quiet = tch::no_grad(|| loss.forward(&logits, &labels, Some(&weights)).unwrap());
         assert!(!quiet.requires_grad() && difference(&quiet, &wanted) < 2e-6);
     }
 }
@@ -141,13 +147,13 @@ fn the_kernel_computes_what_float64_does() {
 fn threads_do_not_change_a_bit() {
     let loss = criterion("name: CrossEntropyLoss");
     let logits = Tensor::randn([1, 3, 4, 70, 81], (Kind::Float, Device::Cpu));
-    let target = Tensor::randint(3, [1, 4, 70, 81], INTEGERS);
+    let labels = Labels::Dense(Tensor::randint(3, [1, 4, 70, 81], INTEGERS));
     let threads = tch::get_num_threads();
     let results: Vec<_> = [1, 2, 5]
         .iter()
         .map(|&count| {
             tch::set_num_threads(count);
-            differentiate(&logits, |x| loss.forward(x, &target, None))
+            differentiate(&logits, |x| loss.forward(x, &labels, None))
         })
         .collect();
     tch::set_num_threads(threads);
@@ -163,8 +169,8 @@ fn what_is_not_finite_shows() {
         for kind in [Kind::Float, Kind::Double] {
             let mut logits = Tensor::zeros([1, 3, 2, 2, 2], (kind, Device::Cpu));
             let _ = logits.get(0).get(1).get(1).get(0).get(1).fill_(bad);
-            let target = Tensor::zeros([1, 2, 2, 2], INTEGERS);
-            let (value, gradient) = differentiate(&logits, |x| loss.forward(x, &target, None));
+            let labels = Labels::Dense(Tensor::zeros([1, 2, 2, 2], INTEGERS));
+            let (value, gradient) = differentiate(&logits, |x| loss.forward(x, &labels, None));
             assert!(!value.double_value(&[]).is_finite(), "{bad} in {kind:?}");
             assert!(gradient.isfinite().all().int64_value(&[]) == 0);
             let _ = logits.zero_();
@@ -176,9 +182,9 @@ fn what_is_not_finite_shows() {
 fn a_factor_before_the_loss_scales_its_gradient() {
     let loss = criterion("name: CrossEntropyLoss");
     let logits = Tensor::randn([1, 3, 2, 3, 4], (Kind::Float, Device::Cpu));
-    let target = Tensor::randint(3, [1, 2, 3, 4], INTEGERS);
-    let (_, once) = differentiate(&logits, |x| loss.forward(x, &target, None));
-    let (_, thrice) = differentiate(&logits, |x| Ok(loss.forward(x, &target, None)? * 3.0));
+    let labels = Labels::Dense(Tensor::randint(3, [1, 2, 3, 4], INTEGERS));
+    let (_, once) = differentiate(&logits, |x| loss.forward(x, &labels, None));
+    let (_, thrice) = differentiate(&logits, |x| Ok(loss.forward(x, &labels, None)? * 3.0));
     assert!(difference(&thrice, &(once * 3.0)) < 1e-6);
 }
 
@@ -187,8 +193,8 @@ fn a_label_that_is_no_class_is_an_error() {
     let loss = criterion("name: CrossEntropyLoss, ignore_index: -1");
     for kind in [Kind::Float, Kind::Double] {
         let logits = Tensor::zeros([1, 3, 1, 1, 2], (kind, Device::Cpu));
-        let target = Tensor::from_slice(&[-1i64, 3]).view([1, 1, 1, 2]);
-        let message = loss.forward(&logits, &target, None).unwrap_err().to_string();
+        let labels = Labels::Dense(Tensor::from_slice(&[-1i64, 3]).view([1, 1, 1, 2]));
+        let message = loss.forward(&logits, &labels, None).unwrap_err().to_string();
         assert!(message.contains("outside the 3 classes"), "{message}");
     }
 }
@@ -199,8 +205,8 @@ fn a_batch_of_ignored_voxels_teaches_nothing() {
         let loss = criterion(&format!("name: {name}, ignore_index: -1"));
         for kind in [Kind::Float, Kind::Double] {
             let logits = Tensor::randn([1, 3, 2, 2, 2], (kind, Device::Cpu));
-            let target = Tensor::full([1, 2, 2, 2], -1, INTEGERS);
-            let (value, gradient) = differentiate(&logits, |x| loss.forward(x, &target, None));
+            let labels = Labels::Dense(Tensor::full([1, 2, 2, 2], -1, INTEGERS));
+            let (value, gradient) = differentiate(&logits, |x| loss.forward(x, &labels, None));
             assert_eq!(value.double_value(&[]), 0.0);
             assert_eq!(gradient.abs().max().double_value(&[]), 0.0);
         }

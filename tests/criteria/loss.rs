@@ -1,7 +1,8 @@
 //! Values and gradients of every loss (`tests/fixtures/make_loss.py`).
 
 use tch::{Kind, Tensor};
-use unet3d::loss;
+use unet3d::loss::{self, LOSSES};
+use unet3d::target::{Labels, Weights};
 
 use crate::cases::{self, Case, difference};
 
@@ -13,8 +14,8 @@ fn run(case: &Case, kind: Kind) -> (Tensor, Tensor) {
     let target = case.tensor("target");
     // As a loader gives them: what is float comes in the network's type.
     let like = |t: Tensor| if t.kind() == Kind::Int64 { t } else { t.to_kind(kind) };
-    let weight = case.maybe_tensor("weight").map(like);
-    let value = found.criterion.forward(&logits, &like(target), weight.as_ref()).unwrap();
+    let weight = case.maybe_tensor("weight").map(like).map(Weights::Dense);
+    let value = found.forward(&logits, &Labels::Dense(like(target)), weight.as_ref()).unwrap();
     assert_eq!((value.kind(), value.dim()), (kind, 0), "{}", case.name);
     value.backward();
     (value.detach(), logits.grad())
@@ -31,7 +32,7 @@ fn values_and_gradients_are_those_of_the_formulas() {
         assert!(off < 1e-9, "{}: gradient off by {off:e}", case.name);
     }
     let tried: Vec<_> = cases.iter().map(name_of).collect();
-    for name in loss::names() {
+    for name in LOSSES.names() {
         assert!(tried.iter().any(|tried| tried == name), "no case tries {name}");
     }
 }

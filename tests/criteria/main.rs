@@ -5,3 +5,4 @@ mod check;
 mod compact;
 mod loss;
 mod metric;
+mod regions;

@@ -5,19 +5,19 @@
 //! so the gradient is computed together with the value, and autograd keeps
 //! nothing but it: neither log softmax nor a one-hot copy is ever stored.
 
+mod blocks;
+
 use anyhow::{Result, ensure};
 use tch::{Device, Kind, Tensor};
 
 use crate::ffi;
-
-use super::kernel;
 
 /// `Σ_v -scale_v · log softmax(logits)_v[index_v]`, a scalar.
 ///
 /// `logits` are (N, C, D, H, W), `index` int64 and `scale` of the logits' type,
 /// both (N, D, H, W). The index may be anything where the scale is 0. The scale
 /// gets no gradient.
-pub(super) fn index_cross_entropy(
+pub(super) fn softmax_cross_entropy(
     logits: &Tensor,
     index: &Tensor,
     scale: &Tensor,
@@ -26,8 +26,8 @@ pub(super) fn index_cross_entropy(
     let (value, gradient) = tch::no_grad(|| {
         let logits = logits.f_detach()?;
         let on_cpu = logits.device() == Device::Cpu && logits.f_kind()? == Kind::Float;
-        if on_cpu && kernel::knows(&logits) {
-            kernel::run(&logits, index, scale, wants_gradient)
+        if on_cpu && blocks::knows(&logits) {
+            blocks::run(&logits, index, scale, wants_gradient)
         } else {
             with_tensors(&logits, index, scale, wants_gradient)
         }

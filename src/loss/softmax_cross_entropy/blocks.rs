@@ -1,4 +1,4 @@
-//! [`index_cross_entropy`](super::index_cross_entropy) in float32 on the CPU: one
+//! [`softmax_cross_entropy`](super::softmax_cross_entropy) in float32 on the CPU: one
 //! pass over the logits, which writes the gradient as it goes.
 //!
 //! Voxels are taken in blocks whose logits, of all classes, stay in the cache
@@ -54,7 +54,7 @@ struct Part<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Outside(i64);
 
-/// Value and gradient; see [`super::index_cross_entropy`] for the shapes.
+/// Value and gradient; see [`super::softmax_cross_entropy`] for the shapes.
 pub(super) fn run(
     logits: &Tensor,
     index: &Tensor,

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use tch::{Kind, TchError, Tensor};
 
-use crate::loss::{Truth, Weights};
+use crate::target::{Labels, Weights};
 
 /// Weighted voxel counts of one sample, one entry a class.
-pub(super) struct Overlap {
+pub(super) struct ClassOverlap {
     pub(super) intersection: Vec<f64>,
     pub(super) union: Vec<f64>,
     /// Unweighted count of the target's voxels.
@@ -25,12 +25,12 @@ pub(super) struct Overlap {
 /// `ignore`, neither it nor the prediction counts; so an `ignore` of 0 or 1, the
 /// numbers that the channels themselves are made of, leaves out more than the
 /// voxels of that label.
-pub(super) fn overlap(
+pub(super) fn class_overlap(
     probabilities: &Tensor,
-    truth: &Truth,
+    truth: &Labels,
     weights: Option<&Weights>,
     ignore: Option<i64>,
-) -> Result<Overlap> {
+) -> Result<ClassOverlap> {
     let classes = probabilities.size()[0];
     let prediction = if classes == 1 {
         probabilities.f_get(0)?.f_le(0.5)?.f_to_kind(Kind::Int64)?
@@ -39,7 +39,7 @@ pub(super) fn overlap(
     };
     let counter = Counter { classes, weights };
     match truth {
-        Truth::Dense(target) if target.dim() == 3 => {
+        Labels::Dense(target) if target.dim() == 3 => {
             let target = target.f_to_kind(Kind::Int64)?;
             let outside = target.f_lt(0)?.f_logical_or(&target.f_ge(classes)?)?;
             let truth = counter.without(&target, &outside)?;
@@ -52,11 +52,11 @@ pub(super) fn overlap(
                 None => of_indices(&counter, prediction, truth, ignore),
             }
         }
-        Truth::OneHot { index, .. } => {
+        Labels::OneHot { index, .. } => {
             let truth = counter.without(index, &index.f_lt(0)?)?;
             of_indices(&counter, prediction, truth, ignore)
         }
-        Truth::Dense(target) => of_channels(&counter, prediction, target, ignore),
+        Labels::Dense(target) => of_channels(&counter, prediction, target, ignore),
     }
 }
 
@@ -101,7 +101,7 @@ fn of_indices(
     mut prediction: Tensor,
     mut truth: Tensor,
     ignore: Option<i64>,
-) -> Result<Overlap> {
+) -> Result<ClassOverlap> {
     let agree = prediction.f_eq_tensor(&truth)?;
     match ignore {
         Some(0) => prediction = counter.without(&prediction, &agree.f_logical_not()?)?,
@@ -120,7 +120,7 @@ fn of_indices(
         .zip(&intersection)
         .map(|((truth, prediction), both)| truth + prediction - both)
         .collect();
-    Ok(Overlap { intersection, union, truth: counter.voxels(&truth)? })
+    Ok(ClassOverlap { intersection, union, truth: counter.voxels(&truth)? })
 }
 
 /// Overlaps of the classes of a prediction (D, H, W) and a target (C, D, H, W).
@@ -129,7 +129,7 @@ fn of_channels(
     mut prediction: Tensor,
     target: &Tensor,
     ignore: Option<i64>,
-) -> Result<Overlap> {
+) -> Result<ClassOverlap> {
     let of_prediction = |values: &Tensor, prediction: &Tensor| {
         let class = counter.inside(prediction)?.f_unsqueeze(0)?;
         values.f_gather(0, &class, false)?.f_squeeze_dim(0)
@@ -157,7 +157,7 @@ fn of_channels(
         }
     };
     let union = weighted.into_iter().zip(added).map(|(truth, added)| truth + added).collect();
-    Ok(Overlap { intersection, union, truth })
+    Ok(ClassOverlap { intersection, union, truth })
 }
 
 fn host(tensor: &Tensor) -> Result<Vec<f64>> {

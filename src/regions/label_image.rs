@@ -1,8 +1,10 @@
-//! How many voxels every pair of a true and a found label shares.
+//! Label images with their labels numbered.
+
+use super::Components;
 
 /// A label image with its labels numbered from 0 in ascending order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Labels {
+pub struct LabelImage {
     /// The labels that occur, ascending.
     pub values: Vec<i64>,
     /// Voxels of each.
@@ -11,7 +13,7 @@ pub struct Labels {
     pub ids: Vec<u32>,
 }
 
-impl Labels {
+impl LabelImage {
     /// Numbers the labels of an image.
     pub fn new(image: &[i64]) -> Self {
         let (Some(&min), Some(&max)) = (image.iter().min(), image.iter().max()) else {
@@ -69,76 +71,27 @@ impl Labels {
     }
 }
 
+impl From<Components> for LabelImage {
+    /// The components as labels; 0 is the background, if there is any.
+    fn from(components: Components) -> Self {
+        let Components { labels, count } = components;
+        let (mut ids, _) = labels.into_raw_vec_and_offset();
+        let mut sizes = vec![0u64; count as usize + 1];
+        for_runs(&ids, |id, length| sizes[id as usize] += length);
+        let mut values: Vec<_> = (0..=i64::from(count)).collect();
+        if sizes[0] == 0 && !ids.is_empty() {
+            // No voxel is background: the labels start at 1.
+            values.remove(0);
+            sizes.remove(0);
+            ids.iter_mut().for_each(|id| *id -= 1);
+        }
+        Self { values, sizes, ids }
+    }
+}
+
 /// Calls `each` with every stretch of equal labels.
 fn for_runs<T: Copy + PartialEq>(image: &[T], mut each: impl FnMut(T, u64)) {
     for run in image.chunk_by(|a, b| a == b) {
         each(run[0], run.len() as u64);
-    }
-}
-
-/// The pairs of labels that share voxels, truth by truth; sparse, since most
-/// labels meet few others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Contingency {
-    /// (id in the truth, id in the segmentation, voxels), by ascending truth.
-    pub pairs: Vec<(u32, u32, u64)>,
-}
-
-impl Contingency {
-    /// Counts the pairs of two images of one size.
-    ///
-    /// # Panics
-    /// If the images differ in size.
-    pub fn new(truth: &Labels, found: &Labels) -> Self {
-        assert_eq!(truth.ids.len(), found.ids.len());
-        // Stretches along which both labels stay the same, sorted by truth.
-        let mut runs: Vec<(u32, u32, u32)> = Vec::new();
-        let mut starts = vec![0u32; truth.values.len() + 1];
-        let mut voxels = truth.ids.iter().copied().zip(found.ids.iter().copied());
-        if let Some(mut pair) = voxels.next() {
-            let mut length = 1u32;
-            let mut close = |(a, b): (u32, u32), length| {
-                runs.push((a, b, length));
-                starts[a as usize + 1] += 1;
-            };
-            for next in voxels {
-                if next == pair && length < u32::MAX {
-                    length += 1;
-                } else {
-                    close(pair, length);
-                    (pair, length) = (next, 1);
-                }
-            }
-            close(pair, length);
-        }
-        for id in 1..starts.len() {
-            starts[id] += starts[id - 1];
-        }
-        let mut sorted = vec![(0u32, 0u32); runs.len()];
-        let mut next = starts.clone();
-        for &(a, b, length) in &runs {
-            let at = &mut next[a as usize];
-            sorted[*at as usize] = (b, length);
-            *at += 1;
-        }
-        drop(runs);
-
-        let mut pairs = Vec::new();
-        let mut counts = vec![0u64; found.values.len()];
-        let mut touched = Vec::new();
-        for (id, range) in starts.windows(2).enumerate() {
-            for &(b, length) in &sorted[range[0] as usize..range[1] as usize] {
-                let count = &mut counts[b as usize];
-                if *count == 0 {
-                    touched.push(b);
-                }
-                *count += u64::from(length);
-            }
-            touched.sort_unstable();
-            for b in touched.drain(..) {
-                pairs.push((id as u32, b, std::mem::take(&mut counts[b as usize])));
-            }
-        }
-        Self { pairs }
     }
 }

@@ -1,11 +1,27 @@
 //! Connected components of a binary volume.
 
+use std::ops::Range;
+
+use ndarray::{Array3, ArrayView3};
+
+/// Which voxels are neighbours. The number is that of a voxel's neighbours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Connectivity {
+    /// Voxels that share a face (scikit-image's `connectivity=1`).
+    #[default]
+    Faces6,
+    /// Voxels that share a face or an edge (`connectivity=2`).
+    Edges18,
+    /// Voxels that share a face, an edge or a corner (`connectivity=3`).
+    Corners26,
+}
+
 /// Components of a mask, numbered from 1 in the order in which a scan of the
-/// volume (x fastest) meets them; 0 is the background.
+/// volume (x fastest, then y, then z) meets them; 0 is the background.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Components {
-    /// (D, H, W), flat.
-    pub labels: Vec<u32>,
+    /// (D, H, W)
+    pub labels: Array3<u32>,
     pub count: u32,
 }
 
@@ -15,22 +31,21 @@ struct Run {
     end: u32,
 }
 
-/// Labels the foreground of `mask`, (D, H, W) flat, joining voxels that share a
-/// face (6-connectivity; scikit-image's `connectivity=1`).
+/// Labels the connected components of the foreground of `mask`, (D, H, W).
 ///
 /// One pass cuts every row into runs and joins each with the runs that it
-/// touches in the row above and in the slice before (union-find; He et al. 2008,
+/// touches in earlier rows (union-find; He et al. 2008,
 /// doi:10.1109/TIP.2008.917204); a second writes the labels.
-///
-/// # Panics
-/// If `mask` does not have the length that `size` says.
-pub fn components(mask: &[bool], [depth, height, width]: [usize; 3]) -> Components {
-    assert_eq!(mask.len(), depth * height * width);
+pub fn components(mask: ArrayView3<'_, bool>, connectivity: Connectivity) -> Components {
+    let (depth, height, width) = mask.dim();
+    let mask = mask.as_standard_layout();
+    let mask = mask.as_slice().unwrap_or_default();
     let rows = depth * height;
     let mut runs: Vec<Run> = Vec::new();
     // Row r owns runs[first[r]..first[r + 1]].
     let mut first = Vec::with_capacity(rows + 1);
     let mut parents = Parents(Vec::new());
+    let earlier = connectivity.earlier_rows();
     for row in 0..rows {
         first.push(runs.len());
         let voxels = &mask[row * width..(row + 1) * width];
@@ -42,11 +57,15 @@ pub fn components(mask: &[bool], [depth, height, width]: [usize; 3]) -> Componen
             parents.push();
         }
         let here = first[row]..runs.len();
-        if row % height > 0 {
-            parents.join(&runs, here.clone(), first[row - 1]..first[row]);
-        }
-        if row >= height {
-            parents.join(&runs, here, first[row - height]..first[row - height + 1]);
+        let (z, y) = (row / height, row % height);
+        for &EarlierRow { dz, dy, reach } in earlier {
+            let (Some(z), Some(y)) = (z.checked_sub(dz), y.checked_add_signed(dy)) else {
+                continue;
+            };
+            if y < height {
+                let there = z * height + y;
+                parents.join(&runs, here.clone(), first[there]..first[there + 1], reach);
+            }
         }
     }
     first.push(runs.len());
@@ -60,7 +79,34 @@ pub fn components(mask: &[bool], [depth, height, width]: [usize; 3]) -> Componen
             row_labels[run.start as usize..run.end as usize].fill(number);
         }
     }
-    Components { labels, count: numbers.count }
+    let labels = Array3::from_shape_vec((depth, height, width), labels);
+    Components { labels: labels.expect("one label a voxel"), count: numbers.count }
+}
+
+/// A row that is scanned before the present one and has neighbours of its voxels.
+struct EarlierRow {
+    /// Slices up.
+    dz: usize,
+    /// Rows on.
+    dy: isize,
+    /// How far along x, from 0, neighbours are.
+    reach: u32,
+}
+
+impl Connectivity {
+    /// The rows before a row that hold neighbours of its voxels.
+    fn earlier_rows(self) -> &'static [EarlierRow] {
+        const fn row(dz: usize, dy: isize, reach: u32) -> EarlierRow {
+            EarlierRow { dz, dy, reach }
+        }
+        match self {
+            Self::Faces6 => const { &[row(0, -1, 0), row(1, 0, 0)] },
+            Self::Edges18 => const { &[row(0, -1, 1), row(1, -1, 0), row(1, 0, 1), row(1, 1, 0)] },
+            Self::Corners26 => {
+                const { &[row(0, -1, 1), row(1, -1, 1), row(1, 0, 1), row(1, 1, 1)] }
+            }
+        }
+    }
 }
 
 /// Position of the first voxel that is `wanted`.
@@ -103,11 +149,11 @@ impl Parents {
         run
     }
 
-    /// Joins the runs of two neighbouring rows where they overlap.
-    fn join(&mut self, runs: &[Run], a: std::ops::Range<usize>, b: std::ops::Range<usize>) {
+    /// Joins the runs of two rows where they overlap or are at most `reach` apart.
+    fn join(&mut self, runs: &[Run], a: Range<usize>, b: Range<usize>, reach: u32) {
         let (mut i, mut j) = (a.start, b.start);
         while i < a.end && j < b.end {
-            if runs[i].start < runs[j].end && runs[j].start < runs[i].end {
+            if runs[i].start < runs[j].end + reach && runs[j].start < runs[i].end + reach {
                 let (one, other) = (self.root(i as u32), self.root(j as u32));
                 self.0[one.max(other) as usize] = one.min(other);
             }

@@ -1,0 +1,82 @@
+//! The sums over voxels that the Dice coefficient is made of.
+//!
+//! They add: the sums of a batch are those of its parts, added up.
+
+use anyhow::Result;
+use tch::Tensor;
+
+use super::{ALL_BUT_CHANNEL, Labels};
+
+/// Sums over batch and space of labels t, and of probabilities p times labels,
+/// each (C).
+pub struct LabelSums {
+    /// Σ p t
+    pub both: Tensor,
+    /// Σ t
+    pub labels: Tensor,
+    /// Σ t²
+    pub labels_squared: Tensor,
+}
+
+impl LabelSums {
+    /// Of probabilities (N, C, D, H, W) and labels of that shape.
+    pub fn new(probabilities: &Tensor, labels: &Labels) -> Result<Self> {
+        let kind = probabilities.f_kind()?;
+        let sum = |x: &Tensor| x.f_sum_dim_intlist(ALL_BUT_CHANNEL, false, kind);
+        match labels {
+            Labels::Dense(labels) => {
+                let labels = labels.f_to_kind(kind)?;
+                Ok(Self {
+                    both: sum(&probabilities.f_mul(&labels)?)?,
+                    labels: sum(&labels)?,
+                    labels_squared: sum(&labels.f_square()?)?,
+                })
+            }
+            Labels::OneHot { index, channels } => {
+                // Of every voxel's probabilities only that of its class counts.
+                let set = index.f_ge(0)?.f_to_kind(kind)?.f_flatten(0, -1)?;
+                let class = index.f_clamp_min(0)?;
+                let of_class = probabilities.f_gather(1, &class.f_unsqueeze(1)?, false)?;
+                let class = class.f_flatten(0, -1)?;
+                let zeros = Tensor::f_zeros(*channels, (kind, set.device()))?;
+                let both =
+                    zeros.f_index_add(0, &class, &of_class.f_flatten(0, -1)?.f_mul(&set)?)?;
+                let labels = zeros.f_index_add(0, &class, &set)?;
+                Ok(Self { both, labels_squared: labels.shallow_clone(), labels })
+            }
+        }
+    }
+}
+
+/// Sums over batch and space from which the Dice coefficient of every channel
+/// follows, each (C).
+pub struct DiceSums {
+    /// Σ p t
+    pub both: Tensor,
+    /// Σ p²
+    pub probabilities_squared: Tensor,
+    /// Σ t²
+    pub labels_squared: Tensor,
+}
+
+impl DiceSums {
+    /// Of probabilities (N, C, D, H, W) and labels of that shape.
+    pub fn new(probabilities: &Tensor, labels: &Labels) -> Result<Self> {
+        let kind = probabilities.f_kind()?;
+        let LabelSums { both, labels_squared, .. } = LabelSums::new(probabilities, labels)?;
+        let probabilities_squared =
+            probabilities.f_square()?.f_sum_dim_intlist(ALL_BUT_CHANNEL, false, kind)?;
+        Ok(Self { both, probabilities_squared, labels_squared })
+    }
+
+    /// `2 Σpt / max(Σp² + Σt², epsilon)` of every channel, (C); a class weight (C)
+    /// multiplies `Σpt`.
+    pub fn coefficients(&self, weight: Option<&Tensor>, epsilon: f64) -> Result<Tensor> {
+        let both = match weight {
+            Some(weight) => self.both.f_mul(weight)?,
+            None => self.both.shallow_clone(),
+        };
+        let all = self.probabilities_squared.f_add(&self.labels_squared)?.f_clamp_min(epsilon)?;
+        Ok(both.f_mul_scalar(2.0)?.f_div(&all)?)
+    }
+}
