@@ -8,7 +8,9 @@
 use std::time::Instant;
 
 use ndarray::{Array4, s};
-use unet3d::volume::{Compression, Encoding, InputFile, OutputFile, Statistics};
+use unet3d::format;
+use unet3d::format::h5::H5File;
+use unet3d::volume::{Compression, Encoding, NewVolume, Statistics, VolumeReader};
 
 /// Prints wall-clock seconds, and those that all threads together computed.
 fn time<T>(what: &str, work: impl FnOnce() -> T) -> T {
@@ -33,7 +35,7 @@ fn main() {
         println!("give a file of bench/make_cells.py");
         return;
     };
-    let file = InputFile::open(path.as_ref()).expect("a file of bench/make_cells.py");
+    let file = H5File::open(path.as_ref()).expect("a file of bench/make_cells.py");
     let library = hdf5::File::with_options()
         .with_fapl(|plist| plist.file_locking(false))
         .open(path)
@@ -74,10 +76,15 @@ fn main() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("out.h5");
         time(&format!("{shape:?} float32: write {name}"), || {
-            let mut output = OutputFile::create(&path, threads).expect("created");
-            let id = output
-                .volume("predictions", shape, true, Encoding::Float32, compression)
-                .expect("created");
+            let mut output = format::create(&path, threads).expect("created");
+            let volume = NewVolume {
+                name: "predictions",
+                shape,
+                has_channels: true,
+                encoding: Encoding::Float32,
+                compression,
+            };
+            let id = output.begin(&volume).expect("created");
             for z in (0..d).step_by(8) {
                 let slab = slab.slice(s![.., ..8.min(d - z), .., ..]);
                 output.write(id, [0, z, 0], slab).expect("written");

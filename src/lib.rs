@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod device;
 pub mod ffi;
+pub mod files;
 pub mod format;
 pub mod loss;
 pub mod metric;

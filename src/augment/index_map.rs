@@ -9,7 +9,7 @@ use std::mem::swap;
 use ndarray::Array4;
 
 use crate::map_values;
-use crate::volume::{OneHot, Packed, Palette, Volume};
+use crate::volume::{OneHot, Palette, Volume, Voxels};
 
 /// What holds of every volume.
 const C_ORDER: &str = "volumes are contiguous, in C order";
@@ -63,14 +63,14 @@ impl IndexMap {
     }
 
     /// As [`IndexMap::apply`], in whatever form the volume is held.
-    pub fn apply_packed(&self, volume: Packed) -> Packed {
+    pub fn apply_voxels(&self, volume: Voxels) -> Voxels {
         match volume {
-            Packed::Dense(volume) => Packed::Dense(self.apply(volume)),
-            Packed::OneHot(label) => {
-                Packed::OneHot(OneHot { indices: self.apply_array(label.indices), ..label })
+            Voxels::Dense(volume) => Voxels::Dense(self.apply(volume)),
+            Voxels::OneHot(label) => {
+                Voxels::OneHot(OneHot { indices: self.apply_array(label.indices), ..label })
             }
-            Packed::Palette(palette) => {
-                Packed::Palette(Palette { indices: self.apply_array(palette.indices), ..palette })
+            Voxels::Palette(palette) => {
+                Voxels::Palette(Palette { indices: self.apply_array(palette.indices), ..palette })
             }
         }
     }

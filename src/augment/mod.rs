@@ -24,7 +24,7 @@ pub use transforms::{TRANSFORMS, planes};
 
 use anyhow::Result;
 
-use crate::volume::{Packed, Statistics, Volume};
+use crate::volume::{Statistics, Volume, Voxels};
 use stream::Stream;
 
 /// A step of a list of transforms.
@@ -36,8 +36,8 @@ pub trait Transform: Send + Sync {
     /// As [`Transform::apply`], on a volume in whatever form it is held. A
     /// transform that does not know compact forms is given the volume they stand
     /// for; the result is the same either way.
-    fn apply_packed(&self, volume: Packed, context: &TransformContext<'_>) -> Result<Packed> {
-        self.apply(volume.expand(), context).map(Packed::Dense)
+    fn apply_voxels(&self, volume: Voxels, context: &TransformContext<'_>) -> Result<Voxels> {
+        self.apply(volume.expand(), context).map(Voxels::Dense)
     }
 
     /// The map of a step that only flips and turns the grid. Consecutive ones

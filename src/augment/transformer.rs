@@ -9,7 +9,7 @@ use super::step::TransformStep;
 use super::stream::{SampleKey, Shared, StreamKey};
 use super::{IndexMap, TransformClass, TransformContext, agreement};
 use crate::config::{ConfigError, Node, Parameter};
-use crate::volume::{Packed, Sample, Statistics, Volume, VolumeShape};
+use crate::volume::{Sample, Statistics, Volume, VolumeShape, Voxels};
 
 static PARAMETERS: &[Parameter] = &[
     Parameter::any("raw", "transforms of the raw data, in order"),
@@ -72,7 +72,7 @@ impl Transformer {
     pub fn apply(&self, sample: Sample, key: SampleKey, statistics: &Statistics) -> Result<Sample> {
         let shared = Shared::default();
         let sample_context = SampleContext { key, statistics, shared: &shared };
-        let target = |list: &Option<List>, volume: Option<Packed>, data_set: u64| match volume {
+        let target = |list: &Option<List>, volume: Option<Voxels>, data_set: u64| match volume {
             None => Ok(None),
             Some(volume) => match list {
                 Some(list) => list.apply(volume, data_set, &sample_context).map(Some),
@@ -172,10 +172,10 @@ impl List {
 
     fn apply(
         &self,
-        mut volume: Packed,
+        mut volume: Voxels,
         data_set: u64,
         sample_context: &SampleContext<'_>,
-    ) -> Result<Packed> {
+    ) -> Result<Voxels> {
         // Flips and quarter turns wait here until a voxel is looked at.
         let mut pending = IndexMap::IDENTITY;
         for step in &self.steps {
@@ -195,13 +195,13 @@ impl List {
                 pending = pending.then(map);
                 continue;
             }
-            volume = std::mem::replace(&mut pending, IndexMap::IDENTITY).apply_packed(volume);
+            volume = std::mem::replace(&mut pending, IndexMap::IDENTITY).apply_voxels(volume);
             volume = step
                 .transform
-                .apply_packed(volume, &context)
+                .apply_voxels(volume, &context)
                 .with_context(|| format!("`{}`, {}", step.node.path, step.entry.name))?;
         }
-        Ok(pending.apply_packed(volume))
+        Ok(pending.apply_voxels(volume))
     }
 
     fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ConfigError> {

@@ -9,7 +9,6 @@
 //! stores, with types; [`write`] puts any [`PickleValue`] into a file that `torch.load`
 //! reads, and no failure in the midst of writing harms the file it replaces.
 
-mod atomic;
 mod error;
 mod file;
 mod legacy;
@@ -23,11 +22,10 @@ mod unpickle;
 mod value;
 mod write;
 
-pub use atomic::{copy_file, remove_leftovers, write_file};
 pub use error::CheckpointError;
 pub use file::{File, sha256};
 pub use optimizer::{Group, OptimizerState, ParameterState};
 pub use state::{Checkpoint, read_model_state, strip_module_prefix};
 pub use tensor::{DType, Tensor, TensorData};
 pub use value::PickleValue;
-pub use write::write;
+pub use write::{copy_file, remove_leftovers, write};

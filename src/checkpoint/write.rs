@@ -1,5 +1,6 @@
 //! Writes the zip archive that `torch.load` reads.
 
+use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -7,11 +8,11 @@ use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-use super::atomic::write_file;
 use super::error::{CheckpointError, Fault};
 use super::pickle::pickle;
 use super::tensor::Tensor;
 use super::value::PickleValue;
+use crate::files;
 
 /// Storages begin at multiples of this, so that torch can map the file.
 const ALIGNMENT: u16 = 64;
@@ -22,7 +23,7 @@ pub fn write(path: &Path, value: &PickleValue) -> Result<(), CheckpointError> {
     // torch names the folder within the archive after the file.
     let stem = path.file_stem().map_or("archive".into(), |stem| stem.to_string_lossy());
     let mut failed = None;
-    let written = write_file(path, |file| {
+    let written = files::write(path, |file| {
         let mut buffer = BufWriter::with_capacity(1 << 20, file);
         match write_archive(&mut buffer, &stem, value) {
             Ok(()) => buffer.flush(),
@@ -35,8 +36,21 @@ pub fn write(path: &Path, value: &PickleValue) -> Result<(), CheckpointError> {
     });
     match failed {
         Some(fault) => Err(fault.at(path)),
-        None => written,
+        None => written.map_err(|source| CheckpointError::Write { path: path.into(), source }),
     }
+}
+
+/// Copies a checkpoint. As [`write`], it takes its place only when it is whole.
+pub fn copy_file(from: &Path, to: &Path) -> Result<(), CheckpointError> {
+    let source =
+        File::open(from).map_err(|source| CheckpointError::Read { path: from.into(), source })?;
+    files::copy(&source, to).map_err(|source| CheckpointError::Write { path: to.into(), source })
+}
+
+/// Removes the unfinished checkpoints that a run which was killed has left in a
+/// directory; returns how many. Only for whoever alone writes there.
+pub fn remove_leftovers(directory: &Path) -> io::Result<usize> {
+    files::remove_leftovers(directory, |target| target.ends_with(".pytorch"))
 }
 
 fn write_archive(out: impl Write + Seek, prefix: &str, value: &PickleValue) -> Result<(), Fault> {

@@ -7,11 +7,11 @@ use log::{info, warn};
 use crate::augment::Transformer;
 use crate::cli;
 use crate::config::{ConfigError, Section, Tree};
+use crate::format;
 use crate::model::{NetworkSpec, UNet};
 use crate::predict::Job;
 use crate::samples::slices;
 use crate::samples::{DatasetKind, Loaders, required};
-use crate::volume::InputFile;
 
 use super::data::TrainingData;
 use super::plan::Plan;
@@ -100,8 +100,8 @@ fn check_prediction(settings: &Settings<'_>, no_data: bool) -> Result<()> {
     net.load_checkpoint(&path)?;
     info!("{}: fits the network", path.display());
     for input in &job.inputs {
-        let dataset = InputFile::open(input)?.dataset(&job.raw)?;
-        let plan = job.plan_for(&dataset).with_context(|| input.display().to_string())?;
+        let dataset = format::open(input, &job.raw)?;
+        let plan = job.plan_for(&*dataset).with_context(|| input.display().to_string())?;
         info!(
             "{}: {:?} {}, {} patches",
             input.display(),

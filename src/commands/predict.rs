@@ -12,13 +12,13 @@ use crate::cli;
 use crate::config::{ConfigError, Tree};
 use crate::device;
 use crate::ffi::tensor::huge_pages;
+use crate::format;
 use crate::model::{NetworkSpec, UNet};
 use crate::predict::{Job, Network, Outcome, is_up_to_date, run};
 use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
 use crate::samples::{DatasetKind, Loaders, prediction_inputs, required};
 use crate::stitch::PlanError;
-use crate::volume::InputFile;
 
 use super::Settings;
 
@@ -101,10 +101,10 @@ pub fn model_path(settings: &Settings<'_>) -> Result<PathBuf, ConfigError> {
 /// What is wrong with a file of its own is reported in its turn.
 fn check_inputs(job: &Job) -> Result<()> {
     for path in &job.inputs {
-        let Ok(dataset) = InputFile::open(path).and_then(|file| file.dataset(&job.raw)) else {
+        let Ok(dataset) = format::open(path, &job.raw) else {
             continue;
         };
-        if let Err(error) = job.plan_for(&dataset)
+        if let Err(error) = job.plan_for(&*dataset)
             && (error.chain().any(|cause| cause.is::<ConfigError>())
                 || matches!(error.downcast_ref(), Some(PlanError::Uncovered(_))))
         {

@@ -1,8 +1,6 @@
 //! What there is to predict, and how: the configuration with types.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,12 +9,12 @@ use anyhow::{Context, Result, ensure};
 
 use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node, Parameter, Section};
-use crate::format::h5::Encoding;
+use crate::files::identity;
 use crate::model::NetworkSpec;
 use crate::samples::slices::{self, Grid};
 use crate::samples::{DatasetKind, Loaders, required};
 use crate::stitch::{Blending, Plan, PlanError};
-use crate::volume::{Dataset, Mirror, VolumeShape};
+use crate::volume::{Encoding, Mirror, VolumeReader, VolumeShape};
 
 use super::output::{Attributes, OUTPUT, OutputSpec};
 
@@ -165,7 +163,6 @@ impl Job {
     /// Two inputs with one output would overwrite each other, and an output that
     /// is an input would overwrite that.
     fn check_outputs(&self) -> Result<(), ConfigError> {
-        let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
         let inputs: HashSet<_> = self.inputs.iter().filter_map(|path| identity(path)).collect();
         for (input, output) in self.inputs.iter().zip(&self.outputs) {
             if identity(output).is_some_and(|identity| inputs.contains(&identity)) {
@@ -216,7 +213,7 @@ impl Job {
     /// # Errors
     /// A [`ConfigError`] if the transforms make nothing of it that the network can
     /// take, a [`PlanError`] if its patches do not cover it.
-    pub fn plan_for(&self, dataset: &Dataset) -> Result<Plan> {
+    pub fn plan_for(&self, dataset: &dyn VolumeReader) -> Result<Plan> {
         let (channels, wanted) = (dataset.channels(), self.network.in_channels as usize);
         ensure!(
             channels == wanted,

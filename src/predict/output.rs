@@ -5,14 +5,14 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use hdf5::types::VarLenUnicode;
 use ndarray::ArrayView4;
 use tch::{Kind, Tensor};
 
 use crate::config::{ConfigError, Parameter, Section};
 use crate::ffi::tensor::as_slice;
-use crate::format::h5::{Compression, Encoding, OutputFile, VolumeId};
+use crate::format;
 use crate::stitch::Block;
+use crate::volume::{Compression, Encoding, NewVolume, VolumeId, VolumeWriter};
 
 use super::preview::is_preview;
 
@@ -79,7 +79,7 @@ pub const DECISIVE: [&str; 3] = ["unet3d_version", "settings", "checkpoint_sha25
 
 /// A result being written.
 pub struct Output {
-    file: OutputFile,
+    file: Box<dyn VolumeWriter>,
     probabilities: Option<VolumeId>,
     segmentation: Option<VolumeId>,
 }
@@ -111,26 +111,20 @@ impl Output {
             fs::create_dir_all(directory)
                 .with_context(|| format!("{}: cannot be made", directory.display()))?;
         }
-        let mut file = OutputFile::create(path, threads)?;
+        let mut file = format::create(path, threads)?;
         for (name, text) in attributes {
             file.attribute(name, text)?;
         }
         let [d, h, w] = size;
-        let probabilities = match spec.probabilities {
-            true => {
-                let shape = [channels, d, h, w];
-                Some(file.volume("predictions", shape, true, spec.encoding, spec.compression)?)
-            }
-            false => None,
+        let mut begin = |wanted: bool, name, shape, has_channels, encoding| {
+            let compression = spec.compression;
+            let volume = NewVolume { name, shape, has_channels, encoding, compression };
+            wanted.then(|| file.begin(&volume)).transpose()
         };
-        let segmentation = match spec.segmentation {
-            true => {
-                let shape = [1, d, h, w];
-                let encoding = Encoding::Uint16;
-                Some(file.volume("segmentation", shape, false, encoding, spec.compression)?)
-            }
-            false => None,
-        };
+        let probabilities =
+            begin(spec.probabilities, "predictions", [channels, d, h, w], true, spec.encoding)?;
+        let segmentation =
+            begin(spec.segmentation, "segmentation", [1, d, h, w], false, Encoding::Uint16)?;
         Ok(Output { file, probabilities, segmentation })
     }
 
@@ -170,15 +164,10 @@ pub fn view(tensor: &Tensor) -> Result<ArrayView4<'_, f32>> {
     Ok(ArrayView4::from_shape(shape, as_slice::<f32>(tensor)?)?)
 }
 
-fn open(path: &Path) -> hdf5::Result<hdf5::File> {
-    hdf5::File::with_options().with_fapl(|plist| plist.file_locking(false)).open(path)
-}
-
 /// Whether a file is an output of prediction, and nothing is lost by replacing it.
 fn is_output(path: &Path) -> bool {
-    open(path).is_ok_and(|file| {
-        ["predictions", "segmentation"].iter().any(|name| file.link_exists(name))
-            && !file.link_exists("raw")
+    format::open_file(path).is_ok_and(|file| {
+        ["predictions", "segmentation"].iter().any(|name| file.has(name)) && !file.has("raw")
     })
 }
 
@@ -195,14 +184,12 @@ pub fn is_up_to_date(
     if made < given {
         return false;
     }
-    let Ok(file) = open(path) else { return false };
-    let holds = |name: &str, wanted: bool| !wanted || file.link_exists(name);
+    let Ok(file) = format::open_file(path) else { return false };
+    let holds = |name: &str, wanted: bool| !wanted || file.has(name);
     (!spec.preview || path.with_extension("png").is_file())
         && holds("predictions", spec.probabilities)
         && holds("segmentation", spec.segmentation)
         && attributes.iter().filter(|(name, _)| DECISIVE.contains(name)).all(|(name, text)| {
-            file.attr(name)
-                .and_then(|attribute| attribute.read_scalar::<VarLenUnicode>())
-                .is_ok_and(|found| found.as_str() == text)
+            file.attribute(name).is_ok_and(|found| found.as_ref() == Some(text))
         })
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ndarray::{Array2, Array3, ArrayView4, Axis, s};
 
+use crate::files::PartialFile;
+
 /// The key and the text by which we know our own pictures again.
 const MARK: (&str, &str) = ("Software", "unet3d predict");
 
@@ -65,22 +67,16 @@ impl Preview {
             }
         }
         let context = || format!("{}: the preview cannot be written", path.display());
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let partial = tempfile::Builder::new()
-            .prefix(".preview.")
-            .suffix(".partial")
-            .tempfile_in(folder.unwrap_or(Path::new(".")))
-            .with_context(context)?;
-        let mut encoder =
-            png::Encoder::new(BufWriter::new(&partial), 2 * width as u32, height as u32);
+        let partial = PartialFile::create(path).with_context(context)?;
+        let out = BufWriter::new(partial.file());
+        let mut encoder = png::Encoder::new(out, 2 * width as u32, height as u32);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         encoder.add_text_chunk(MARK.0.into(), MARK.1.into()).with_context(context)?;
         let mut writer = encoder.write_header().with_context(context)?;
         writer.write_image_data(&pixels).with_context(context)?;
         writer.finish().with_context(context)?;
-        partial.persist(path).map_err(|error| error.error).with_context(context)?;
-        Ok(())
+        partial.replace().with_context(context)
     }
 }
 

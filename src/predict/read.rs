@@ -15,9 +15,10 @@ use anyhow::{Context, Result, anyhow, ensure};
 use ndarray::{Array2, s};
 
 use crate::augment::stream::SampleKey;
+use crate::format;
 use crate::runtime::report::panic_text;
 use crate::stitch::Plan;
-use crate::volume::{Dataset, InputFile, Source, Statistics, Volume, Window};
+use crate::volume::{Source, Statistics, Volume, VolumeReader, Window};
 
 use super::job::Job;
 
@@ -90,8 +91,8 @@ pub struct Input {
 impl Input {
     /// Opens a file and checks that it fits the network and the patches.
     pub fn open(job: &Job, path: &Path) -> Result<Self> {
-        let dataset = InputFile::open(path)?.dataset(&job.raw)?;
-        let plan = job.plan_for(&dataset).with_context(|| path.display().to_string())?;
+        let dataset = format::open(path, &job.raw)?;
+        let plan = job.plan_for(&*dataset).with_context(|| path.display().to_string())?;
         let (source, statistics) = if job.lazy {
             let statistics = dataset.statistics()?;
             (Source::File(dataset), statistics)
@@ -154,7 +155,7 @@ struct Strip {
 }
 
 impl Strip {
-    fn read(job: &Job, plan: &Plan, dataset: &Dataset, row: [usize; 2]) -> Result<Strip> {
+    fn read(job: &Job, plan: &Plan, dataset: &dyn VolumeReader, row: [usize; 2]) -> Result<Strip> {
         let corner = plan.corner([row[0], row[1], 0]);
         let [depth, height, _] = job.grid.patch;
         let window = Window::new(corner, [depth, height, plan.axes[2].size]);
@@ -184,7 +185,7 @@ impl Patches<'_> {
                 let row = [patch[0], patch[1]];
                 let strip = match self.strip.take().filter(|strip| strip.row == row) {
                     Some(strip) => strip,
-                    None => Strip::read(job, plan, dataset, row)?,
+                    None => Strip::read(job, plan, &**dataset, row)?,
                 };
                 self.strip.insert(strip).patch(job, corner[2])
             }

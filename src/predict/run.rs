@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::anyhow;
 use log::{error, info};
 
-use crate::format::h5::DiskFull;
 use crate::runtime::report::{Reporter, panic_text};
+use crate::volume::DiskFull;
 
 use super::job::Job;
 use super::network::Network;

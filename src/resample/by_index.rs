@@ -9,31 +9,31 @@ use ndarray::Array4;
 
 use super::sample::Border;
 use super::volume::{Fill, Resampling};
-use crate::volume::{OneHot, Packed, Palette, Values, Volume};
+use crate::volume::{OneHot, Palette, Values, Volume, Voxels};
 
 /// Resamples a volume in the form it is held in with `resample`, which takes a
 /// dense volume and how to interpolate it. Falls back on the dense volume where
 /// indices cannot say what comes out.
 pub fn by_index(
-    volume: Packed,
+    volume: Voxels,
     resampling: Resampling,
     resample: impl FnOnce(Volume, Resampling) -> Result<Volume>,
-) -> Result<Packed> {
+) -> Result<Voxels> {
     match volume {
-        Packed::OneHot(label) if resampling.order == 0 && leaves_zeros(resampling) => {
+        Voxels::OneHot(label) if resampling.order == 0 && leaves_zeros(resampling) => {
             let indices = moved(label.indices, OneHot::NONE, resampling, resample)?;
-            Ok(Packed::OneHot(OneHot { indices, ..label }))
+            Ok(Voxels::OneHot(OneHot { indices, ..label }))
         }
-        Packed::Palette(mut palette) if resampling.order == 0 => {
+        Voxels::Palette(mut palette) if resampling.order == 0 => {
             match outside(&mut palette, resampling) {
                 Some(outside) => {
                     let indices = moved(palette.indices, outside, resampling, resample)?;
-                    Ok(Packed::Palette(Palette { indices, ..palette }))
+                    Ok(Voxels::Palette(Palette { indices, ..palette }))
                 }
-                None => Ok(Packed::Dense(resample(palette.expand(), resampling)?)),
+                None => Ok(Voxels::Dense(resample(palette.expand(), resampling)?)),
             }
         }
-        volume => Ok(Packed::Dense(resample(volume.expand(), resampling)?)),
+        volume => Ok(Voxels::Dense(resample(volume.expand(), resampling)?)),
     }
 }
 

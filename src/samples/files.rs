@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{ConfigError, Node, YamlValue};
-use crate::volume::InputFile;
-
-const EXTENSIONS: [&str; 4] = ["h5", "hdf", "hdf5", "hd5"];
+use crate::files::identity;
+use crate::format;
+use crate::volume::VolumeFile;
 
 /// Data sets that hold results, by which our own outputs are told from inputs.
 const OUTPUTS: [&str; 2] = ["predictions", "segmentation"];
@@ -31,9 +30,8 @@ pub fn entries(file_paths: &Node) -> Result<Vec<&Node>, ConfigError> {
     Ok(nodes)
 }
 
-/// The files of the key `file_paths`. A directory stands for its `*.h5`,
-/// `*.hdf`, `*.hdf5` and `*.hd5` files without those that begin with a dot, not
-/// recursively, in natural order (t2 before t10).
+/// The files of the key `file_paths`. A directory stands for its files of the
+/// formats of volumes ([`format::list`]).
 ///
 /// # Errors
 /// A path that does not exist, a directory without such files.
@@ -45,10 +43,10 @@ pub fn file_paths(node: &Node) -> Result<Vec<PathBuf>, ConfigError> {
 /// segmentation and no data set `raw` are passed over: they are our own outputs.
 pub fn prediction_inputs(node: &Node, raw: &str) -> Result<Vec<PathBuf>, ConfigError> {
     // What cannot be opened stays in the list: it is reported when its turn comes.
-    expand(node, |path| InputFile::open(path).map_or(true, |file| !is_output(&file, raw)))
+    expand(node, |path| format::open_file(path).map_or(true, |file| !is_output(&*file, raw)))
 }
 
-fn is_output(file: &InputFile, raw: &str) -> bool {
+fn is_output(file: &dyn VolumeFile, raw: &str) -> bool {
     OUTPUTS.iter().any(|name| *name != raw && file.has(name)) && !file.has(raw)
 }
 
@@ -69,7 +67,7 @@ fn expand(node: &Node, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, C
             files.push(path.to_path_buf());
             continue;
         }
-        let found = list(path).map_err(|error| {
+        let found = format::list(path).map_err(|error| {
             entry.error(format!("the directory {} cannot be read: {error}", absolute.display()))
         })?;
         let some = !found.is_empty();
@@ -79,28 +77,12 @@ fn expand(node: &Node, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, C
             return Err(entry.error(if some {
                 format!("the directory {absolute} holds only outputs of earlier predictions")
             } else {
-                format!("the directory {absolute} holds no *.h5, *.hdf, *.hdf5 or *.hd5 file")
+                format!("the directory {absolute} holds no {} file", format::patterns())
             }));
         }
         files.extend(found);
     }
     Ok(files)
-}
-
-fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        let path = directory.join(&name);
-        let wanted = path
-            .extension()
-            .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known));
-        if wanted && !name.as_encoded_bytes().starts_with(b".") && path.is_file() {
-            names.push(name.to_string_lossy().into_owned());
-        }
-    }
-    names.sort_by(|a, b| natord::compare(a, b).then_with(|| a.cmp(b)));
-    Ok(names.into_iter().map(|name| directory.join(name)).collect())
 }
 
 /// Refuses validation files that are also trained on, whatever links or
@@ -110,7 +92,6 @@ pub fn refuse_overlap(
     validation: &[PathBuf],
     node: &Node,
 ) -> Result<(), ConfigError> {
-    let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
     let trained: HashMap<_, _> =
         train.iter().filter_map(|path| Some((identity(path)?, path))).collect();
     for path in validation {

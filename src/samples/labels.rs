@@ -2,7 +2,7 @@
 //!
 //! On a GPU such a label does not give an error but an aborted context.
 
-use crate::volume::{Element, Packed, Values, Volume};
+use crate::volume::{Element, Values, Volume, Voxels};
 
 /// The labels that a loss on class indices can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +23,10 @@ pub struct Outside {
 impl LabelCheck {
     /// The first voxel whose label is none of the classes, if there is one. Labels
     /// in compact forms have a channel for each class and cannot be outside.
-    pub fn find(&self, label: &Packed) -> Option<Outside> {
+    pub fn find(&self, label: &Voxels) -> Option<Outside> {
         match label {
-            Packed::Dense(label) => self.find_dense(label),
-            Packed::OneHot(_) | Packed::Palette(_) => None,
+            Voxels::Dense(label) => self.find_dense(label),
+            Voxels::OneHot(_) | Voxels::Palette(_) => None,
         }
     }
 

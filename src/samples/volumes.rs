@@ -15,7 +15,8 @@ use super::{Window, file_paths};
 use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
 use crate::config::Section;
-use crate::volume::{Dataset, InputFile, Packed, Palette, Sample, Source, Statistics, VolumeShape};
+use crate::format;
+use crate::volume::{Palette, Sample, Source, Statistics, VolumeReader, VolumeShape, Voxels};
 
 /// The patches of all files of a training or validation phase.
 ///
@@ -128,7 +129,7 @@ impl VolumePatches {
         Ok((file, windows[patch]))
     }
 
-    fn check_labels(&self, label: &Packed, file: &FilePatches, window: &Window) -> Result<()> {
+    fn check_labels(&self, label: &Voxels, file: &FilePatches, window: &Window) -> Result<()> {
         let Some(check) = &self.labels else { return Ok(()) };
         let Some(outside) = check.find(label) else { return Ok(()) };
         // Transforms may have moved the voxel: say where the file has it.
@@ -155,8 +156,8 @@ impl DataSet for VolumePatches {
         let (file, window) = self.window(epoch, index)?;
         let sample = Sample {
             raw: file.raw.window(&window)?,
-            label: Some(file.label.packed(&window)?),
-            weight: file.weight.as_ref().map(|weight| weight.packed(&window)).transpose()?,
+            label: Some(file.label.voxels(&window)?),
+            weight: file.weight.as_ref().map(|weight| weight.voxels(&window)).transpose()?,
         };
         let key = SampleKey { seed: self.seed, epoch, sample: index as u64 };
         let sample = self.recipe.apply(sample, key, &file.statistics)?;
@@ -176,7 +177,7 @@ impl DataSet for VolumePatches {
         let voxels: usize = self.builder.patch().iter().product();
         // The patch as it is, as float32 and once more while it is resampled.
         let bytes = |source: &Source| match source {
-            Source::OneHot(_) | Source::Palette(_) => voxels * (2 + 4 + 4),
+            Source::Memory(held) if !matches!(**held, Voxels::Dense(_)) => voxels * (2 + 4 + 4),
             _ => source.channels() * voxels * (source.element().size() + 4 + 4),
         };
         self.files.iter().map(|file| file.sources().map(bytes).sum()).max().unwrap_or(0)
@@ -193,17 +194,17 @@ fn signature(source: &Source, patch: [usize; 3]) -> VolumeShape {
 
 impl FilePatches {
     fn open(path: &Path, loaders: &Loaders<'_>) -> Result<FilePatches> {
-        let file = InputFile::open(path)?;
-        let raw = file.dataset(loaders.raw)?;
-        let target = |name: &str, key: &str| -> Result<Dataset> {
-            let target = file.dataset(name).with_context(|| format!("`loaders.{key}`"))?;
+        let file = format::open_file(path)?;
+        let raw = file.volume(loaders.raw)?;
+        let target = |name: &str, key: &str| -> Result<Arc<dyn VolumeReader>> {
+            let target = file.volume(name).with_context(|| format!("`loaders.{key}`"))?;
             ensure!(
                 target.size() == raw.size(),
                 "{}: the data set `{name}` is {:?}, `{}` is {:?}; their depth, height and width \
                  must be the same",
                 file.path().display(),
                 target.shape(),
-                raw.name(),
+                loaders.raw,
                 raw.shape()
             );
             Ok(target)
@@ -212,9 +213,9 @@ impl FilePatches {
         let weight = loaders.weight.map(|name| target(name, "weight_internal_path")).transpose()?;
         let (raw, statistics) = open_raw(raw, loaders.dataset)?;
         let lazy = loaders.dataset == DatasetKind::Lazy;
-        let label = if lazy { Source::File(label) } else { hold_label(label)? };
+        let label = if lazy { Source::File(label) } else { hold_label(&*label)? };
         let weight = match weight {
-            Some(weight) if !lazy => Some(hold_weight(weight)?),
+            Some(weight) if !lazy => Some(hold_weight(&*weight)?),
             weight => weight.map(Source::File),
         };
         Ok(FilePatches {
@@ -245,47 +246,44 @@ impl FilePatches {
 const MANY_CHANNELS: usize = 8;
 
 /// Reads a label into memory, by class if it is one-hot.
-fn hold_label(dataset: Dataset) -> Result<Source> {
-    if dataset.channels() >= MANY_CHANNELS {
-        if let Some(label) = dataset.read_one_hot()? {
-            return Ok(Source::OneHot(Arc::new(label)));
+fn hold_label(label: &dyn VolumeReader) -> Result<Source> {
+    if label.channels() >= MANY_CHANNELS {
+        if let Some(label) = label.read_one_hot()? {
+            return Ok(Voxels::OneHot(label).into());
         }
         log::info!(
-            "{}: `{}` is not one-hot and is held with all its {} channels",
-            dataset.path().display(),
-            dataset.name(),
-            dataset.channels()
+            "{} is not one-hot and is held with all its {} channels",
+            label.describe(),
+            label.channels()
         );
     }
-    Ok(dataset.read()?.into())
+    Ok(label.read()?.into())
 }
 
 /// Reads a weight map into memory, by columns if there are few different ones.
-fn hold_weight(dataset: Dataset) -> Result<Source> {
-    if dataset.channels() >= MANY_CHANNELS {
-        if let Some(palette) = dataset.read_palette()? {
-            return Ok(Source::Palette(Arc::new(palette)));
+fn hold_weight(weight: &dyn VolumeReader) -> Result<Source> {
+    if weight.channels() >= MANY_CHANNELS {
+        if let Some(palette) = weight.read_palette()? {
+            return Ok(Voxels::Palette(palette).into());
         }
         log::info!(
-            "{}: `{}` has more than {} different columns and is held with all its {} channels",
-            dataset.path().display(),
-            dataset.name(),
+            "{} has more than {} different columns and is held with all its {} channels",
+            weight.describe(),
             Palette::LIMIT,
-            dataset.channels()
+            weight.channels()
         );
     }
-    Ok(dataset.read()?.into())
+    Ok(weight.read()?.into())
 }
 
 /// The raw data, in memory or on file, and its statistics.
-fn open_raw(raw: Dataset, kind: DatasetKind) -> Result<(Source, Statistics)> {
+fn open_raw(raw: Arc<dyn VolumeReader>, kind: DatasetKind) -> Result<(Source, Statistics)> {
     if kind == DatasetKind::Lazy {
         let statistics = raw.statistics()?;
         return Ok((Source::File(raw), statistics));
     }
     let volume = raw.read()?;
-    let statistics = Statistics::of(&volume).map_err(|error| {
-        anyhow!("{}: the data set `{}`: {error}", raw.path().display(), raw.name())
-    })?;
+    let statistics =
+        Statistics::of(&volume).map_err(|error| anyhow!("{}: {error}", raw.describe()))?;
     Ok((volume.into(), statistics))
 }

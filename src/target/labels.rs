@@ -4,7 +4,7 @@ use anyhow::Result;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::device::{stack, stack_indices};
-use crate::volume::{OneHot, Packed};
+use crate::volume::{OneHot, Voxels};
 
 use super::{expanded, held_alike};
 
@@ -30,8 +30,8 @@ impl Labels {
     ///
     /// # Errors
     /// No labels, labels of different shapes, or a device that is out of memory.
-    pub fn stack(labels: Vec<Packed>, float: Kind, device: Device) -> Result<Self> {
-        let Some(held) = held_alike(&labels, Packed::one_hot, |label| label.classes) else {
+    pub fn stack(labels: Vec<Voxels>, float: Kind, device: Device) -> Result<Self> {
+        let Some(held) = held_alike(&labels, Voxels::one_hot, |label| label.classes) else {
             return Ok(Labels::Dense(stack(expanded(labels), float, device)?));
         };
         let channels = held[0].classes as i64;

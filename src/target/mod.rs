@@ -16,7 +16,7 @@ pub use dice::{DiceSums, LabelSums};
 pub use labels::{Labels, NO_CLASS};
 pub use weights::Weights;
 
-use crate::volume::{Packed, Volume};
+use crate::volume::{Volume, Voxels};
 
 /// Axes of (N, C, D, H, W) but the channel's: what a sum per channel runs over.
 pub const ALL_BUT_CHANNEL: &[i64] = &[0, 2, 3, 4];
@@ -24,8 +24,8 @@ pub const ALL_BUT_CHANNEL: &[i64] = &[0, 2, 3, 4];
 /// The volumes in the form that `form` takes out, if all (at least one) are held in
 /// it and agree in what `key` tells.
 fn held_alike<'a, T, K: PartialEq>(
-    volumes: &'a [Packed],
-    form: impl Fn(&'a Packed) -> Option<&'a T>,
+    volumes: &'a [Voxels],
+    form: impl Fn(&'a Voxels) -> Option<&'a T>,
     key: impl Fn(&T) -> K,
 ) -> Option<Vec<&'a T>> {
     let held: Vec<&T> = volumes.iter().map(form).collect::<Option<_>>()?;
@@ -34,6 +34,6 @@ fn held_alike<'a, T, K: PartialEq>(
 }
 
 /// The volumes written out.
-fn expanded(volumes: Vec<Packed>) -> Vec<Volume> {
-    volumes.into_iter().map(Packed::expand).collect()
+fn expanded(volumes: Vec<Voxels>) -> Vec<Volume> {
+    volumes.into_iter().map(Voxels::expand).collect()
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::device::{stack, stack_indices, to_tensor};
-use crate::volume::{Packed, Palette, Volume};
+use crate::volume::{Palette, Volume, Voxels};
 
 use super::{expanded, held_alike};
 
@@ -29,9 +29,9 @@ impl Weights {
     ///
     /// # Errors
     /// No weights, weights of different shapes, or a device that is out of memory.
-    pub fn stack(weights: Vec<Packed>, float: Kind, device: Device) -> Result<Self> {
+    pub fn stack(weights: Vec<Voxels>, float: Kind, device: Device) -> Result<Self> {
         let columns = |palette: &Palette| (palette.channels(), palette.element());
-        let Some(held) = held_alike(&weights, Packed::palette, columns) else {
+        let Some(held) = held_alike(&weights, Voxels::palette, columns) else {
             return Ok(Weights::Dense(stack(expanded(weights), float, device)?));
         };
         let mut rows = 0;

@@ -1,7 +1,6 @@
 //! Training batches as HDF5 files, to look at what the network sees.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +8,7 @@ use ndarray::ArrayD;
 use tch::{Device, Kind};
 
 use super::batch::TensorBatch;
+use crate::files::PartialFile;
 use crate::target::Weights;
 
 /// Writes `<directory>/iter_<iteration>.h5` with `raw`, `label` and, if there is
@@ -25,15 +25,8 @@ pub fn write(directory: &Path, iteration: u64, batch: &TensorBatch) -> Result<()
         path.display()
     );
     let context = || format!("{}: the batch cannot be dumped", path.display());
-    let partial = tempfile::Builder::new()
-        .prefix(".iter_")
-        .suffix(".partial")
-        // As any new file, less what the umask takes; temporary files are private otherwise.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)
-        .with_context(context)?
-        .into_temp_path();
-    let file = hdf5::File::create(&partial).with_context(context)?;
+    let partial = PartialFile::create(&path).with_context(context)?;
+    let file = hdf5::File::create(partial.path()).with_context(context)?;
     let label = batch.labels.dense(Kind::Float)?;
     let weight = batch.weights.as_ref().map(Weights::dense).transpose()?;
     let tensors = [("raw", Some(&batch.raw)), ("label", Some(&label)), ("weight", weight.as_ref())];
@@ -46,5 +39,5 @@ pub fn write(directory: &Path, iteration: u64, batch: &TensorBatch) -> Result<()
         file.new_dataset_builder().with_data(&array).create(name).with_context(context)?;
     }
     file.close().with_context(context)?;
-    partial.persist_noclobber(&path).with_context(context)
+    partial.keep_new().with_context(context)
 }

@@ -1,6 +1,6 @@
 //! A run as a checkpoint.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -9,6 +9,7 @@ use log::warn;
 use crate::checkpoint::{
     Checkpoint, Group, OptimizerState, ParameterState, PickleValue, copy_file, remove_leftovers,
 };
+use crate::files::{Lock, lock_directory};
 use crate::model::{UNet, from_tensor};
 use crate::optim::{Algorithm, EPSILON, Moments, Optimizer, Scheduler};
 
@@ -95,10 +96,10 @@ pub fn save(
     Ok(())
 }
 
-/// Takes hold of a checkpoint directory for this run, for as long as the file
+/// Takes hold of a checkpoint directory for this run, for as long as the lock
 /// returned lives, and finds out before hours of training whether it can be
 /// written. A crash lets go of it as well: the lock is the system's.
-pub fn claim_directory(directory: &Path) -> Result<File> {
+pub fn claim_directory(directory: &Path) -> Result<Lock> {
     let context = || {
         format!(
             "{}: checkpoints cannot be written there; choose another `trainer.checkpoint_dir`",
@@ -106,20 +107,16 @@ pub fn claim_directory(directory: &Path) -> Result<File> {
         )
     };
     fs::create_dir_all(directory).with_context(context)?;
-    let lock = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(directory.join(".lock"))
-        .with_context(context)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => bail!(
+    let lock = lock_directory(directory).with_context(context)?;
+    match &lock {
+        Lock::Held(_) => {}
+        Lock::Taken => bail!(
             "{}: another run writes its checkpoints there; wait for it, or choose another \
              `trainer.checkpoint_dir`",
             directory.display()
         ),
         // Some network file systems have no locks: better to train than not.
-        Err(TryLockError::Error(error)) => {
+        Lock::Unavailable(error) => {
             warn!("{}: cannot be locked against other runs: {error}", directory.display());
         }
     }

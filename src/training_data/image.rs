@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::{nrrd, tiff};
-use crate::volume::{InputFile, Volume};
+use crate::format;
+use crate::volume::Volume;
 
 /// Reads a volume (D, H, W) from an NRRD, TIFF or HDF5 file; `dataset` names the
 /// data set of an HDF5 file.
@@ -14,7 +15,7 @@ pub fn read_image(path: &Path, dataset: &str) -> Result<Volume> {
     let volume = match format.as_str() {
         "nrrd" | "nhdr" => nrrd::read(path),
         "tif" | "tiff" => tiff::read(path),
-        _ => InputFile::open(path)?.dataset(dataset)?.read(),
+        _ => format::open(path, dataset)?.read(),
     }
     .with_context(|| format!("reading {}", path.display()))?;
     ensure!(

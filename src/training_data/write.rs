@@ -1,7 +1,5 @@
 //! Writes one training file.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +7,7 @@ use hdf5::{File, H5Type};
 use ndarray::{ArrayView3, Axis};
 
 use super::Labelled;
+use crate::files::PartialFile;
 use crate::volume::Volume;
 use crate::with_values;
 
@@ -26,23 +25,16 @@ pub fn write(path: &Path, raw: &Volume, labelled: &Labelled) -> Result<()> {
         path.display()
     );
     let folder = path.parent().unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new()
-        .suffix(".partial")
-        // As any new file, less what the umask takes; temporary files are private otherwise.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .with_context(|| format!("{} cannot be written to", folder.display()))?
-        .into_temp_path();
+    let partial = PartialFile::create(path)
+        .with_context(|| format!("{} cannot be written to", folder.display()))?;
     {
-        let file = File::create(&temporary)?;
+        let file = File::create(partial.path())?;
         with_values!(&raw.values, a => add(&file, "raw", a.index_axis(Axis(0), 0)))?;
         add(&file, "label", labelled.label.view())?;
         add(&file, "weight", labelled.weight.view())?;
         file.close()?;
     }
-    temporary
-        .persist_noclobber(path)
-        .with_context(|| format!("{} cannot be written", path.display()))
+    partial.keep_new().with_context(|| format!("{} cannot be written", path.display()))
 }
 
 fn add<T: H5Type>(file: &File, name: &str, values: ArrayView3<T>) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Volumes of many channels that say the same thing again and again.
+//! Compact forms of volumes with many channels.
 //!
 //! A one-hot label sets at most one class at a voxel, and a weight map has one
 //! column of weights for each cell. Both are held as an index for each voxel;
@@ -15,7 +15,7 @@ pub struct OneHot {
     /// (1, D, H, W); [`OneHot::NONE`] where no class is set.
     pub indices: Array4<u16>,
     pub classes: usize,
-    /// Of the zeros and ones.
+    /// Element type of the volume it stands for.
     pub element: Element,
 }
 
@@ -32,7 +32,7 @@ impl OneHot {
         self.indices.len() * size_of::<u16>()
     }
 
-    /// The same of a window.
+    /// The classes within a window.
     pub fn window(&self, window: &Window) -> OneHot {
         OneHot { indices: cut(&self.indices, window), ..*self }
     }
@@ -117,7 +117,7 @@ impl Palette {
         u16::try_from(columns).ok()
     }
 
-    /// The same of a window, with the whole table.
+    /// The columns within a window, with the whole table.
     pub fn window(&self, window: &Window) -> Palette {
         Palette { indices: cut(&self.indices, window), table: self.table.clone() }
     }
@@ -139,64 +139,6 @@ impl Palette {
             fill(&self.indices, table.slice(s![0, 0, .., ..]))
         });
         Volume { values, has_channels: true }
-    }
-}
-
-/// A volume in whatever form it is held in.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Packed {
-    Dense(Volume),
-    OneHot(OneHot),
-    Palette(Palette),
-}
-
-impl From<Volume> for Packed {
-    fn from(volume: Volume) -> Self {
-        Packed::Dense(volume)
-    }
-}
-
-impl Packed {
-    /// Depth, height, width.
-    pub fn size(&self) -> [usize; 3] {
-        match self {
-            Packed::Dense(volume) => volume.size(),
-            Packed::OneHot(label) => label.size(),
-            Packed::Palette(palette) => palette.size(),
-        }
-    }
-
-    /// (D, H, W) or (C, D, H, W), as the volume it stands for has it.
-    pub fn shape(&self) -> Vec<usize> {
-        let with_channels = |channels, [d, h, w]: [usize; 3]| vec![channels, d, h, w];
-        match self {
-            Packed::Dense(volume) => volume.shape(),
-            Packed::OneHot(label) => with_channels(label.classes, label.size()),
-            Packed::Palette(palette) => with_channels(palette.channels(), palette.size()),
-        }
-    }
-
-    pub fn one_hot(&self) -> Option<&OneHot> {
-        match self {
-            Packed::OneHot(label) => Some(label),
-            _ => None,
-        }
-    }
-
-    pub fn palette(&self) -> Option<&Palette> {
-        match self {
-            Packed::Palette(palette) => Some(palette),
-            _ => None,
-        }
-    }
-
-    /// The volume as it stands in the file.
-    pub fn expand(self) -> Volume {
-        match self {
-            Packed::Dense(volume) => volume,
-            Packed::OneHot(label) => label.expand(),
-            Packed::Palette(palette) => palette.expand(),
-        }
     }
 }
 

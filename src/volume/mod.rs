@@ -1,20 +1,28 @@
-//! Volumes: arrays of voxels, the raw/label/weight sample, HDF5 in and out.
+//! Volumes: arrays of voxels (D, H, W) or (C, D, H, W), the forms they are held
+//! in, and what file formats offer of those in files.
 
 mod array;
 mod compact;
 mod mirror;
+mod read_compact;
+mod reader;
 mod sample;
 mod shape;
 mod source;
 mod statistics;
+pub(crate) mod tiles;
+mod voxels;
 mod window;
+mod writer;
 
-pub use crate::format::h5::{Compression, Dataset, Encoding, InputFile, OutputFile, VolumeId};
 pub use array::{Element, Values, Volume};
-pub use compact::{OneHot, Packed, Palette};
+pub use compact::{OneHot, Palette};
 pub use mirror::Mirror;
+pub use reader::{VolumeFile, VolumeReader};
 pub use sample::{Sample, Statistics};
 pub use shape::VolumeShape;
 pub use source::Source;
 pub use statistics::StatisticsBuilder;
+pub use voxels::Voxels;
 pub use window::Window;
+pub use writer::{Compression, DiskFull, Encoding, NewVolume, VolumeId, VolumeWriter};

@@ -1,13 +1,13 @@
 //! What a patch of a data set consists of, and what is known of its file.
 
-use super::{Packed, Volume};
+use super::{Volume, Voxels};
 
 /// Raw, label and weight of one patch; they see the same geometry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     pub raw: Volume,
-    pub label: Option<Packed>,
-    pub weight: Option<Packed>,
+    pub label: Option<Voxels>,
+    pub weight: Option<Voxels>,
 }
 
 /// Statistics of all raw voxels of a file, over all channels, in its own units.

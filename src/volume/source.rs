@@ -4,84 +4,79 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::{Dataset, Element, Mirror, OneHot, Packed, Palette, Volume, Window};
+use super::{Element, Mirror, Volume, VolumeReader, Voxels, Window};
 
 /// A volume that patches are cut from. Cloning it copies no voxel.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// Held in memory, in the element type of the file.
-    Memory(Arc<Volume>),
-    /// Held in memory as the class of each voxel.
-    OneHot(Arc<OneHot>),
-    /// Held in memory as the column of each voxel.
-    Palette(Arc<Palette>),
+    /// Held in memory.
+    Memory(Arc<Voxels>),
     /// Read piece by piece.
-    File(Dataset),
+    File(Arc<dyn VolumeReader>),
+}
+
+impl From<Voxels> for Source {
+    fn from(voxels: Voxels) -> Self {
+        Source::Memory(Arc::new(voxels))
+    }
 }
 
 impl From<Volume> for Source {
     fn from(volume: Volume) -> Self {
-        Source::Memory(Arc::new(volume))
+        Voxels::Dense(volume).into()
     }
 }
 
 impl Source {
     pub fn channels(&self) -> usize {
         match self {
-            Source::Memory(volume) => volume.channels(),
-            Source::OneHot(label) => label.classes,
-            Source::Palette(palette) => palette.channels(),
-            Source::File(dataset) => dataset.channels(),
+            Source::Memory(voxels) => voxels.channels(),
+            Source::File(reader) => reader.channels(),
         }
     }
 
     /// Depth, height, width.
     pub fn size(&self) -> [usize; 3] {
         match self {
-            Source::Memory(volume) => volume.size(),
-            Source::OneHot(label) => label.size(),
-            Source::Palette(palette) => palette.size(),
-            Source::File(dataset) => dataset.size(),
+            Source::Memory(voxels) => voxels.size(),
+            Source::File(reader) => reader.size(),
         }
     }
 
     pub fn has_channels(&self) -> bool {
         match self {
-            Source::Memory(volume) => volume.has_channels,
-            Source::OneHot(_) | Source::Palette(_) => true,
-            Source::File(dataset) => dataset.has_channels(),
+            Source::Memory(voxels) => voxels.has_channels(),
+            Source::File(reader) => reader.has_channels(),
         }
     }
 
     /// (D, H, W) or (C, D, H, W).
     pub fn shape(&self) -> Vec<usize> {
-        let channels = self.has_channels().then(|| self.channels());
-        channels.into_iter().chain(self.size()).collect()
+        match self {
+            Source::Memory(voxels) => voxels.shape(),
+            Source::File(reader) => reader.shape(),
+        }
     }
 
     pub fn element(&self) -> Element {
         match self {
-            Source::Memory(volume) => volume.element(),
-            Source::OneHot(label) => label.element,
-            Source::Palette(palette) => palette.element(),
-            Source::File(dataset) => dataset.element(),
+            Source::Memory(voxels) => voxels.element(),
+            Source::File(reader) => reader.element(),
         }
     }
 
     /// How many z to read at a time, so that no chunk of a file is read twice.
     pub fn layer(&self) -> usize {
         match self {
-            Source::File(dataset) => dataset.chunk_shape().map_or(1, |[_, depth, ..]| depth),
-            _ => 1,
+            Source::File(reader) => reader.chunk_shape().map_or(1, |[_, depth, ..]| depth),
+            Source::Memory(_) => 1,
         }
     }
 
     /// Bytes that the source keeps in memory.
     pub fn bytes_held(&self) -> usize {
         match self {
-            Source::Memory(volume) => volume.bytes(),
-            Source::OneHot(label) => label.bytes(),
-            Source::Palette(palette) => palette.bytes(),
+            Source::Memory(voxels) => voxels.bytes(),
             Source::File(_) => 0,
         }
     }
@@ -91,19 +86,17 @@ impl Source {
     /// # Panics
     /// If the window reaches out of the volume.
     pub fn window(&self, window: &Window) -> Result<Volume> {
-        Ok(self.packed(window)?.expand())
+        Ok(self.voxels(window)?.expand())
     }
 
     /// The voxels of a window in the form in which the source holds them.
     ///
     /// # Panics
     /// If the window reaches out of the volume.
-    pub fn packed(&self, window: &Window) -> Result<Packed> {
+    pub fn voxels(&self, window: &Window) -> Result<Voxels> {
         Ok(match self {
-            Source::Memory(volume) => Packed::Dense(volume.window(window)),
-            Source::OneHot(label) => Packed::OneHot(label.window(window)),
-            Source::Palette(palette) => Packed::Palette(palette.window(window)),
-            Source::File(dataset) => Packed::Dense(dataset.read_window(window)?),
+            Source::Memory(voxels) => voxels.window(window),
+            Source::File(reader) => Voxels::Dense(reader.read_window(window)?),
         })
     }
 

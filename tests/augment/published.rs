@@ -7,7 +7,7 @@ use ndarray::Array4;
 use unet3d::augment::stream::SampleKey;
 use unet3d::augment::{IndexMap, SampleShape, TRANSFORMS, TransformClass, Transformer};
 use unet3d::config::{Node, Tree};
-use unet3d::volume::{Element, Packed, Sample, Statistics, Values, Volume, VolumeShape};
+use unet3d::volume::{Element, Sample, Statistics, Values, Volume, VolumeShape, Voxels};
 
 const STATISTICS: Statistics = Statistics { min: 0.0, max: 100.0, mean: 20.0, std: 40.0 };
 
@@ -174,10 +174,10 @@ fn raw_label_and_weight_stay_aligned_under_every_combination() {
                     let dice = dice(&out.raw, channel, &label);
                     assert!(dice > 0.9, "{place}, channel {channel}: Dice {dice}");
                 }
-                if let Some(weight) = out.weight.map(Packed::expand) {
+                if let Some(weight) = out.weight.map(Voxels::expand) {
                     assert_eq!(weight, label, "{place}");
                 }
-                acted += u32::from(Some(Packed::Dense(label)) != input.label);
+                acted += u32::from(Some(Voxels::Dense(label)) != input.label);
             }
             combinations += 1;
         }
@@ -213,7 +213,7 @@ fn whole_pipelines_give_what_their_output_shapes_say() {
                 let key = SampleKey { seed: 5, epoch: 1, sample: i };
                 let out = transformer.apply(input.clone(), key, &STATISTICS).unwrap();
                 let (label, weight) =
-                    (out.label.map(Packed::expand), out.weight.map(Packed::expand));
+                    (out.label.map(Voxels::expand), out.weight.map(Voxels::expand));
                 let pairs = [
                     (Some(&declared.raw), Some(&out.raw)),
                     (declared.label.as_ref(), label.as_ref()),

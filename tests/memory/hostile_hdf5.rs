@@ -7,14 +7,15 @@ use std::process::Command;
 
 use crate::support::lab::Lab;
 use crate::support::program::with_config;
-use unet3d::volume::{Dataset, InputFile};
+use unet3d::format::h5::{H5File, H5Reader};
+use unet3d::volume::VolumeReader;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hdf5_hostile").join(name)
 }
 
 /// Every operation of the program on an input.
-fn read_all(dataset: &Dataset) -> anyhow::Result<()> {
+fn read_all(dataset: &H5Reader) -> anyhow::Result<()> {
     dataset.statistics()?;
     dataset.read_one_hot()?;
     dataset.read_palette()?;
@@ -23,7 +24,7 @@ fn read_all(dataset: &Dataset) -> anyhow::Result<()> {
 }
 
 fn error_of(path: &Path, dataset: &str) -> String {
-    let error = InputFile::open(path)
+    let error = H5File::open(path)
         .and_then(|file| file.dataset(dataset))
         .and_then(|dataset| read_all(&dataset))
         .err();
@@ -95,7 +96,7 @@ fn files_made_to_do_harm_are_refused() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // An intact data set in the same file is read, whatever attributes it has.
-    let sound = InputFile::open(&path).unwrap().dataset("sound").unwrap();
+    let sound = H5File::open(&path).unwrap().dataset("sound").unwrap();
     read_all(&sound).unwrap();
     let used = peak().saturating_sub(before);
     assert!(used < 64 << 10, "{used} KiB for a file of {:?} bytes", path.metadata().unwrap().len());
@@ -123,7 +124,7 @@ fn a_volume_larger_than_memory_names_the_cure() {
     file.close().unwrap();
     // 16 TiB in a sparse file of 64 GiB.
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(64 << 30).unwrap();
-    let dataset = InputFile::open(&path).unwrap().dataset("raw").unwrap();
+    let dataset = H5File::open(&path).unwrap().dataset("raw").unwrap();
     let window = unet3d::volume::Window::new([0; 3], [1, 2, 2]);
     dataset.read_window(&window).unwrap();
     let error = format!("{:#}", dataset.read().unwrap_err());
@@ -140,7 +141,7 @@ fn a_pipe_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pipe.h5");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let error = format!("{:#}", InputFile::open(&path).unwrap_err());
+    let error = format!("{:#}", H5File::open(&path).unwrap_err());
     assert!(error.contains("is no ordinary file"), "{error}");
 }
 
@@ -152,7 +153,7 @@ fn damage(whole: &[u8], damaged: impl Iterator<Item = Vec<u8>>) -> (usize, usize
     for (number, bytes) in damaged.enumerate() {
         let path = folder.path().join(format!("{number}.h5"));
         std::fs::write(&path, &bytes).unwrap();
-        match InputFile::open(&path) {
+        match H5File::open(&path) {
             Err(_) => errors += 1,
             Ok(file) => {
                 for name in ["plain", "gzip", "lzf", "enum", "growing"] {

@@ -19,7 +19,7 @@ use unet3d::optim::{Optimizer, OptimizerSpec, Scheduler};
 use unet3d::runtime::report::Reporter;
 use unet3d::samples::{DataSet, Loader, Origin};
 use unet3d::train::{Parts, Progress, RunNotes, Trainer, TrainerSpec};
-use unet3d::volume::{Packed, Sample, Volume};
+use unet3d::volume::{Sample, Volume, Voxels};
 
 fn start(command: &str, config: &Path, options: &[&str]) -> Child {
     let mut program = program();
@@ -141,7 +141,7 @@ impl DataSet for Faulty {
             let values = ndarray::Array4::from_elem((1, 8, 16, 16), value).into();
             Volume { values, has_channels: true }
         };
-        Ok(Sample { raw: volume(0.5), label: Some(Packed::Dense(volume(1.0))), weight: None })
+        Ok(Sample { raw: volume(0.5), label: Some(Voxels::Dense(volume(1.0))), weight: None })
     }
 
     fn origin(&self, _: u64, index: usize) -> Origin {

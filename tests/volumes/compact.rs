@@ -1,14 +1,14 @@
 //! Compact forms of labels and weights: recognised in files and expanded again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ndarray::{Array4, s};
 use proptest::prelude::*;
 use unet3d::config::Tree;
+use unet3d::format::h5::{H5File, H5Reader};
 use unet3d::samples::{DataSet, Loaders, VolumePatches};
-use unet3d::volume::{
-    Dataset, Element, InputFile, OneHot, Packed, Palette, Source, Volume, Window,
-};
+use unet3d::volume::{Element, OneHot, Palette, Source, Volume, VolumeReader, Voxels, Window};
 
 /// Cells in a volume: a class and a column of weights for each, none for the last.
 fn cells(shape: [usize; 4], count: usize, seed: usize) -> Array4<u16> {
@@ -44,12 +44,12 @@ fn write<T: hdf5::H5Type>(path: &Path, name: &str, data: &Array4<T>, chunk: Opti
 }
 
 /// A data set and the folder of its file, which goes with it.
-struct OnFile(Dataset, #[expect(dead_code)] tempfile::TempDir);
+struct OnFile(H5Reader, #[expect(dead_code)] tempfile::TempDir);
 
 impl std::ops::Deref for OnFile {
-    type Target = Dataset;
+    type Target = H5Reader;
 
-    fn deref(&self) -> &Dataset {
+    fn deref(&self) -> &H5Reader {
         &self.0
     }
 }
@@ -58,7 +58,7 @@ fn dataset<T: hdf5::H5Type>(data: &Array4<T>, chunk: Option<[usize; 4]>) -> OnFi
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("volume.h5");
     write(&path, "v", data, chunk);
-    OnFile(InputFile::open(&path).unwrap().dataset("v").unwrap(), folder)
+    OnFile(H5File::open(&path).unwrap().dataset("v").unwrap(), folder)
 }
 
 /// The bits of a volume, which tell NaN and both zeros apart.
@@ -201,18 +201,18 @@ fn a_data_set_gives_the_same_samples_from_either_form() {
     for index in 0..compact.len() {
         assert_eq!(compact.origin(0, index), dense.origin(0, index));
         let (compact, dense) = (compact.sample(0, index).unwrap(), dense.sample(0, index).unwrap());
-        assert!(matches!(compact.label, Some(Packed::OneHot(_))));
-        assert!(matches!(compact.weight, Some(Packed::Palette(_))));
-        let expand = |volume: Option<Packed>| volume.map(Packed::expand);
+        assert!(matches!(compact.label, Some(Voxels::OneHot(_))));
+        assert!(matches!(compact.weight, Some(Voxels::Palette(_))));
+        let expand = |volume: Option<Voxels>| volume.map(Voxels::expand);
         assert_eq!(compact.raw, dense.raw);
         assert_eq!(expand(compact.label), expand(dense.label));
         assert_eq!(expand(compact.weight), expand(dense.weight));
     }
-    let label = InputFile::open(&path).unwrap().dataset("label").unwrap();
-    let source = Source::OneHot(label.read_one_hot().unwrap().unwrap().into());
+    let label = H5File::open(&path).unwrap().dataset("label").unwrap();
+    let source = Source::from(Voxels::OneHot(label.read_one_hot().unwrap().unwrap()));
     assert_eq!(source.shape(), label.shape());
     let mirror = unet3d::volume::Mirror { pad: [2, 3, 1] };
     let window = Window::new([0, 1, 2], [10, 16, 13]);
-    let on_file = Source::File(label).mirrored(&window, &mirror).unwrap();
+    let on_file = Source::File(Arc::new(label)).mirrored(&window, &mirror).unwrap();
     assert_eq!(bits(&source.mirrored(&window, &mirror).unwrap()), bits(&on_file));
 }

@@ -8,7 +8,7 @@ use ndarray::Array4;
 use unet3d::augment::Transformer;
 use unet3d::augment::stream::SampleKey;
 use unet3d::checkpoint::Checkpoint;
-use unet3d::volume::{Element, OneHot, Packed, Palette, Sample, Statistics, Volume};
+use unet3d::volume::{Element, OneHot, Palette, Sample, Statistics, Volume, Voxels};
 
 const STATISTICS: Statistics = Statistics { min: 0.0, max: 1.0, mean: 0.5, std: 0.2 };
 const SIZE: [usize; 3] = [9, 12, 14];
@@ -42,18 +42,18 @@ fn key(sample: u64) -> SampleKey {
 }
 
 /// Applies one list of transforms to a volume in its compact form and written out.
-fn compare(steps: &str, volume: &Packed, stays_compact: bool) {
+fn compare(steps: &str, volume: &Voxels, stays_compact: bool) {
     let yaml = format!("{{raw: [], label: {steps}, weight: {steps}}}");
     let recipe = Transformer::read(&tree(&yaml).root).unwrap();
     let raw = Volume::plain(Array4::<f32>::zeros((1, SIZE[0], SIZE[1], SIZE[2])));
     let mut changed = 0;
     for sample in 0..8 {
-        let apply = |label: Packed| {
+        let apply = |label: Voxels| {
             let sample_ = Sample { raw: raw.clone(), label: Some(label), weight: None };
             recipe.apply(sample_, key(sample), &STATISTICS).unwrap().label.unwrap()
         };
         let compact = apply(volume.clone());
-        assert_eq!(!matches!(compact, Packed::Dense(_)), stays_compact, "{steps}");
+        assert_eq!(!matches!(compact, Voxels::Dense(_)), stays_compact, "{steps}");
         let dense = apply(volume.clone().expand().into()).expand();
         assert_eq!(compact.shape(), dense.shape(), "{steps}");
         changed += u32::from(
@@ -73,9 +73,9 @@ const ITK: &str = "name: RandomITKDeformation, interpolator: nn, bspline_exec_pr
 fn transforms_say_the_same_of_indices_and_of_volumes() {
     let volumes = || {
         [
-            Packed::OneHot(one_hot()),
-            Packed::Palette(palette(|n| n)),
-            Packed::Palette(palette(|n| n as f32 / 4.0)),
+            Voxels::OneHot(one_hot()),
+            Voxels::Palette(palette(|n| n)),
+            Voxels::Palette(palette(|n| n as f32 / 4.0)),
         ]
     };
     for volume in volumes() {

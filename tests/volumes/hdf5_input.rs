@@ -4,16 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::Array4;
+use unet3d::format::h5::{H5File, H5Reader};
 use unet3d::volume::{
-    Dataset, Element, InputFile, Mirror, Source, Statistics, Values, Volume, Window,
+    Element, Mirror, Source, Statistics, Values, Volume, VolumeFile, VolumeReader, Window,
 };
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hdf5").join(name)
 }
 
-fn open(file: &str) -> InputFile {
-    InputFile::open(&fixture(file)).unwrap()
+fn open(file: &str) -> H5File {
+    H5File::open(&fixture(file)).unwrap()
 }
 
 /// The formula of the fixtures, for numpy's kind of type ('u', 'i', 'f', 'b').
@@ -37,8 +38,8 @@ fn as_f64(volume: Volume) -> Array4<f64> {
 }
 
 /// Whole and in windows that cut through chunks.
-fn assert_reads(dataset: &Dataset, expected: &Array4<f64>) {
-    assert_eq!(as_f64(dataset.read().unwrap()), expected, "{}", dataset.name());
+fn assert_reads(dataset: &H5Reader, expected: &Array4<f64>) {
+    assert_eq!(as_f64(dataset.read().unwrap()), expected, "{}", dataset.describe());
     let size = dataset.size();
     for (origin, window) in
         [([0; 3], size), ([1, 0, 3], [3, 5, 2]), ([4, 5, 6], [1, 1, 1]), ([1, 3, 0], [2, 3, 7])]
@@ -47,7 +48,7 @@ fn assert_reads(dataset: &Dataset, expected: &Array4<f64>) {
         let [z, y, x] = [0, 1, 2].map(|axis| window.range(axis));
         let part = expected.slice(ndarray::s![.., z, y, x]).to_owned();
         let found = as_f64(dataset.read_window(&window).unwrap());
-        assert_eq!(found, part, "{} at {window}", dataset.name());
+        assert_eq!(found, part, "{} at {window}", dataset.describe());
     }
     if dataset.channels() > 1 {
         let window = Window::new([1, 1, 1], [2, 2, 2]);
@@ -79,8 +80,8 @@ fn every_type_with_every_filter() {
         for dataset in names.iter().filter(|found| found.starts_with(&format!("{name}/"))) {
             let dataset = file.dataset(dataset).unwrap();
             assert_eq!(dataset.shape(), [2, 5, 6, 7]);
-            assert_eq!(dataset.element(), element, "{}", dataset.name());
-            assert_eq!(dataset.read().unwrap().element(), element, "{}", dataset.name());
+            assert_eq!(dataset.element(), element, "{}", dataset.describe());
+            assert_eq!(dataset.read().unwrap().element(), element, "{}", dataset.describe());
             assert_reads(&dataset, &expected(kind, 2));
             count += 1;
         }
@@ -171,7 +172,7 @@ fn statistics_are_numpys() {
 #[test]
 fn padding_is_numpys_reflect() {
     let file = open("mirror.h5");
-    let on_file = Source::File(file.dataset("raw").unwrap());
+    let on_file = Source::File(file.volume("raw").unwrap());
     let in_memory = Source::from(file.dataset("raw").unwrap().read().unwrap());
     for name in ["small", "none", "wide"] {
         let mirror = Mirror { pad: numbers("mirror.h5", name, "pad").map(|pad| pad as usize) };
@@ -219,7 +220,7 @@ fn a_missing_data_set_lists_what_there_is() {
 #[test]
 fn files_that_cannot_be_opened() {
     let folder = tempfile::tempdir().unwrap();
-    let fails = |path: &Path| format!("{:#}", InputFile::open(path).unwrap_err());
+    let fails = |path: &Path| format!("{:#}", H5File::open(path).unwrap_err());
     let path = folder.path().join("none.h5");
     assert_eq!(fails(&path), format!("{}: no such file", path.display()));
     assert!(fails(folder.path()).contains("is a directory"));
@@ -237,7 +238,7 @@ fn a_file_that_changes_under_its_reader_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("volume.h5");
     std::fs::copy(fixture("mirror.h5"), &path).unwrap();
-    let dataset = InputFile::open(&path).unwrap().dataset("raw").unwrap();
+    let dataset = H5File::open(&path).unwrap().dataset("raw").unwrap();
     dataset.read().unwrap();
     std::fs::OpenOptions::new().append(true).open(&path).unwrap().set_len(100).unwrap();
     let error = format!("{:#}", dataset.read().unwrap_err());
@@ -255,7 +256,7 @@ fn damaged_files_do_no_harm() {
         let mut bytes = whole.clone();
         bytes[place] ^= 0xff;
         std::fs::write(&path, &bytes).unwrap();
-        if let Ok(file) = InputFile::open(&path)
+        if let Ok(file) = H5File::open(&path)
             && let Ok(dataset) = file.dataset("raw")
         {
             let _ = dataset.read();

@@ -5,9 +5,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ndarray::{Array4, Axis, s};
-use unet3d::volume::{Compression, Encoding, InputFile, OutputFile, Volume, Window};
+use unet3d::format;
+use unet3d::format::h5::H5File;
+use unet3d::volume::{
+    Compression, Encoding, NewVolume, Volume, VolumeFile, VolumeId, VolumeReader, VolumeWriter,
+    Window,
+};
 
 const GZIP: Compression = Compression::Gzip { level: 4 };
+
+fn begin(
+    file: &mut Box<dyn VolumeWriter>,
+    name: &str,
+    shape: [usize; 4],
+    has_channels: bool,
+    encoding: Encoding,
+    compression: Compression,
+) -> anyhow::Result<VolumeId> {
+    file.begin(&NewVolume { name, shape, has_channels, encoding, compression })
+}
 
 fn python() -> PathBuf {
     match std::env::var_os("UNET3D_PYTHON") {
@@ -44,7 +60,7 @@ fn names(folder: &Path) -> Vec<String> {
 fn h5py_reads_every_form() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.h5");
-    let mut file = OutputFile::create(&path, 3).unwrap();
+    let mut file = format::create(&path, 3).unwrap();
     file.attribute("unet3d_version", "1.2 – ü").unwrap();
     let v = values([3, 7, 40, 50]);
     for (name, encoding, compression) in [
@@ -54,7 +70,7 @@ fn h5py_reads_every_form() {
         ("half_gzip", Encoding::Float16, Compression::Gzip { level: 12 }),
         ("scaled", Encoding::ScaledUint8, Compression::Gzip { level: 1 }),
     ] {
-        let id = file.volume(name, [3, 7, 40, 50], true, encoding, compression).unwrap();
+        let id = begin(&mut file, name, [3, 7, 40, 50], true, encoding, compression).unwrap();
         // Boxes of several depths and heights, not in order.
         file.write(id, [0, 0, 0], v.slice(s![0..2, 0..1, .., ..])).unwrap();
         file.write(id, [0, 1, 30], v.slice(s![0..2, 1..6, 30..40, ..])).unwrap();
@@ -63,16 +79,16 @@ fn h5py_reads_every_form() {
         file.write(id, [0, 6, 0], v.slice(s![0..2, 6..7, .., ..])).unwrap();
     }
     let v = values([1, 3, 300, 310]);
-    let id = file.volume("tiled", [1, 3, 300, 310], true, Encoding::Float32, GZIP).unwrap();
+    let id = begin(&mut file, "tiled", [1, 3, 300, 310], true, Encoding::Float32, GZIP).unwrap();
     // Rows that meet no line of the chunks.
     for (y, rows) in [(0, 7), (7, 200), (207, 93)] {
         file.write(id, [0, 0, y], v.slice(s![.., .., y..y + rows, ..])).unwrap();
     }
     let labels = values([1, 7, 40, 50]).mapv(|v| (v * 250.0).round() * 200.0);
-    let id = file.volume("labels", [1, 7, 40, 50], false, Encoding::Uint16, GZIP).unwrap();
+    let id = begin(&mut file, "labels", [1, 7, 40, 50], false, Encoding::Uint16, GZIP).unwrap();
     file.write(id, [0; 3], labels.view()).unwrap();
     let shape = [4, 24, 96, 100];
-    let id = file.volume("smooth", shape, true, Encoding::Float32, GZIP).unwrap();
+    let id = begin(&mut file, "smooth", shape, true, Encoding::Float32, GZIP).unwrap();
     for z in 0..24 {
         let slab = smooth(shape).slice_move(s![.., z..z + 1, .., ..]);
         file.write(id, [0, z, 0], slab.view()).unwrap();
@@ -82,7 +98,7 @@ fn h5py_reads_every_form() {
     assert_eq!(names(folder.path()), ["out.h5"]);
 
     // Our own reader, then everybody else's.
-    let input = InputFile::open(&path).unwrap();
+    let input = H5File::open(&path).unwrap();
     let tiled = input.dataset("tiled").unwrap();
     assert_eq!(tiled.read().unwrap(), Volume::channelled(v.clone()));
     let window = Window::new([1, 140, 100], [2, 70, 200]);
@@ -112,11 +128,11 @@ fn noise_is_stored_as_it_is() {
     });
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("noise.h5");
-    let mut file = OutputFile::create(&path, 2).unwrap();
-    let id = file.volume("noise", [1, 4, 64, 64], true, Encoding::Float32, GZIP).unwrap();
+    let mut file = format::create(&path, 2).unwrap();
+    let id = begin(&mut file, "noise", [1, 4, 64, 64], true, Encoding::Float32, GZIP).unwrap();
     file.write(id, [0; 3], noise.view()).unwrap();
     file.finish().unwrap();
-    let found = InputFile::open(&path).unwrap().dataset("noise").unwrap().read().unwrap();
+    let found = H5File::open(&path).unwrap().dataset("noise").unwrap().read().unwrap();
     assert_eq!(found, Volume::channelled(noise));
 }
 
@@ -126,8 +142,8 @@ fn what_is_not_finished_leaves_no_trace() {
     let path = folder.path().join("out.h5");
     std::fs::write(&path, "the last result").unwrap();
     let begin = || {
-        let mut file = OutputFile::create(&path, 2).unwrap();
-        let id = file.volume("p", [2, 8, 64, 64], true, Encoding::Float32, GZIP).unwrap();
+        let mut file = format::create(&path, 2).unwrap();
+        let id = begin(&mut file, "p", [2, 8, 64, 64], true, Encoding::Float32, GZIP).unwrap();
         let slab = values([2, 7, 64, 64]);
         file.write(id, [0; 3], slab.view()).unwrap();
         (file, id)
@@ -146,12 +162,12 @@ fn what_is_not_finished_leaves_no_trace() {
     let (mut file, id) = begin();
     file.write(id, [0, 7, 0], values([2, 1, 64, 64]).view()).unwrap();
     file.finish().unwrap();
-    assert!(InputFile::open(&path).unwrap().has("p"));
+    assert!(H5File::open(&path).unwrap().has("p"));
 }
 
 #[test]
 fn a_directory_that_is_not_there_is_named() {
-    let error = OutputFile::create(Path::new("nowhere/out.h5"), 1).err().unwrap().to_string();
+    let error = format::create(Path::new("nowhere/out.h5"), 1).err().unwrap().to_string();
     assert!(error.starts_with('/') && error.contains("nowhere/out.h5"), "{error}");
 }
 
@@ -166,7 +182,7 @@ fn a_disk_that_takes_no_more_is_one_error() {
             let status = Command::new("sh")
                 .args(["-c", "trap '' XFSZ; ulimit -f 512; exec \"$0\" \"$@\""])
                 .arg(std::env::current_exe().unwrap())
-                .args(["--exact", "a_disk_that_takes_no_more_is_one_error"])
+                .args(["--exact", "hdf5_output::a_disk_that_takes_no_more_is_one_error"])
                 .env("UNET3D_TEST_FULL_DISK", folder.path())
                 .output()
                 .unwrap();
@@ -178,9 +194,9 @@ fn a_disk_that_takes_no_more_is_one_error() {
         }
     };
     let path = folder.join("out.h5");
-    let mut file = OutputFile::create(&path, 2).unwrap();
-    let id =
-        file.volume("p", [1, 64, 128, 128], true, Encoding::Float32, Compression::None).unwrap();
+    let mut file = format::create(&path, 2).unwrap();
+    let id = begin(&mut file, "p", [1, 64, 128, 128], true, Encoding::Float32, Compression::None)
+        .unwrap();
     let slab = values([1, 1, 128, 128]);
     let error = (0..64)
         .map(|z| file.write(id, [0, z, 0], slab.view()))
@@ -204,13 +220,13 @@ fn many_small_files_from_many_threads() {
                 for number in 0..5 {
                     let shape = [2, 3 + thread, 5, 6 + number];
                     let path = folder.join(format!("{thread}_{number}.h5"));
-                    let mut file = OutputFile::create(&path, 2).unwrap();
-                    let id = file.volume("p", shape, true, Encoding::Float32, GZIP).unwrap();
+                    let mut file = format::create(&path, 2).unwrap();
+                    let id = begin(&mut file, "p", shape, true, Encoding::Float32, GZIP).unwrap();
                     for (i, planes) in values(shape).axis_chunks_iter(Axis(1), 2).enumerate() {
                         file.write(id, [0, 2 * i, 0], planes).unwrap();
                     }
                     file.finish().unwrap();
-                    let found = InputFile::open(&path).unwrap().dataset("p").unwrap();
+                    let found = H5File::open(&path).unwrap().dataset("p").unwrap();
                     assert_eq!(found.read().unwrap(), Volume::channelled(values(shape)));
                 }
             });

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use ndarray::Array4;
+use unet3d::format::h5::H5File;
 use unet3d::training_data::{Weighting, read_image};
-use unet3d::volume::{InputFile, Volume};
+use unet3d::volume::{Volume, VolumeReader};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new("tests/fixtures/training_data").join(name)
 }
 
 fn dataset(path: &Path, name: &str) -> Volume {
-    InputFile::open(path).unwrap().dataset(name).unwrap().read().unwrap()
+    H5File::open(path).unwrap().dataset(name).unwrap().read().unwrap()
 }
 
 fn expected(name: &str) -> Volume {

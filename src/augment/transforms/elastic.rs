@@ -11,7 +11,7 @@ use crate::resample::by_index::by_index;
 use crate::resample::modes::{Field, Spectrum};
 use crate::resample::sample::Border;
 use crate::resample::volume::{Fill, Resampling, resample};
-use crate::volume::{Packed, Volume};
+use crate::volume::{Volume, Voxels};
 
 pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "ElasticDeformation",
@@ -52,10 +52,10 @@ struct ElasticDeformation {
 
 impl Transform for ElasticDeformation {
     fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
-        Ok(self.apply_packed(volume.into(), context)?.expand())
+        Ok(self.apply_voxels(volume.into(), context)?.expand())
     }
 
-    fn apply_packed(&self, volume: Packed, context: &TransformContext<'_>) -> Result<Packed> {
+    fn apply_voxels(&self, volume: Voxels, context: &TransformContext<'_>) -> Result<Voxels> {
         let size = volume.size();
         let key =
             format!("{}/{}/{size:?}/{:?}", context.key.name, context.key.occurrence, self.geometry);

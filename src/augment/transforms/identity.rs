@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Transform, TransformClass, TransformContext, TransformEntry};
-use crate::volume::{Packed, Volume};
+use crate::volume::{Volume, Voxels};
 
 pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "Identity",
@@ -21,7 +21,7 @@ impl Transform for Identity {
         Ok(volume)
     }
 
-    fn apply_packed(&self, volume: Packed, _: &TransformContext<'_>) -> Result<Packed> {
+    fn apply_voxels(&self, volume: Voxels, _: &TransformContext<'_>) -> Result<Voxels> {
         Ok(volume)
     }
 }

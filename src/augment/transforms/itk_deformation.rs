@@ -13,7 +13,7 @@ use crate::resample::bspline::{BSpline, Deformation};
 use crate::resample::by_index::by_index;
 use crate::resample::map::Affine;
 use crate::resample::volume::{Fill, Resampling, resample};
-use crate::volume::{Packed, Volume};
+use crate::volume::{Volume, Voxels};
 
 pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "RandomITKDeformation",
@@ -95,10 +95,10 @@ struct RandomItkDeformation {
 
 impl Transform for RandomItkDeformation {
     fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
-        Ok(self.apply_packed(volume.into(), context)?.expand())
+        Ok(self.apply_voxels(volume.into(), context)?.expand())
     }
 
-    fn apply_packed(&self, volume: Packed, context: &TransformContext<'_>) -> Result<Packed> {
+    fn apply_voxels(&self, volume: Voxels, context: &TransformContext<'_>) -> Result<Voxels> {
         let size = volume.size();
         // Lists whose parameters differ do not share.
         let key =

@@ -10,7 +10,7 @@ use crate::resample::by_index::by_index;
 use crate::resample::map::Affine;
 use crate::resample::sample::Border;
 use crate::resample::volume::{Fill, Resampling, resample, resample_slices};
-use crate::volume::{Packed, Volume};
+use crate::volume::{Volume, Voxels};
 
 pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "RandomRotate",
@@ -68,10 +68,10 @@ struct RandomRotate {
 
 impl Transform for RandomRotate {
     fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
-        Ok(self.apply_packed(volume.into(), context)?.expand())
+        Ok(self.apply_voxels(volume.into(), context)?.expand())
     }
 
-    fn apply_packed(&self, volume: Packed, context: &TransformContext<'_>) -> Result<Packed> {
+    fn apply_voxels(&self, volume: Voxels, context: &TransformContext<'_>) -> Result<Voxels> {
         let mut stream = context.stream();
         if !stream.chance(self.execution_probability) {
             return Ok(volume);

@@ -5,7 +5,7 @@ use half::f16;
 
 use super::{Transform, TransformClass, TransformContext, TransformEntry};
 use crate::config::{self, ConfigError, Parameter, Section};
-use crate::volume::{Element, OneHot, Packed, Palette, Values, Volume};
+use crate::volume::{Element, OneHot, Palette, Values, Volume, Voxels};
 
 pub(super) static ENTRY: TransformEntry = TransformEntry {
     name: "ToTensor",
@@ -40,16 +40,16 @@ impl Transform for ToTensor {
         Ok(volume)
     }
 
-    fn apply_packed(&self, volume: Packed, context: &TransformContext<'_>) -> Result<Packed> {
+    fn apply_voxels(&self, volume: Voxels, context: &TransformContext<'_>) -> Result<Voxels> {
         Ok(match volume {
-            Packed::Dense(volume) => Packed::Dense(self.apply(volume, context)?),
+            Voxels::Dense(volume) => Voxels::Dense(self.apply(volume, context)?),
             // Every type holds 0 and 1.
-            Packed::OneHot(label) => {
-                Packed::OneHot(OneHot { element: self.dtype.element(), ..label })
+            Voxels::OneHot(label) => {
+                Voxels::OneHot(OneHot { element: self.dtype.element(), ..label })
             }
-            Packed::Palette(palette) => {
+            Voxels::Palette(palette) => {
                 let table = self.dtype.cast(Volume::channelled(palette.table)).values;
-                Packed::Palette(Palette { table, ..palette })
+                Voxels::Palette(Palette { table, ..palette })
             }
         })
     }

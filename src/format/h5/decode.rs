@@ -9,7 +9,7 @@ use ndarray::ArrayViewMut4;
 
 use super::storage::{Chunk, Chunks, Step, Storage};
 use super::stored::Stored;
-use super::tiles::{for_each, split};
+use crate::volume::tiles::{for_each, split};
 
 /// Fills `out`, which begins at `origin` of a data set of `shape`, with
 /// `threads` threads.

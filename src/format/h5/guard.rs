@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use hdf5::dataset::Layout;
 
 use crate::ffi;
-use crate::runtime::memory;
+use crate::runtime::memory::bytes;
 
 /// Nothing compresses better than this, so that a shape beyond it is a lie that
 /// would only cost memory.
@@ -16,9 +16,6 @@ const BEST_RATIO: u128 = 2000;
 
 /// Virtual data sets made of virtual data sets go no deeper than this.
 const DEPTH: usize = 4;
-
-/// Below this nobody needs to ask whether there is room. Bytes.
-const SMALL: u128 = 256 << 20;
 
 /// An error if the data set claims more voxels than its file, and those that it
 /// refers to, could hold, or would have other files read that hold no HDF5.
@@ -48,11 +45,6 @@ pub(super) fn check(dataset: &hdf5::Dataset, name: &str, element: usize) -> Resu
         );
     }
     Ok(())
-}
-
-/// Bytes of an array; the largest number there is if they are more than that.
-fn bytes(shape: &[usize], element: usize) -> u128 {
-    shape.iter().fold(element as u128, |bytes, &n| bytes.saturating_mul(n as u128))
 }
 
 #[derive(Default)]
@@ -134,23 +126,4 @@ fn open(path: &Path) -> Result<hdf5::File> {
         .with_fapl(|plist| plist.file_locking(false))
         .open(path)
         .with_context(|| path.display().to_string())
-}
-
-/// An error if the system has not that many bytes left. Without it the system
-/// would end the program in the midst of reading, with no word why.
-pub(super) fn room(shape: &[usize], element: usize) -> Result<()> {
-    let wanted = bytes(shape, element);
-    if wanted < SMALL {
-        return Ok(());
-    }
-    let Some(free) = memory::available().map(u128::from) else { return Ok(()) };
-    let gb = |bytes: u128| bytes as f64 / 1e9;
-    ensure!(
-        wanted <= free,
-        "{shape:?} voxels take {wanted} bytes ({:.1} GB) of memory, and {:.1} GB are free; \
-         `loaders.dataset: LazyHDF5Dataset` reads patches from the file instead",
-        gb(wanted),
-        gb(free)
-    );
-    Ok(())
 }

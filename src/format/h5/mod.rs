@@ -1,27 +1,37 @@
 //! HDF5 in and out.
 //!
-//! [`InputFile`] opens a file for reading, [`Dataset`] reads a volume or a
-//! window of one. Chunks that are plain, shuffled or deflated are read from the
-//! file directly and decoded by as many threads as there are; everything else
-//! (lzf, big endian, virtual data sets, …) goes through the HDF5 library, which
-//! serves one thread at a time.
+//! [`H5File`] opens a file for reading, [`H5Reader`] reads a volume or a window of
+//! one. Chunks that are plain, shuffled or deflated are read from the file directly
+//! and decoded by as many threads as there are; everything else (lzf, big endian,
+//! virtual data sets, …) goes through the HDF5 library, which serves one thread at
+//! a time.
 //!
-//! [`OutputFile`] writes volumes piece by piece. Chunks are compressed by
-//! threads of their own and handed to HDF5 as they are to stand in the file, an
-//! ordinary gzip data set to any reader.
+//! [`H5Writer`] writes volumes piece by piece. Chunks are compressed by threads of
+//! their own and handed to HDF5 as they are to stand in the file, an ordinary gzip
+//! data set to any reader.
 
 mod chunk_rows;
-mod compact;
-mod dataset;
 mod decode;
+mod file;
 mod guard;
-mod input;
-mod output;
 mod pool;
+mod reader;
 mod storage;
 mod stored;
-mod tiles;
+mod writer;
 
-pub use dataset::Dataset;
-pub use input::InputFile;
-pub use output::{Compression, DiskFull, Encoding, OutputFile, VolumeId};
+pub use file::H5File;
+pub use reader::H5Reader;
+pub use writer::H5Writer;
+
+use super::Format;
+
+pub(super) static ENTRY: Format = Format {
+    name: "HDF5",
+    meaning: "data sets (D, H, W) or (C, D, H, W), as h5py writes them",
+    extensions: &["h5", "hdf", "hdf5", "hd5"],
+    in_directories: true,
+    recognises: file::recognises,
+    open: |path| Ok(Box::new(H5File::open(path)?)),
+    create: Some(|path, threads| Ok(Box::new(H5Writer::create(path, threads)?))),
+};

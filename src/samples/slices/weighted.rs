@@ -6,7 +6,7 @@ use super::{Draw, Entry, SliceBuilder, Targets, check_fit, check_patch};
 use super::{PATCH_SHAPE, SKIP_SHAPE_CHECK};
 use crate::augment::stream::RandomSource as _;
 use crate::config::{ConfigError, Node, Parameter, Section};
-use crate::volume::{Source, Window};
+use crate::volume::{Source, Voxels, Window};
 use crate::with_values;
 
 const BUILDER: &str = "PixelWiseWeightedSliceBuilder";
@@ -149,18 +149,17 @@ fn planes(weight: &Source, file: &Targets<'_>) -> Result<Vec<f64>> {
 fn sums(weight: &Source, z: usize, depth: usize, file: &Targets<'_>) -> Result<Vec<f64>> {
     let [_, h, w] = weight.size();
     let window = Window::new([z, 0, 0], [depth, h, w]);
-    let sums = match weight {
+    let sums = match weight.voxels(&window)? {
         // Channels are summed in the same order as those of a whole volume.
-        Source::Palette(palette) => {
+        Voxels::Palette(palette) => {
             let columns = with_values!(&palette.table, table => {
                 let columns = table.rows().into_iter();
                 columns.map(|column| sum(column.iter().map(|&w| w as f64))).collect::<Vec<_>>()
             });
-            let indices = palette.window(&window).indices;
-            indices.iter().map(|&index| columns[usize::from(index)]).collect()
+            palette.indices.iter().map(|&index| columns[usize::from(index)]).collect()
         }
-        _ => {
-            let volume = weight.window(&window)?;
+        voxels => {
+            let volume = voxels.expand();
             let mut sums = vec![0.0; window.voxels()];
             with_values!(&volume.values, a => {
                 for channel in a.outer_iter() {

@@ -8,10 +8,10 @@ use ndarray::{ArrayViewMut4, Axis};
 
 /// A part of the array that is being filled: where it begins in the data set,
 /// and its voxels. (C, D, H, W)
-pub(super) type Tile<'a, T> = ([usize; 4], ArrayViewMut4<'a, T>);
+pub(crate) type Tile<'a, T> = ([usize; 4], ArrayViewMut4<'a, T>);
 
 /// Cuts an array along the lines of a grid that has one at 0 and every `step`.
-pub(super) fn split<T>(
+pub(crate) fn split<T>(
     origin: [usize; 4],
     array: ArrayViewMut4<'_, T>,
     step: [usize; 4],
@@ -39,7 +39,7 @@ pub(super) fn split<T>(
 
 /// Works on all tiles with that many threads, each with a state of its own. The
 /// first error stops them all.
-pub(super) fn for_each<T: Send, S: Default>(
+pub(crate) fn for_each<T: Send, S: Default>(
     tiles: Vec<Tile<'_, T>>,
     threads: usize,
     work: impl Fn(&mut S, [usize; 4], ArrayViewMut4<'_, T>) -> Result<()> + Sync,

@@ -1,6 +1,6 @@
 //! Writing volumes piece by piece into a file that appears only when it is whole.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,10 +9,11 @@ use anyhow::{Context, Result, anyhow, ensure};
 use half::f16;
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor, VarLenUnicode};
 use ndarray::{ArrayView2, ArrayView4, s};
-use tempfile::TempPath;
 
 use super::chunk_rows::ChunkRows;
 use super::pool::Pool;
+use crate::files::{self, PartialFile};
+use crate::volume::{Compression, DiskFull, Encoding, NewVolume, VolumeId, VolumeWriter};
 
 /// Bytes of chunks that wait to be compressed, at most.
 const QUEUE: usize = 256 << 20;
@@ -20,29 +21,6 @@ const QUEUE: usize = 256 << 20;
 /// Bytes of a chunk, about: many enough for all threads, and small enough for
 /// the chunk cache (1 MiB) of the programs that read them.
 const CHUNK: usize = 256 << 10;
-
-/// How a volume is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    None,
-    /// Shuffle and deflate, as h5py's `compression="gzip", shuffle=True`. Level
-    /// 0 to 12; above 9 libdeflate tries harder than zlib can, for any reader.
-    Gzip {
-        level: u8,
-    },
-}
-
-/// What a voxel is stored as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    Float32,
-    Float16,
-    /// Values 0 to 1 as 0 to 255, rounded; the attribute `scale_factor` (1/255)
-    /// leads back.
-    ScaledUint8,
-    /// Labels, which are whole numbers from 0 to 65,535.
-    Uint16,
-}
 
 impl Encoding {
     fn size(self) -> usize {
@@ -90,24 +68,15 @@ fn fill<const N: usize>(
     }
 }
 
-/// Names one of the volumes of an [`OutputFile`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VolumeId(usize);
-
-/// A file that is being written.
-///
-/// It grows under a hidden name that ends in `.partial` beside its target and is
-/// renamed by [`OutputFile::finish`]; dropped before that, it disappears and
-/// what stood under the target stays.
-pub struct OutputFile {
-    target: PathBuf,
+/// An HDF5 file that is being written.
+pub struct H5Writer {
     // Before the file and its path, which go when no chunk is under way.
     pool: Pool,
     volumes: Vec<OutputVolume>,
+    /// Absolute path that the file will have.
+    target: PathBuf,
     hdf5: hdf5::File,
-    /// The same file, for voxels that need no library.
-    plain: File,
-    partial: Partial,
+    partial: PartialFile,
 }
 
 struct OutputVolume {
@@ -129,50 +98,42 @@ enum Storage {
     Chunked(ChunkRows),
 }
 
-impl OutputFile {
+impl H5Writer {
     /// Begins a file that will stand at `target`, with that many threads for
     /// compression.
     ///
     /// # Errors
     /// A directory that does not exist or cannot be written, a full disk.
-    pub fn create(target: &Path, threads: usize) -> Result<OutputFile> {
+    pub fn create(target: &Path, threads: usize) -> Result<H5Writer> {
         let target = std::path::absolute(target).unwrap_or_else(|_| target.to_path_buf());
-        let name = target.file_name().context("a file name is wanted")?.to_string_lossy();
-        let folder = target.parent().context("a file name is wanted")?;
-        let prefix = format!(".{name}.");
-        remove_leftovers(folder, &prefix);
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix).suffix(".partial");
-        // Readable by whom the umask lets, like any file, not by the owner alone.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let partial = builder.tempfile_in(folder).map_err(|error| {
+        let name = target.file_name().context("a file name is wanted")?;
+        let directory = target.parent().context("a file name is wanted")?;
+        // Of runs that were killed. What cannot be removed is no more in the way than
+        // before.
+        let _ = files::remove_leftovers(directory, |leftover| name == leftover);
+        let partial = PartialFile::create(&target).map_err(|error| {
             anyhow!("{}: no file can be written there: {}", target.display(), error)
         })?;
-        let partial = Partial(Some(partial.into_temp_path()));
         let hdf5 = hdf5::File::with_options()
             .with_fapl(|plist| plist.file_locking(false))
             .create(partial.path())
             .map_err(|error| failure(&target, error.into()))?;
-        let plain = File::options()
-            .write(true)
-            .open(partial.path())
-            .map_err(|error| failure(&target, error.into()))?;
-        Ok(OutputFile {
-            target,
+        Ok(H5Writer {
             pool: Pool::new(threads, QUEUE)?,
             volumes: Vec::new(),
+            target,
             hdf5,
-            plain,
             partial,
         })
     }
+}
 
-    /// Adds a text attribute to the file.
-    pub fn attribute(&self, name: &str, text: &str) -> Result<()> {
+impl VolumeWriter for H5Writer {
+    fn target(&self) -> &Path {
+        &self.target
+    }
+
+    fn attribute(&mut self, name: &str, text: &str) -> Result<()> {
         let write = || -> Result<()> {
             let text = VarLenUnicode::from_str(text)
                 .with_context(|| format!("the attribute `{name}` is no text that HDF5 can hold"))?;
@@ -182,18 +143,8 @@ impl OutputFile {
         write().map_err(|error| failure(&self.target, error))
     }
 
-    /// Adds a volume of shape (C, D, H, W), or (D, H, W) with one channel.
-    ///
-    /// # Panics
-    /// If an axis is empty, or a volume (D, H, W) is to have several channels.
-    pub fn volume(
-        &mut self,
-        name: &str,
-        shape: [usize; 4],
-        has_channels: bool,
-        encoding: Encoding,
-        compression: Compression,
-    ) -> Result<VolumeId> {
+    fn begin(&mut self, volume: &NewVolume<'_>) -> Result<VolumeId> {
+        let NewVolume { name, shape, has_channels, encoding, compression } = *volume;
         assert!(shape.iter().all(|&n| n > 0) && (has_channels || shape[0] == 1), "{shape:?}");
         let [channels, d, h, w] = shape;
         let axes = usize::from(!has_channels);
@@ -242,35 +193,19 @@ impl OutputFile {
         Ok(VolumeId(self.volumes.len() - 1))
     }
 
-    /// Writes a box of a volume: `block` (C, D, H, W), all voxels along x, whose
-    /// first voxel is at `corner` (channel, z, y). Boxes may come in any order, and
-    /// each voxel once.
-    ///
-    /// Compression and writing go on in the background; an error may belong to
-    /// an earlier box.
-    ///
-    /// # Panics
-    /// If the block has another width, leaves the volume, or was written before.
-    pub fn write(
+    fn write(
         &mut self,
         id: VolumeId,
         corner: [usize; 3],
         block: ArrayView4<'_, f32>,
     ) -> Result<()> {
-        let volume = &mut self.volumes[id.0];
-        volume
-            .write(corner, block, &self.pool, &self.plain)
+        self.volumes[id.0]
+            .write(corner, block, &self.pool, self.partial.file())
             .map_err(|error| failure(&self.target, error))
     }
 
-    /// Waits for the last chunk, brings the file to the disk and gives it its
-    /// name, replacing what stood there.
-    ///
-    /// # Errors
-    /// A volume of which planes are missing, and everything that went wrong in
-    /// writing: then nothing is replaced.
-    pub fn finish(self) -> Result<()> {
-        let OutputFile { target, pool, volumes, hdf5, plain: _, partial } = self;
+    fn finish(self: Box<Self>) -> Result<()> {
+        let H5Writer { pool, volumes, target, hdf5, partial } = *self;
         let close = || -> Result<()> {
             pool.drain()?;
             for volume in &volumes {
@@ -279,49 +214,9 @@ impl OutputFile {
             drop((pool, volumes));
             hdf5.flush()?;
             hdf5.close()?;
-            partial.persist(&target)?;
-            // The file is whole and has its name; that the name survives a loss of
-            // power is more than some network file systems can promise.
-            if let Some(folder) = target.parent() {
-                let _ = File::open(folder).and_then(|folder| folder.sync_all());
-            }
-            Ok(())
+            Ok(partial.replace()?)
         };
         close().map_err(|error| failure(&target, error))
-    }
-
-    /// Where the file will stand, absolute.
-    pub fn target(&self) -> &Path {
-        &self.target
-    }
-}
-
-/// An unfinished file, removed when it is dropped.
-struct Partial(Option<TempPath>);
-
-impl Partial {
-    fn path(&self) -> &Path {
-        self.0.as_deref().expect("taken only at the end")
-    }
-
-    fn persist(mut self, target: &Path) -> Result<()> {
-        File::options().write(true).open(self.path())?.sync_all()?;
-        match self.0.take() {
-            Some(path) => Ok(path.persist(target).map_err(|error| error.error)?),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // HDF5 may keep a file open that it could not write to the end: give the
-        // disk back what it holds.
-        if let Some(path) = &self.0
-            && let Ok(file) = File::options().write(true).open(path)
-        {
-            let _ = file.set_len(0);
-        }
     }
 }
 
@@ -371,18 +266,6 @@ impl OutputVolume {
     }
 }
 
-/// Removes what runs that were killed left of the same output.
-fn remove_leftovers(folder: &Path, prefix: &str) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(prefix) && name.ends_with(".partial") {
-            // If it cannot be removed it is no more in the way than before.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
 /// Depth, height and width of chunks of about [`CHUNK`] bytes: whole planes if
 /// they are small enough, else whole rows, else pieces of rows.
 fn chunk([d, h, w]: [usize; 3], size: usize) -> [usize; 3] {
@@ -397,11 +280,6 @@ fn chunk([d, h, w]: [usize; 3], size: usize) -> [usize; 3] {
         [1, 1, voxels]
     }
 }
-
-/// There is no room for the file; none of it was kept.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: the disk is full; nothing was kept of this file", .0.display())]
-pub struct DiskFull(PathBuf);
 
 fn failure(target: &Path, error: anyhow::Error) -> anyhow::Error {
     let text = format!("{error:#}");

@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 use ndarray::{Array4, ArrayViewMut4};
 
 use super::tiles::{for_each, split};
-use super::{Dataset, guard};
-use crate::volume::{OneHot, Palette, Values, Volume, Window};
+use super::{Element, OneHot, Palette, Values, Volume, VolumeReader, Window};
+use crate::runtime::memory;
 use crate::with_values;
 
 /// Bytes of a tile, about, where the file has no chunks.
@@ -25,112 +25,108 @@ const TILE: usize = 4 << 20;
 #[error("the volume has no compact form")]
 struct NoForm;
 
-impl Dataset {
-    /// Reads a volume (C, D, H, W) as a [`OneHot`] label; `None` if some voxel
-    /// has a value other than 0 and 1 or more than one 1.
-    pub fn read_one_hot(&self) -> Result<Option<OneHot>> {
-        let (classes, element) = (self.channels(), self.element());
-        if !self.has_channels() || classes >= usize::from(OneHot::NONE) {
-            return Ok(None);
-        }
-        let found = self.read_indices(|tile, out| {
-            out.fill(OneHot::NONE);
-            with_values!(&tile.values, values => {
-                let voxels = out.len();
-                let values = values.as_slice().unwrap_or_default();
-                for (class, values) in values.chunks_exact(voxels).enumerate() {
-                    if !set(values, class as u16, out) {
-                        bail!(NoForm);
-                    }
+/// Reads a volume (C, D, H, W) as a [`OneHot`] label; `None` if some voxel has a
+/// value other than 0 and 1 or more than one 1.
+pub(super) fn read_one_hot(reader: &(impl VolumeReader + ?Sized)) -> Result<Option<OneHot>> {
+    let (classes, element) = (reader.channels(), reader.element());
+    if !reader.has_channels() || classes >= usize::from(OneHot::NONE) {
+        return Ok(None);
+    }
+    let found = read_indices(reader, |tile, out| {
+        out.fill(OneHot::NONE);
+        with_values!(&tile.values, values => {
+            let voxels = out.len();
+            let values = values.as_slice().unwrap_or_default();
+            for (class, values) in values.chunks_exact(voxels).enumerate() {
+                if !set(values, class as u16, out) {
+                    bail!(NoForm);
                 }
-            });
-            Ok(())
-        })?;
-        Ok(found.map(|indices| OneHot { indices, classes, element }))
-    }
-
-    /// Reads a volume (C, D, H, W) as a [`Palette`]; `None` if it has more
-    /// columns than [`Palette::LIMIT`].
-    pub fn read_palette(&self) -> Result<Option<Palette>> {
-        if !self.has_channels() {
-            return Ok(None);
-        }
-        let columns = Mutex::new(Columns::default());
-        let found = self.read_indices(|tile, out| {
-            with_values!(&tile.values, values => {
-                number_columns(values.as_slice().unwrap_or_default(), out, &columns)
-            })
-        })?;
-        let Some(mut indices) = found else { return Ok(None) };
-        let columns = columns.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).bits;
-        // Threads meet columns in any order; number them as they come first.
-        let mut order = Vec::new();
-        let mut numbers = vec![u16::MAX; columns.len()];
-        for index in &mut indices {
-            let number = &mut numbers[usize::from(*index)];
-            if *number == u16::MAX {
-                *number = order.len() as u16;
-                order.push(usize::from(*index));
             }
-            *index = *number;
-        }
-        let bits = order.iter().flat_map(|&column| columns[column].iter().copied());
-        let table = self.table(order.len(), bits)?;
-        Ok(Some(Palette { indices, table }))
-    }
+        });
+        Ok(())
+    })?;
+    Ok(found.map(|indices| OneHot { indices, classes, element }))
+}
 
-    fn table(&self, columns: usize, bits: impl Iterator<Item = u64>) -> Result<Values> {
-        use crate::volume::Element;
-        let shape = (1, 1, columns, self.channels());
-        macro_rules! table {
-            ($type:ty) => {
-                Array4::from_shape_vec(shape, bits.map(<$type as Bits>::from_bits).collect())?
-                    .into()
-            };
-        }
-        Ok(match self.element() {
-            Element::U8 => table!(u8),
-            Element::U16 => table!(u16),
-            Element::I32 => table!(i32),
-            Element::I64 => table!(i64),
-            Element::F32 => table!(f32),
-            Element::F64 => table!(f64),
+/// Reads a volume (C, D, H, W) as a [`Palette`]; `None` if it has more columns
+/// than [`Palette::LIMIT`].
+pub(super) fn read_palette(reader: &(impl VolumeReader + ?Sized)) -> Result<Option<Palette>> {
+    if !reader.has_channels() {
+        return Ok(None);
+    }
+    let columns = Mutex::new(Columns::default());
+    let found = read_indices(reader, |tile, out| {
+        with_values!(&tile.values, values => {
+            number_columns(values.as_slice().unwrap_or_default(), out, &columns)
         })
-    }
-
-    /// Has `find` turn each tile, all channels of some voxels, into an index for
-    /// each voxel. `None` if it finds that there is [`NoForm`].
-    fn read_indices(
-        &self,
-        find: impl Fn(&Volume, &mut [u16]) -> Result<()> + Sync,
-    ) -> Result<Option<Array4<u16>>> {
-        let [d, h, w] = self.size();
-        guard::room(&[d, h, w], size_of::<u16>()).with_context(|| {
-            format!("{}: the data set `{}`", self.path().display(), self.name())
-        })?;
-        let mut indices = Array4::zeros((1, d, h, w));
-        let step = match self.chunk_shape() {
-            Some([_, d, h, w]) => [1, d, h, w],
-            None => {
-                let row = w * self.channels() * self.element().size();
-                [1, 1, (TILE / row).clamp(1, h), w]
-            }
-        };
-        let threads = thread::available_parallelism().map_or(1, |n| n.get());
-        let work =
-            |out: &mut Vec<u16>, [_, z, y, x]: [usize; 4], mut tile: ArrayViewMut4<'_, u16>| {
-                let (_, d, h, w) = tile.dim();
-                let window = Window::new([z, y, x], [d, h, w]);
-                out.resize(window.voxels(), 0);
-                find(&self.read_part(0..self.channels(), &window, 1)?, out)?;
-                tile.iter_mut().zip(out.iter()).for_each(|(index, &found)| *index = found);
-                Ok(())
-            };
-        match for_each(split([0; 4], indices.view_mut(), step), threads, work) {
-            Ok(()) => Ok(Some(indices)),
-            Err(error) if error.is::<NoForm>() => Ok(None),
-            Err(error) => Err(error),
+    })?;
+    let Some(mut indices) = found else { return Ok(None) };
+    let columns = columns.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).bits;
+    // Threads meet columns in any order; number them as they come first.
+    let mut order = Vec::new();
+    let mut numbers = vec![u16::MAX; columns.len()];
+    for index in &mut indices {
+        let number = &mut numbers[usize::from(*index)];
+        if *number == u16::MAX {
+            *number = order.len() as u16;
+            order.push(usize::from(*index));
         }
+        *index = *number;
+    }
+    let bits = order.iter().flat_map(|&column| columns[column].iter().copied());
+    let table = table(reader.element(), (1, 1, order.len(), reader.channels()), bits)?;
+    Ok(Some(Palette { indices, table }))
+}
+
+fn table(
+    element: Element,
+    shape: (usize, usize, usize, usize),
+    bits: impl Iterator<Item = u64>,
+) -> Result<Values> {
+    macro_rules! table {
+        ($type:ty) => {
+            Array4::from_shape_vec(shape, bits.map(<$type as Bits>::from_bits).collect())?.into()
+        };
+    }
+    Ok(match element {
+        Element::U8 => table!(u8),
+        Element::U16 => table!(u16),
+        Element::I32 => table!(i32),
+        Element::I64 => table!(i64),
+        Element::F32 => table!(f32),
+        Element::F64 => table!(f64),
+    })
+}
+
+/// Has `find` turn each tile, all channels of some voxels, into an index for each
+/// voxel. `None` if it finds that there is [`NoForm`].
+fn read_indices(
+    reader: &(impl VolumeReader + ?Sized),
+    find: impl Fn(&Volume, &mut [u16]) -> Result<()> + Sync,
+) -> Result<Option<Array4<u16>>> {
+    let [d, h, w] = reader.size();
+    memory::ensure_room(&[d, h, w], size_of::<u16>()).with_context(|| reader.describe())?;
+    let mut indices = Array4::zeros((1, d, h, w));
+    let step = match reader.chunk_shape() {
+        Some([_, d, h, w]) => [1, d, h, w],
+        None => {
+            let row = w * reader.channels() * reader.element().size();
+            [1, 1, (TILE / row).clamp(1, h), w]
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, |n| n.get());
+    let work = |out: &mut Vec<u16>, [_, z, y, x]: [usize; 4], mut tile: ArrayViewMut4<'_, u16>| {
+        let (_, d, h, w) = tile.dim();
+        let window = Window::new([z, y, x], [d, h, w]);
+        out.resize(window.voxels(), 0);
+        find(&reader.read_part(0..reader.channels(), &window, 1)?, out)?;
+        tile.iter_mut().zip(out.iter()).for_each(|(index, &found)| *index = found);
+        Ok(())
+    };
+    match for_each(split([0; 4], indices.view_mut(), step), threads, work) {
+        Ok(()) => Ok(Some(indices)),
+        Err(error) if error.is::<NoForm>() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -151,7 +147,7 @@ fn set<T: Bits>(values: &[T], class: u16, out: &mut [u16]) -> bool {
 /// The columns found so far, by their hash.
 #[derive(Default)]
 struct Columns {
-    by_hash: HashMap<u64, Vec<u16>, BuildHasherDefault<Given>>,
+    by_hash: HashMap<u64, Vec<u16>, BuildHasherDefault<PrecomputedHash>>,
     bits: Vec<Vec<u64>>,
 }
 
@@ -183,7 +179,7 @@ fn number_columns<T: Bits>(values: &[T], out: &mut [u16], columns: &Mutex<Column
         }
     }
     // The columns of this tile, each with the first voxel that has it.
-    let mut local: HashMap<u64, u16, BuildHasherDefault<Given>> = HashMap::default();
+    let mut local: HashMap<u64, u16, BuildHasherDefault<PrecomputedHash>> = HashMap::default();
     let mut first = Vec::new();
     let mut last = None;
     for (voxel, (&hash, index)) in hashes.iter().zip(&mut *out).enumerate() {
@@ -222,11 +218,11 @@ fn number_columns<T: Bits>(values: &[T], out: &mut [u16], columns: &Mutex<Column
     Ok(())
 }
 
-/// Hands on a number that is a hash already.
+/// Passes on a number that is a hash already.
 #[derive(Default)]
-struct Given(u64);
+struct PrecomputedHash(u64);
 
-impl Hasher for Given {
+impl Hasher for PrecomputedHash {
     fn write(&mut self, bytes: &[u8]) {
         bytes.iter().for_each(|&byte| self.0 = self.0 << 8 | u64::from(byte));
     }

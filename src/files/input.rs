@@ -1,0 +1,83 @@
+//! A file opened for reading that must not change while it is in use.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+/// An ordinary file opened read-only.
+#[derive(Debug)]
+pub struct InputFile {
+    /// Absolute path of the file.
+    pub path: PathBuf,
+    pub file: File,
+    /// Bytes of the file when it was opened.
+    pub size: u64,
+    modified: Option<SystemTime>,
+}
+
+impl InputFile {
+    /// Opens a file. `kind` says in messages what is expected, such as "an HDF5
+    /// file".
+    ///
+    /// # Errors
+    /// A file that is missing, a directory, no ordinary file or not readable. The
+    /// message names its absolute path.
+    pub fn open(path: &Path, kind: &str) -> Result<InputFile> {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let name = path.display();
+        match fs::metadata(&path) {
+            Ok(found) if found.is_dir() => bail!("{name}: is a directory, not {kind}"),
+            // Opening a pipe would wait for its writer.
+            Ok(found) if !found.is_file() => bail!("{name}: is no ordinary file"),
+            _ => {}
+        }
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => anyhow!("{name}: no such file"),
+            ErrorKind::PermissionDenied => {
+                anyhow!("{name}: may not be read by this user; check its permissions")
+            }
+            _ => anyhow!("{name}: cannot be opened: {error}"),
+        })?;
+        let metadata = file.metadata().with_context(|| format!("{name}: cannot be opened"))?;
+        let (size, modified) = (metadata.len(), metadata.modified().ok());
+        Ok(InputFile { path, file, size, modified })
+    }
+
+    /// Checks that the file is the one that was opened.
+    ///
+    /// # Errors
+    /// A file that was written to, replaced or removed. What was found in it when it
+    /// was opened, such as the places of its voxels, need not hold any more. A file
+    /// that was replaced could be read on, but the result would pass for that of the
+    /// file that bears the name now.
+    pub fn unchanged(&self) -> Result<()> {
+        let name = self.path.display();
+        let now = self.file.metadata().with_context(|| name.to_string())?;
+        if now.len() != self.size || now.modified().ok() != self.modified {
+            bail!(
+                "{name}: the file was changed while it was in use; start again when it is complete"
+            );
+        }
+        match fs::metadata(&self.path) {
+            Ok(there) if (there.dev(), there.ino()) == (now.dev(), now.ino()) => Ok(()),
+            Ok(_) => bail!(
+                "{name}: another file took the place of this one while it was in use; start again \
+                 when it is complete"
+            ),
+            Err(error) if error.kind() == ErrorKind::NotFound => bail!(
+                "{name}: the file was removed while it was in use; put it back and start again"
+            ),
+            Err(error) => bail!("{name}: the file is out of reach by now: {error}"),
+        }
+    }
+}
+
+/// What tells a file from all others, whatever links and spellings lead to it:
+/// device and inode. `None` if there is no such file.
+pub fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).map(|data| (data.dev(), data.ino())).ok()
+}

@@ -1,0 +1,12 @@
+//! Files and directories as such, whatever is in them: writing a file whole or
+//! not at all, locks on directories, and listing files in natural order.
+
+mod input;
+mod list;
+mod lock;
+mod write;
+
+pub use input::{InputFile, identity};
+pub use list::{by_natural_order, list};
+pub use lock::{Lock, lock_directory};
+pub use write::{PartialFile, copy, remove_leftovers, write, write_new};
