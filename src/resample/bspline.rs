@@ -1,11 +1,10 @@
-//! ITK's B-spline transform behind an affine one.
+//! ITK's B-spline transform after an affine one.
 //!
 //! Displacements are tensor products of B-splines on a uniform mesh over a box
-//! (`itk::BSplineTransform`). Along a row of the output the affine part moves in
-//! a straight line, so inside one cell of the mesh each displacement is a
-//! polynomial of degree 3·order in the position on the row. A row is cut where
-//! it crosses from cell to cell; each piece costs one small polynomial and then
-//! a few multiplications a voxel.
+//! (`itk::BSplineTransform`). The affine part maps a row of the output to a straight line, so
+//! within one cell of the mesh each displacement is a polynomial of degree 3·order in the
+//! position along the row. A row is split where it crosses from one cell to the next; each piece
+//! costs one small polynomial and a few multiplications per voxel.
 
 use multiversion::multiversion;
 
@@ -18,10 +17,10 @@ const TAPS: usize = MAX_ORDER + 1;
 /// Coefficients of a polynomial of degree 3·[`MAX_ORDER`].
 const TERMS: usize = 3 * MAX_ORDER + 1;
 
-/// ITK grows the box of the image on every side, as a share of a voxel.
+/// Margin in voxels by which ITK extends the box of the image on every side.
 const MARGIN: f64 = 1.0 / 8.0;
 
-/// Displacements by B-splines; axes are z, y, x.
+/// Displacements by B-splines; the axes are z, y, x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BSpline {
     order: usize,
@@ -30,17 +29,17 @@ pub struct BSpline {
     /// Lower corner of the domain and size of a cell, in voxels.
     origin: [f64; 3],
     cell: [f64; 3],
-    /// Displacement in z, y and x; each [z][y][x], x fastest, `mesh + order`
-    /// along an axis with a mesh and one along an axis without.
+    /// Displacements in z, y and x, each indexed [z][y][x] with x fastest: `mesh + order` values
+    /// along an axis with a mesh, one along an axis without.
     coefficients: [Vec<f64>; 3],
-    /// The same by control point, the three displacements side by side.
+    /// The same values per control point, with the three displacements side by side.
     points: Vec<[f64; 4]>,
 }
 
 impl BSpline {
-    /// A transform over the box of an image of `size`, as
-    /// `BSplineTransformInitializer` makes it. `mesh` counts the cells in
-    /// (z, y, x); 0 along z means that the displacement does not change along z. `coefficients` are the displacements in z, y and x.
+    /// A transform over the box of an image of `size`, as `BSplineTransformInitializer` makes it.
+    /// `mesh` is the number of cells in (z, y, x); 0 along z means that the displacement does not
+    /// change along z. `coefficients` are the displacements in z, y and x.
     pub fn over(size: Size, mesh: [usize; 3], order: usize, coefficients: [Vec<f64>; 3]) -> Self {
         assert!(order <= MAX_ORDER);
         assert!(mesh[1] > 0 && mesh[2] > 0, "only z can do without a mesh");
@@ -70,8 +69,8 @@ impl BSpline {
         (point - if offset { self.origin[axis] } else { 0.0 }) / self.cell[axis]
     }
 
-    /// The displacement at a point (z, y, x), by the definition; zero outside
-    /// the domain.
+    /// The displacement at a point (z, y, x), computed from the definition; zero outside the
+    /// domain.
     pub fn displacement(&self, point: [f64; 3]) -> [f64; 3] {
         let mut cell = [0usize; 3];
         let mut weights = [[0.0; TAPS]; 3];
@@ -104,14 +103,14 @@ impl BSpline {
         })
     }
 
-    /// The cell of a position, the upper face included; `None` outside.
+    /// The cell that contains a position, its upper face included; `None` outside.
     fn cell_of(&self, axis: usize, position: f64) -> Option<usize> {
         let mesh = self.mesh[axis].max(1);
         (position >= 0.0 && position <= mesh as f64)
             .then(|| (position.floor() as usize).min(mesh - 1))
     }
 
-    /// Coefficients that take part, per axis.
+    /// Number of coefficients per axis that affect a point.
     fn taps(&self) -> [usize; 3] {
         self.mesh.map(|cells| if cells == 0 { 1 } else { self.order + 1 })
     }
@@ -139,7 +138,7 @@ pub fn counts(mesh: [usize; 3], order: usize) -> [usize; 3] {
     mesh.map(|cells| if cells == 0 { 1 } else { cells + order })
 }
 
-/// An affine map, then a bend: q = spline(M p + t).
+/// An affine map followed by a B-spline transform: q = spline(M p + t).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deformation {
     pub affine: Affine,
@@ -156,7 +155,7 @@ impl Map for &Deformation {
     }
 }
 
-/// A polynomial in the share of a piece of a row, for each component.
+/// For each component, a polynomial in the relative position within a piece of a row.
 type Polynomials = [[f64; TERMS]; 3];
 
 impl BSpline {
@@ -165,7 +164,7 @@ impl BSpline {
         let width = row.len();
         let start: [f64; 3] = std::array::from_fn(|axis| self.scaled(axis, first[axis], true));
         let slope: [f64; 3] = std::array::from_fn(|axis| self.scaled(axis, step[axis], false));
-        // Where the row passes from one cell to the next.
+        // Positions at which the row crosses from one cell to the next.
         let mut cuts = vec![0, width];
         for axis in 0..3 {
             if slope[axis] == 0.0 {
@@ -184,8 +183,7 @@ impl BSpline {
             if begin == end {
                 continue;
             }
-            // The middle of the piece is in the cell, whatever rounding does to
-            // its ends.
+            // The middle of the piece is in the cell, even if rounding moves its ends outside.
             let middle = 0.5 * (begin + end - 1) as f64;
             let mut cell = [0; 3];
             let inside =
@@ -210,10 +208,10 @@ impl BSpline {
         }
     }
 
-    /// The displacements along a line inside a cell, from the position `from` in
-    /// the cell to `from + over`, as polynomials of the share of the way.
+    /// The displacements along a line within a cell, from the position `from` in the cell to
+    /// `from + over`, as polynomials of the relative position on the line.
     fn along(&self, cell: [usize; 3], from: [f64; 3], over: [f64; 3]) -> Polynomials {
-        // The B-splines as polynomials of the share of the way.
+        // The B-splines as polynomials of the relative position on the line.
         let mut lines: Lines = [self.basis(0), self.basis(1), self.basis(2)];
         for (axis, polynomials) in lines.iter_mut().enumerate() {
             for polynomial in polynomials {
@@ -239,17 +237,16 @@ impl BSpline {
 /// B-splines as polynomials: [axis][tap][power].
 type Lines = [[[f64; TAPS]; TAPS]; 3];
 
-/// Control points from the first that takes part.
+/// Control points, from the first that affects the point.
 struct Points<'a> {
     values: &'a [[f64; 4]],
     height: usize,
     width: usize,
 }
 
-/// Sums coefficients times B-splines over `T` taps along x and y and `Z` along z:
-/// products of polynomials, for the three displacements side by side. Four numbers
-/// at a time and no more: read back eight at a time, what was just stored by four
-/// would have to wait.
+/// Sums coefficients times B-splines over `T` taps along x and y and `Z` along z: products of
+/// polynomials, for the three displacements side by side. It works on four numbers at a time,
+/// because a load of eight numbers must wait for two preceding stores of four.
 #[multiversion(targets("x86_64+avx2"))]
 fn contract<const T: usize, const Z: usize>(points: &Points<'_>, lines: &Lines) -> Polynomials {
     #[inline(always)]
@@ -302,7 +299,7 @@ fn substitute(p: [f64; TAPS], from: f64, over: f64) -> [f64; TAPS] {
     ]
 }
 
-/// Adds the polynomials to a piece of a row, at the shares 0, `step`, 2·`step`…
+/// Adds the polynomials to a piece of a row, at the relative positions 0, `step`, 2·`step`…
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
 fn horner(polynomials: &Polynomials, order: usize, step: f64, lines: [&mut [f64]; 3]) {
     #[inline(always)]

@@ -1,8 +1,8 @@
-//! Resampling of volumes that are held as an index for each voxel.
+//! Resampling of volumes that are stored as one index per voxel.
 //!
-//! Where the nearest voxel is taken, a voxel of the output has the channels of
-//! one voxel of the input, or the fill value in all of them: moving the indices
-//! says the same as moving every channel.
+//! With nearest-neighbour interpolation, a voxel of the output has the channels of one voxel of
+//! the input, or the fill value in all channels. Resampling the indices is therefore equivalent
+//! to resampling every channel.
 
 use anyhow::Result;
 use ndarray::Array4;
@@ -11,9 +11,8 @@ use super::sample::Border;
 use super::volume::{Fill, Resampling};
 use crate::volume::{OneHot, Palette, Values, Volume, Voxels};
 
-/// Resamples a volume in the form it is held in with `resample`, which takes a
-/// dense volume and how to interpolate it. Falls back on the dense volume where
-/// indices cannot say what comes out.
+/// Resamples a volume in its compact form with `resample`, which takes a dense volume and an
+/// interpolation. Falls back on the dense volume where indices cannot represent the result.
 pub fn by_index(
     volume: Voxels,
     resampling: Resampling,
@@ -37,7 +36,7 @@ pub fn by_index(
     }
 }
 
-/// Resamples indices; `outside` is the index of what lies outside.
+/// Resamples indices; `outside` is the index for points outside the volume.
 fn moved(
     indices: Array4<u16>,
     outside: u16,
@@ -56,12 +55,12 @@ fn leaves_zeros(resampling: Resampling) -> bool {
     resampling.border == Border::Reflect || resampling.fill == Fill::Value(0.0)
 }
 
-/// The row of the table for what lies outside.
+/// The row of the table for points outside the volume.
 fn outside(palette: &mut Palette, resampling: Resampling) -> Option<u16> {
     match resampling.fill {
-        // Nothing lies outside.
+        // No point is outside.
         _ if resampling.border == Border::Reflect => Some(0),
-        // scipy rounds to integers, ITK and the cast cut off.
+        // scipy rounds to integers; ITK and the cast truncate.
         Fill::Value(value) if resampling.border == Border::Itk || palette.element().is_float() => {
             palette.row_of(value)
         }

@@ -23,7 +23,7 @@ impl Real for f64 {
     }
 }
 
-/// What a filter sees beyond the border.
+/// How a filter extends the volume beyond its border.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
     /// The volume mirrored, edge voxels repeated: scipy's `reflect`.
@@ -41,8 +41,8 @@ impl Edge {
     }
 }
 
-/// The weights of a gaussian from the centre outwards, cut off at four standard
-/// deviations; they sum to one over both sides. A sigma of 0 filters nothing.
+/// The weights of a gaussian from the centre outwards, truncated at four standard deviations;
+/// they sum to one over both sides. With a sigma of 0 there is no filtering.
 pub fn weights(sigma: f64) -> Vec<f64> {
     // scipy leaves an axis alone below this sigma.
     if sigma <= 1e-15 {
@@ -55,7 +55,7 @@ pub fn weights(sigma: f64) -> Vec<f64> {
     half.into_iter().map(|weight| weight / sum).collect()
 }
 
-/// One axis' filter: the weights, and for each position the voxels it reads.
+/// The filter of one axis: the weights, and the voxels read at each position.
 #[derive(Clone, Debug)]
 pub struct Axis<T> {
     weights: Vec<T>,
@@ -89,7 +89,7 @@ pub fn gaussian_filter<T: Real>(values: &mut [T], size: Size, sigma: [f64; 3], e
     let mut scratch = Vec::new();
     let along_z = Axis::new(sigma[0], depth, edge);
     if !along_z.is_identity() {
-        // One y at a time, so that what a step reads and writes stays in cache.
+        // One y at a time, so that the data of a step stay in cache.
         for y in 0..height {
             scratch.clear();
             for z in 0..depth {
@@ -123,11 +123,11 @@ pub fn gaussian_filter<T: Real>(values: &mut [T], size: Size, sigma: [f64; 3], e
     }
 }
 
-/// Sums that stay in registers.
+/// Number of sums that are kept in registers.
 const LANES: usize = 32;
 
-/// The weighted sum of `LANES` neighbouring positions; `line(i)` gives their values
-/// at tap i. `None` if there are not that many.
+/// The weighted sum of `LANES` neighbouring positions; `line(i)` gives their values at tap i.
+/// `None` if fewer positions are left.
 #[inline(always)]
 fn weighted<'a, T: Real>(
     weights: &[T],
@@ -146,8 +146,8 @@ fn weighted<'a, T: Real>(
     Some(sum)
 }
 
-/// Writes position `at` of a filter that runs across rows: `rows` holds all
-/// rows of the axis one after the other, each as long as `out`.
+/// Writes position `at` of a filter across rows: `rows` holds all rows of the axis in sequence,
+/// each as long as `out`.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
 pub fn across<T: Real>(rows: &[T], axis: &Axis<T>, at: usize, out: &mut [T]) {
     let width = out.len();
@@ -177,7 +177,7 @@ pub fn across<T: Real>(rows: &[T], axis: &Axis<T>, at: usize, out: &mut [T]) {
     }
 }
 
-/// Filters one contiguous row. `extended` is a buffer to be used again.
+/// Filters one contiguous row. `extended` is a buffer that is reused.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
 pub fn along<T: Real>(row: &[T], axis: &Axis<T>, extended: &mut Vec<T>, out: &mut [T]) {
     let (width, radius) = (row.len(), axis.radius());
@@ -185,7 +185,7 @@ pub fn along<T: Real>(row: &[T], axis: &Axis<T>, extended: &mut Vec<T>, out: &mu
     extended.extend(axis.shown[..radius].iter().map(|&i| row[i]));
     extended.extend_from_slice(row);
     extended.extend(axis.shown[width + radius..].iter().map(|&i| row[i]));
-    // Room for the last block to read beyond the end.
+    // Space for the last block, which reads beyond the end.
     extended.resize(width.div_ceil(LANES) * LANES + 2 * radius, T::default());
     for (block, out) in out.chunks_mut(LANES).enumerate() {
         let line = |i: usize| extended[i..].first_chunk::<LANES>();

@@ -1,11 +1,11 @@
-//! Where each voxel of the output is taken from.
+//! Maps from voxels of the output to points of the input.
 
 use multiversion::multiversion;
 
 use super::Size;
 
-/// The source of every voxel of one row (z, y) of the output: coordinates in
-/// voxels, 0 at the centre of the first.
+/// The source of every voxel of one row (z, y) of the output: coordinates in voxels, with 0 at
+/// the centre of the first voxel.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
     pub z: Vec<f64>,
@@ -29,8 +29,8 @@ impl Row {
 
 /// A deformation, as a function from output to input.
 pub trait Map {
-    /// Fills `row` with the sources of the row (z, y). Rows are asked for in
-    /// order, but any order gives the same.
+    /// Fills `row` with the sources of the row (z, y). Rows are requested in order, but the
+    /// result does not depend on it.
     fn row(&mut self, z: usize, y: usize, row: &mut Row);
 }
 
@@ -66,11 +66,11 @@ impl Map for Affine {
     }
 }
 
-/// first, first + step, first + 2·step…, each from its index, so that errors do
-/// not add up.
+/// first, first + step, first + 2·step…, each computed from its index, so that rounding errors do
+/// not accumulate.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
 pub(super) fn ramp(first: f64, step: f64, line: &mut [f64]) {
-    // An integer of 32 bits becomes a float in one instruction everywhere.
+    // A 32-bit integer is converted to a float in one instruction on every machine.
     for (value, i) in line.iter_mut().zip(0i32..) {
         *value = first + step * f64::from(i);
     }

@@ -1,7 +1,7 @@
 //! The median of many voxels.
 
-/// numpy's median of float32 values: the middle one, or the mean of the two in
-/// the middle. 0 of nothing.
+/// numpy's median of float32 values: the middle value, or the mean of the two middle values. 0
+/// without values.
 pub fn median(values: &[f32]) -> f32 {
     let n = values.len();
     if n == 0 {
@@ -9,16 +9,16 @@ pub fn median(values: &[f32]) -> f32 {
     }
     let [lower, upper] = near_sample(values, (n - 1) / 2, n / 2)
         .unwrap_or_else(|| [nth(values, (n - 1) / 2), nth(values, n / 2)]);
-    // As numpy does: the mean in float32.
+    // Like numpy, computes the mean in float32.
     if lower == upper { upper } else { (lower + upper) / 2.0 }
 }
 
-/// Values of which a sample is taken to guess where the median is.
+/// Number of values from which on a sample is used to estimate the median.
 const SAMPLE: usize = 1024;
 
-/// The values of two neighbouring ranks about the middle, in one pass: a sample
-/// gives bounds around the middle, what is below them is counted and what is
-/// between them collected. `None` if the guess was wrong.
+/// The values of two neighbouring ranks around the middle, in one pass: bounds for the middle
+/// come from a sample; values below them are counted and values between them collected. `None` if
+/// the median is not within the bounds.
 fn near_sample(values: &[f32], lower: usize, upper: usize) -> Option<[f32; 2]> {
     if values.len() < 16 * SAMPLE {
         return None;
@@ -26,7 +26,7 @@ fn near_sample(values: &[f32], lower: usize, upper: usize) -> Option<[f32; 2]> {
     let mut sample: Vec<f32> =
         values.iter().step_by(values.len() / SAMPLE).copied().take(SAMPLE).collect();
     sample.sort_unstable_by(f32::total_cmp);
-    // Three standard deviations of the share of a sample that is below the median.
+    // Three standard deviations of the fraction of a sample that is below the median.
     let margin = SAMPLE / 20;
     let (low, high) = (sample[SAMPLE / 2 - margin], sample[SAMPLE / 2 + margin]);
     let mut below = 0;
@@ -36,7 +36,7 @@ fn near_sample(values: &[f32], lower: usize, upper: usize) -> Option<[f32; 2]> {
         let mut count = 0;
         for &value in block {
             below += usize::from(value < low);
-            // Written in any case, so that there is no branch to mispredict.
+            // Written unconditionally, so that no branch can be mispredicted.
             found[count % SAMPLE] = value;
             count += usize::from(value >= low && value <= high);
         }
@@ -54,7 +54,7 @@ fn near_sample(values: &[f32], lower: usize, upper: usize) -> Option<[f32; 2]> {
     Some([low, high])
 }
 
-/// An integer that is ordered as the float is.
+/// An integer with the same order as the float.
 #[inline(always)]
 fn key(value: f32) -> u32 {
     let bits = value.to_bits();
@@ -65,8 +65,8 @@ fn from_key(key: u32) -> f32 {
     f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
 }
 
-/// The value with `rank` smaller ones before it in sorted order, by counting,
-/// eleven bits of the value at a time: three passes over the data, no copy.
+/// The value that has `rank` smaller values in sorted order. Counts eleven bits of the values at
+/// a time: three passes over the data and no copy.
 fn nth(values: &[f32], mut rank: usize) -> f32 {
     let mut known = 0u32;
     let mut known_bits = 0u32;
@@ -76,7 +76,7 @@ fn nth(values: &[f32], mut rank: usize) -> f32 {
         let mask = (1u32 << bits) - 1;
         for &value in values {
             let key = key(value);
-            // A shift by 32 would mean "no bits known yet".
+            // In the first pass no bits are known, and a shift by 32 would overflow.
             if known_bits == 0 || key >> (32 - known_bits) == known {
                 counts[(key >> shift & mask) as usize] += 1;
             }
@@ -92,7 +92,7 @@ fn nth(values: &[f32], mut rank: usize) -> f32 {
     from_key(known)
 }
 
-/// The median of any ordered values, in float64; sorts half of a copy.
+/// The median of any ordered values, in float64; partially sorts a copy.
 pub fn median_of<T: Copy>(values: &[T], to_f64: impl Fn(T) -> f64) -> f64 {
     let mut copy: Vec<f64> = values.iter().map(|&value| to_f64(value)).collect();
     let n = copy.len();
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_sample_that_misleads_does_no_harm() {
         let n = 16 * SAMPLE;
-        // What the sample sees is all large, all small, or all the same.
+        // The sampled values are all large, all small, or all equal.
         let step = n / SAMPLE;
         let seen = |i: usize| i.is_multiple_of(step);
         let large: Vec<f32> = (0..n).map(|i| if seen(i) { 1e6 } else { i as f32 }).collect();

@@ -1,19 +1,19 @@
 //! Resampling and filtering of volumes, single-threaded.
 //!
-//! Two libraries define what the transforms mean, and their rules at the border
-//! differ: `scipy.ndimage` and ITK. The kernels below follow either, by name.
+//! Two libraries define the transforms, `scipy.ndimage` and ITK, and their rules at the border
+//! differ. The functions of this module follow one of them by name.
 //!
-//! - [`map`]: where each voxel of the output is taken from, a row at a time.
-//!   A map never stores a field of coordinates: rows are cheap to compute anew,
-//!   and a field would take three times the memory of the patch.
-//! - `plan`: where such a row lies in the volume, by the rules at the border.
-//! - [`sample`]: nearest, linear and spline interpolation at such rows.
+//! - [`map`]: the source of each voxel of the output, one row at a time. A map never
+//!   stores a field of coordinates: rows are cheap to compute, and a field would take three
+//!   times the memory of the patch.
+//! - `plan`: the voxels and weights for such a row, by the rules at the border.
+//! - [`sample`]: nearest, linear and spline interpolation along such rows.
 //! - [`spline`]: B-spline weights and the filter that turns voxels into
 //!   spline coefficients.
-//! - [`bspline`]: ITK's B-spline transform behind an affine one.
+//! - [`bspline`]: ITK's B-spline transform after an affine one.
 //! - [`modes`]: smooth random fields as sums of cosines.
 //! - [`gaussian`]: separable gaussian filter.
-//! - [`median`]: the value that fills what lies outside.
+//! - [`median`]: the median, which is the default value outside the volume.
 //! - [`by_index`]: resampling of volumes in their compact forms.
 //! - [`volume`]: the same for whole [`crate::volume::Volume`]s of any type.
 //!
@@ -35,7 +35,7 @@ pub mod volume;
 /// Depth, height, width.
 pub type Size = [usize; 3];
 
-/// The voxel that `scipy.ndimage`'s `reflect` shows at index `i`: the edge is
+/// The voxel at index `i` of a volume extended by `scipy.ndimage`'s `reflect`: the edge is
 /// repeated (`d c b a | a b c d | d c b a`).
 pub fn reflect_index(i: isize, n: usize) -> usize {
     let period = 2 * n as isize;
@@ -43,8 +43,8 @@ pub fn reflect_index(i: isize, n: usize) -> usize {
     (if i < n as isize { i } else { period - 1 - i }) as usize
 }
 
-/// The voxel that `scipy.ndimage`'s `mirror` (numpy's `reflect`) shows at index
-/// `i`: the edge is not repeated (`d c b | a b c d | c b a`).
+/// The voxel at index `i` of a volume extended by `scipy.ndimage`'s `mirror` (numpy's `reflect`):
+/// the edge is not repeated (`d c b | a b c d | c b a`).
 pub fn mirror_index(i: isize, n: usize) -> usize {
     if n == 1 {
         return 0;

@@ -1,12 +1,11 @@
 //! Smooth random fields as sums of cosines.
 //!
-//! A gaussian filter whose border repeats the edge is diagonal in the cosine
-//! basis cos(πk(i+½)/n) (the discrete cosine transform of type II): mode k is
-//! scaled by λ_k = w_0 + 2 Σ_j w_j cos(πkj/n), with the filter's weights w. White
-//! noise is white in every orthonormal basis. So filtered normal noise has the
-//! same distribution as a sum of modes with amplitudes λ·N(0,1), and a wide
-//! filter leaves only a handful of modes: they are drawn in place of one number
-//! a voxel, and the field is never stored.
+//! A gaussian filter whose border repeats the edge is diagonal in the cosine basis cos(πk(i+½)/n)
+//! (the discrete cosine transform of type II): it scales mode k by λ_k = w_0 + 2 Σ_j w_j
+//! cos(πkj/n), where w are the weights of the filter. White noise is white in every orthonormal
+//! basis. Filtered normal noise therefore has the same distribution as a sum of modes with
+//! amplitudes λ·N(0,1), and a wide filter leaves only a few modes. Drawing these amplitudes
+//! replaces one random number per voxel, and the field is never stored.
 
 use std::f64::consts::PI;
 
@@ -16,11 +15,11 @@ use super::Size;
 use super::gaussian::weights;
 use super::map::{Map, Row, ramp};
 
-/// Values that are computed at once.
+/// Number of values that are computed at once.
 const LANES: usize = 16;
 
-/// Modes are left out while all of them together move a voxel by less than this
-/// (root mean square, in voxels).
+/// Modes are omitted as long as together they move a voxel by less than this (root mean square,
+/// in voxels).
 const NEGLIGIBLE: f64 = 1e-4;
 
 /// The spectrum of scale · gaussian_filter(noise, sigma) over a volume.
@@ -38,7 +37,7 @@ impl Spectrum {
         let power = |factors: &[f64]| factors.iter().map(|f| f * f).sum::<f64>();
         let voxels: f64 = size.iter().map(|&n| n as f64).product();
         let total: f64 = all.iter().map(|factors| power(factors)).product();
-        // A third of the allowance for each axis.
+        // Each axis may omit a third of it.
         let allowed = NEGLIGIBLE * NEGLIGIBLE / 3.0 * voxels / (scale * scale);
         let factors = all.map(|mut factors| {
             let others = total / power(&factors);
@@ -51,7 +50,7 @@ impl Spectrum {
                 }
                 count -= 1;
             }
-            // Whole vectors cost no more.
+            // Rounds up to whole vectors, which costs nothing.
             factors.truncate(count.next_multiple_of(LANES));
             factors
         });
@@ -63,8 +62,8 @@ impl Spectrum {
         self.factors.each_ref().map(Vec::len)
     }
 
-    /// The amplitudes of a field, from one normal draw for each mode kept, in the
-    /// order [z][y][x].
+    /// The amplitudes of a field, from one normal random number per kept mode, in the order
+    /// [z][y][x].
     pub fn amplitudes(&self, mut normal: impl FnMut() -> f64) -> Vec<f32> {
         let [z, y, x] = &self.factors;
         let mut amplitudes = Vec::with_capacity(z.len() * y.len() * x.len());
@@ -78,8 +77,8 @@ impl Spectrum {
         amplitudes
     }
 
-    /// A displacement with the given amplitudes in z, y and x; `None` stands
-    /// still.
+    /// A displacement with the given amplitudes in z, y and x; `None` for no displacement along
+    /// an axis.
     pub fn field(&self, amplitudes: [Option<Vec<f32>>; 3]) -> Field {
         let count = self.counts().iter().product::<usize>();
         assert!(amplitudes.iter().flatten().all(|component| component.len() == count));
@@ -128,11 +127,11 @@ impl Field {
     }
 }
 
-/// [`Field`] as a [`Map`], with what the rows of one slice share.
+/// [`Field`] as a [`Map`], with the sums that the rows of one slice share.
 #[derive(Clone, Debug)]
 pub struct FieldMap<'a> {
     field: &'a Field,
-    /// The slice that `slices` belong to.
+    /// The slice to which `slices` belong.
     z: Option<usize>,
     /// Per component: amplitudes in the slice, [ky][kx], and in the row, [kx].
     slices: [Vec<f32>; 3],
@@ -147,7 +146,7 @@ impl Map for FieldMap<'_> {
         ramp(y as f64, 0.0, &mut row.y);
         ramp(0.0, 1.0, &mut row.x);
         let [table_z, table_y, table_x] = &field.tables;
-        // Components that stand still keep their lines of zeros.
+        // Components without a displacement keep their rows of zeros.
         for (axis, amplitudes) in field.amplitudes.iter().enumerate() {
             let Some(amplitudes) = amplitudes else { continue };
             let slice = &mut self.slices[axis];
@@ -166,8 +165,8 @@ fn at(table: &[f32], i: usize, n: usize) -> Vec<f32> {
     table.iter().skip(i).step_by(n).copied().collect()
 }
 
-/// Adds the sums of the modes along x, [k][i], to a row, all components at once, so
-/// that each value of the table is read once.
+/// Adds the sums of the modes along x, [k][i], to a row, for all components at once, so that each
+/// value of the table is read once.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
 fn displace(table: &[f32], lines: &[Vec<f32>; 3], row: &mut Row) {
     let width = row.x.len();
@@ -202,7 +201,7 @@ fn displace(table: &[f32], lines: &[Vec<f32>; 3], row: &mut Row) {
     }
 }
 
-/// Sum of rows as long as `out`, each times its weight.
+/// Weighted sum of rows that are as long as `out`.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
 fn combine(rows: &[f32], weights: &[f32], out: &mut [f32]) {
     let width = out.len();

@@ -1,5 +1,5 @@
-//! Where the points of a row lie in a volume: what interpolation of any kind needs
-//! to know, worked out for a row at once and used for all channels.
+//! The position of the points of a row in a volume: voxel offsets, fractions and weights,
+//! computed once per row and used for all channels.
 
 use multiversion::multiversion;
 
@@ -7,22 +7,20 @@ use super::Size;
 use super::map::Row;
 use super::spline::{Extension, cubic, pad};
 
-/// Whose rule says what lies beyond the border.
+/// The rule for points beyond the border.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Border {
-    /// scipy's `reflect`: the volume goes on mirrored at the faces of its outer
-    /// voxels.
+    /// scipy's `reflect`: the volume is mirrored at the outer faces of its outer voxels.
     Reflect,
-    /// scipy's `constant`: a point beyond the centres of the outer voxels takes
-    /// the fill value.
+    /// scipy's `constant`: points beyond the centres of the outer voxels get the fill value.
     Constant,
-    /// ITK: a point outside [-0.5, n - 0.5) takes the fill value, and within
-    /// half a voxel of the border the outer voxels go on.
+    /// ITK: points outside [-0.5, n - 0.5) get the fill value; within half a voxel of the border
+    /// the outer voxels are continued.
     Itk,
 }
 
 impl Border {
-    /// The words of scipy's `mode` that are understood.
+    /// The supported values of scipy's `mode`.
     pub const MODES: &[&str] = &["reflect", "constant"];
 
     /// The rule of one of [`Border::MODES`].
@@ -30,7 +28,7 @@ impl Border {
         if mode == "constant" { Border::Constant } else { Border::Reflect }
     }
 
-    /// How a spline under this rule goes on beyond the border.
+    /// How a spline is extended beyond the border under this rule.
     pub fn extension(self) -> Extension {
         match self {
             Border::Reflect => Extension::Reflect,
@@ -48,23 +46,22 @@ impl Border {
     }
 }
 
-/// The points that have a value of their own on each axis: lower bound included,
-/// upper excluded.
+/// The range of coordinates within the volume on each axis: lower bound included, upper excluded.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     low: [f64; 3],
     high: [f64; 3],
 }
 
-/// Marks a point outside, in place of an offset into the volume.
+/// Marks a point outside, instead of an offset into the volume.
 pub const OUTSIDE: u32 = u32::MAX;
 
 /// Where the points of a row lie.
 #[derive(Clone, Debug, Default)]
 pub struct RowPlan {
-    /// The first voxel that takes part, or [`OUTSIDE`].
+    /// Offset of the first voxel that is used, or [`OUTSIDE`].
     pub offsets: Vec<u32>,
-    /// How far the point is beyond that voxel, on each axis.
+    /// Distance of the point from that voxel on each axis.
     pub z: Vec<f32>,
     pub y: Vec<f32>,
     pub x: Vec<f32>,
@@ -86,13 +83,12 @@ impl RowPlan {
         }
     }
 
-    /// For the nearest voxel; halves go up, in scipy and in ITK.
+    /// For the nearest voxel; halves are rounded up, as by scipy and ITK.
     pub fn nearest(&mut self, row: &Row, border: Border, size: Size) {
         plan_nearest(row, border.bounds(size), size, self);
     }
 
-    /// For the eight voxels around each point. On an axis of one voxel that is the
-    /// only one.
+    /// For the eight voxels around each point; an axis of one voxel uses that voxel only.
     pub fn linear(&mut self, row: &Row, border: Border, size: Size) {
         plan_linear(row, border.bounds(size), size, self);
     }
@@ -106,8 +102,8 @@ impl RowPlan {
     }
 }
 
-/// Folds the points beyond the border into (-1, n) as scipy does: mirrored about
-/// -0.5 and n - 0.5, but what lies within a voxel beyond the last centre stays.
+/// Maps points beyond the border into (-1, n) like scipy: mirrored about -0.5 and n - 0.5, except
+/// that points within a voxel beyond the last centre stay.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
 pub fn fold(row: &mut Row, size: Size) {
     for (line, n) in [&mut row.z, &mut row.y, &mut row.x].into_iter().zip(size) {
@@ -123,22 +119,22 @@ pub fn fold(row: &mut Row, size: Size) {
     }
 }
 
-/// `value` between 0 and `high`; written so that it is two instructions.
+/// Clamps `value` to 0..`high`, in a form that compiles to two instructions.
 #[inline(always)]
 fn clip(value: f64, high: f64) -> f64 {
     let value = if value > 0.0 { value } else { 0.0 };
     if value < high { value } else { high }
 }
 
-/// A whole number in 0..2^32 as an integer. Adding 2^52 leaves it in the low bits;
-/// a cast would do the same, one value at a time.
+/// Converts a whole number in 0..2^32 to an integer. Adding 2^52 leaves it in the low bits; a
+/// cast does the same, but is not vectorised.
 #[inline(always)]
 fn whole(value: f64) -> u32 {
     (value + 4_503_599_627_370_496.0).to_bits() as u32
 }
 
-/// Makes a plan: `split` gives the index and the fraction on an axis; it is told
-/// the coordinate, the largest index and the axis.
+/// Computes the plan of a row. `split` returns the index and the fraction on an axis, given the
+/// coordinate, the largest index and the axis.
 #[inline(always)]
 fn fill(
     row: &Row,
@@ -181,7 +177,7 @@ fn plan_nearest(row: &Row, bounds: Bounds, size: Size, plan: &mut RowPlan) {
 fn plan_linear(row: &Row, bounds: Bounds, size: Size, plan: &mut RowPlan) {
     fill(row, bounds, size, 2, plan, |c, last, _| {
         let index = clip(c.floor(), last);
-        // Beyond the outer voxels their values go on.
+        // The values of the outer voxels are continued beyond them.
         (index, clip(c - index, 1.0))
     });
 }

@@ -8,8 +8,8 @@ pub use super::plan::Border;
 use super::plan::{OUTSIDE, RowPlan, fold};
 use super::spline::{Coefficients, cubic, quadratic};
 
-/// The value of what lies outside in a channel; asked for only if needed,
-/// because a median costs as much as the interpolation.
+/// The value outside the volume for a channel. It is computed only if needed, because a median
+/// costs as much as the interpolation.
 pub type Fill<'a, T> = &'a mut dyn FnMut(usize) -> T;
 
 /// The fill values of the channels, computed when first asked for.
@@ -23,7 +23,7 @@ impl<'a, T: Copy> Fills<'a, T> {
         Fills { compute, known: vec![None; channels] }
     }
 
-    /// The value for a row, or `any` if nothing of it is outside.
+    /// The fill value for a row, or `any` if no point of the row is outside.
     fn of(&mut self, plan: &RowPlan, channel: usize, any: T) -> T {
         if !plan.outside {
             return any;
@@ -32,7 +32,7 @@ impl<'a, T: Copy> Fills<'a, T> {
     }
 }
 
-/// Plans every row and takes it in every channel: `take` learns the channel, the
+/// Computes the plan of every row and applies it to every channel: `take` gets the channel, the
 /// offset of the row in it, and the plan.
 fn rows(
     size: Size,
@@ -53,8 +53,8 @@ fn rows(
         plan_row(&row, plan);
     };
     if depth == 1 && channels > 1 {
-        // Slices that all go the same way: keep the plan, so that one slice after
-        // the other stays in cache.
+        // All slices have the same plan: keeps it, so that one slice after the other stays in
+        // cache.
         let mut plans = vec![RowPlan::new(width); height];
         for (y, plan) in plans.iter_mut().enumerate() {
             source(0, y, plan);
@@ -77,7 +77,7 @@ fn rows(
     }
 }
 
-/// Takes the nearest voxel; halves go up. `input` and `output` are (C, D, H, W)
+/// Nearest-neighbour interpolation; halves are rounded up. `input` and `output` are (C, D, H, W)
 /// with `size` = (D, H, W).
 pub fn nearest<T: Copy>(
     input: &[T],
@@ -140,7 +140,7 @@ pub fn spline(
         let fill = fills.of(plan, channel, 0.0);
         let out = &mut output[channel * voxels + start..][..size[2]];
         let Coefficients { values, size } = &coefficients[channel];
-        // Along an axis of one slice the spline is constant.
+        // With one slice, the spline is constant along z.
         match (order, size[0]) {
             (2, _) => take_quadratic(values, *size, plan, fill, out),
             (_, 1) => take_cubic_plane(values, *size, plan, &mut sums, fill, out),
@@ -172,7 +172,8 @@ fn take_linear(input: &[f32], size: Size, plan: &RowPlan, fill: f32, out: &mut [
             *out = fill;
             continue;
         }
-        // Along x, then y, then z. Where all eight agree, so does the result.
+        // Interpolates along x, then y, then z. If all eight values agree, the result equals
+        // them.
         let mut lines = [0f32; 4];
         for (line, start) in lines.iter_mut().zip([0, y, z, z + y]) {
             let pair = &input[offset as usize + start..][..x + 1];
@@ -192,7 +193,7 @@ fn add(sum: &mut [f32; 4], weight: f32, line: &[f32]) {
     }
 }
 
-/// Sums over y of four lines from `start`, for each tap along x.
+/// Sums over y of four rows from `start`, for each tap along x.
 #[inline(always)]
 fn cubic_plane(
     input: &[f32],
@@ -208,8 +209,8 @@ fn cubic_plane(
     plane
 }
 
-/// The sums over x. They come through memory: taken from the registers, four lanes
-/// of the loop before would become pairs.
+/// The sums over x. They are passed through memory, because otherwise the compiler splits the
+/// four lanes of the previous loop into pairs.
 #[inline(always)]
 fn cubic_line(plan: &RowPlan, sums: &[[f32; 4]], fill: f32, out: &mut [f32]) {
     let points = plan.offsets.iter().zip(&plan.x).zip(sums);

@@ -8,7 +8,7 @@ use multiversion::multiversion;
 
 use super::{Size, mirror_index, reflect_index};
 
-/// How the voxels go on beyond the border while the coefficients are found.
+/// How the voxels are extended beyond the border for computing the coefficients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extension {
     /// Edge repeated: scipy's `reflect`.
@@ -17,12 +17,12 @@ pub enum Extension {
     Mirror,
 }
 
-/// Coefficients on every side that belong to the extension: a cubic spline at
-/// any point of [-1, n] needs no others.
+/// Number of coefficients on every side that belong to the extension: a cubic spline at any point
+/// of [-1, n] needs no others.
 pub const PAD: usize = 2;
 
-/// The padding on each side of each axis of a volume: [`PAD`], but none along z for
-/// a single slice, whose spline does not change along z.
+/// The padding on each side of each axis of a volume: [`PAD`], but none along z for a single
+/// slice, whose spline is constant along z.
 pub fn pad(size: Size) -> Size {
     [if size[0] == 1 { 0 } else { PAD }, PAD, PAD]
 }
@@ -31,7 +31,7 @@ pub fn pad(size: Size) -> Size {
 #[derive(Clone, Debug, Default)]
 pub struct Coefficients {
     pub values: Vec<f32>,
-    /// With the padding.
+    /// Size including the padding.
     pub size: Size,
 }
 
@@ -80,10 +80,10 @@ impl Coefficients {
         let [_, padded_height, padded_width] = self.size;
         let pad_z = pad(size)[0];
         let slice = padded_height * padded_width;
-        // An axis of one voxel is left as it is, gain and all.
+        // An axis of one voxel is unchanged and has no gain.
         let filters = |axis: usize| size[axis] > 1;
         if filters(0) {
-            // One y at a time stays in cache.
+            // One y at a time, which stays in cache.
             for y in 0..height {
                 let start = self.start(pad_z, y + PAD) + PAD;
                 across(&mut self.values[start..], depth, slice, width, pole, extension);
@@ -136,11 +136,11 @@ impl Coefficients {
     }
 }
 
-/// Terms of the starting sum that matter: |pole|^24 < 1e-13.
+/// Number of terms of the initial sum that matter: |pole|^24 < 1e-13.
 const HORIZON: usize = 24;
 
-/// The weight of voxel i in the first causal coefficient, for the voxels that
-/// matter: those at the start, and in short lines those of the mirror image.
+/// The weight of voxel i in the first causal coefficient, for the voxels that matter: those at
+/// the start and, in short rows, those of the mirror image.
 fn causal_start(n: usize, pole: f64, extension: Extension) -> Vec<f32> {
     let mut start = vec![0f64; n];
     let power = |k: usize| pole.powi(k as i32);
@@ -183,8 +183,8 @@ fn gain(pole: f64) -> f32 {
     ((1.0 - pole) * (1.0 - 1.0 / pole)) as f32
 }
 
-/// Filters `width` neighbouring lines at once that run across rows: `n` rows,
-/// `stride` apart.
+/// Filters `width` neighbouring columns at once, which run across `n` rows that are `stride`
+/// apart.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
 fn across(
     values: &mut [f32],
@@ -228,8 +228,8 @@ fn across(
     }
 }
 
-/// Filters `rows` contiguous lines of length `n`, `stride` apart. Each value
-/// waits for the one before it, so several lines advance together.
+/// Filters `rows` contiguous rows of length `n` that are `stride` apart. Each value depends on
+/// the previous one, so several rows are processed together.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx2", "x86_64+avx2"))]
 fn along(
     values: &mut [f32],
@@ -243,7 +243,7 @@ fn along(
     let start = causal_start(n, pole, extension);
     let [before, last] = anticausal_start(pole, extension);
     let (gain, pole) = (gain(pole), pole as f32);
-    // The lines side by side: value i of line l at [i][l].
+    // The rows side by side: value i of row l is at [i][l].
     let mut lines = vec![[0f32; LANES]; n];
     for block in (0..rows).step_by(LANES) {
         let count = LANES.min(rows - block);

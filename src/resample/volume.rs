@@ -22,7 +22,7 @@ pub struct Resampling {
 }
 
 impl Resampling {
-    /// The key of the transforms that ITK defines.
+    /// The key `interpolator` of the transforms that ITK defines.
     pub const INTERPOLATOR: Parameter = Parameter::choice(
         "interpolator",
         "linear",
@@ -41,7 +41,7 @@ impl Resampling {
     }
 }
 
-/// The value of what lies outside.
+/// The value of points outside the volume.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fill {
     Value(f64),
@@ -51,12 +51,12 @@ pub enum Fill {
     ChannelMedian,
 }
 
-/// A voxel type: how interpolated values are stored as one.
+/// A voxel type, with the rules for converting interpolated values to it.
 trait Voxel: Copy {
     fn to_f64(self) -> f64;
-    /// As scipy: to the nearest, halves away from zero, clamped to the range.
+    /// Like scipy: rounds to the nearest integer, halves away from zero, clamped to the range.
     fn rounded(value: f64) -> Self;
-    /// As ITK: clamped to the range, then cut off.
+    /// Like ITK: clamped to the range, then truncated.
     fn truncated(value: f64) -> Self;
 }
 
@@ -69,7 +69,7 @@ macro_rules! voxel {
         })*
         $(impl Voxel for $integer {
             fn to_f64(self) -> f64 { self as f64 }
-            // Float to integer saturates.
+            // The cast from float to integer saturates.
             fn rounded(value: f64) -> Self { value.round() as $integer }
             fn truncated(value: f64) -> Self { value as $integer }
         })*
@@ -77,17 +77,17 @@ macro_rules! voxel {
 }
 voxel!(float: f32, f64; integer: u8, u16, i32, i64);
 
-/// Takes every voxel of `volume` from where `map` says.
+/// Computes every voxel of the result from the point of `volume` that `map` gives.
 ///
-/// Interpolation is in float32. Other types are shifted by the volume's minimum
-/// first, so that large numbers do not cost precision; integers are rounded
-/// as the library does whose border rule is followed.
+/// Interpolation is in float32. The minimum of other types is subtracted first, so that large
+/// numbers do not lose precision; integers are rounded like the library whose border rule
+/// applies.
 ///
 /// # Errors
 /// A channel of 2^31 voxels or more.
 pub fn resample(volume: Volume, resampling: Resampling, map: &mut dyn Map) -> Result<Volume> {
     let size = volume.size();
-    // Offsets into a channel, its padding included, have 32 bits.
+    // Offsets into a channel with its padding have 32 bits.
     let padded: usize = size.iter().map(|&n| n.saturating_add(2 * PAD)).product();
     ensure!(
         padded < 1 << 31,
@@ -109,8 +109,8 @@ pub fn resample(volume: Volume, resampling: Resampling, map: &mut dyn Map) -> Re
     Ok(Volume { values, has_channels })
 }
 
-/// Takes every slice of `volume` from the same places: `map` is that of a volume
-/// (1, H, W). Planned once, and interpolated within slices only.
+/// Resamples every slice of `volume` with the same map, that of a volume (1, H, W). The plan is
+/// computed once, and interpolation stays within slices.
 ///
 /// # Errors
 /// A slice of 2^31 voxels or more.
@@ -131,7 +131,7 @@ pub fn resample_slices(
             array.into_shape_with_order(shape).expect("as many voxels as before")
         })
     };
-    // Of a contiguous volume, slices and channels are alike.
+    // In a contiguous volume, slices and channels can be treated alike.
     let slices = reshaped(volume.values, (channels * depth, 1, height, width));
     let slices = Volume { values: slices, has_channels: true };
     let slices = resample(slices, resampling, map)?;

@@ -1,13 +1,13 @@
-//! How much memory the system has left.
+//! Free memory of the system.
 
 use std::fs;
 
 use anyhow::{Result, ensure};
 
-/// Arrays smaller than this are made without asking whether there is room. Bytes.
+/// Size in bytes below which arrays are allocated without checking the free memory.
 const SMALL: u128 = 256 << 20;
 
-/// Bytes that programs may still take; `None` if the system does not tell.
+/// Bytes of memory that are available to programs; `None` if the system does not report it.
 pub fn available() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;

@@ -1,5 +1,4 @@
-//! What every command needs of its surroundings: signals, the share of the work,
-//! memory, messages and progress.
+//! Services for every command: signals, shares of the work, memory, messages and progress.
 
 pub mod memory;
 pub mod report;

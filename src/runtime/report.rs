@@ -1,17 +1,17 @@
-//! Messages: dated lines on stdout, progress bars only on a terminal.
+//! Messages: lines with date and time on stdout, progress bars on terminals only.
 
 use std::io::{self, IsTerminal, Write};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::LevelFilter;
 
-/// Where messages and bars go; cheap to clone.
+/// Writes messages and progress bars; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reporter {
     bars: MultiProgress,
 }
 
-/// Writes log lines to stdout without tearing the progress bars.
+/// Writes log lines to stdout without damaging the progress bars.
 struct Lines(MultiProgress);
 
 impl Write for Lines {
@@ -30,7 +30,7 @@ impl Write for Lines {
 }
 
 impl Reporter {
-    /// Sets logging up for the whole program; call once.
+    /// Sets up logging for the whole program; to be called once.
     pub fn start(level: LevelFilter) -> Self {
         let bars = MultiProgress::new();
         if !io::stdout().is_terminal() {
@@ -47,12 +47,13 @@ impl Reporter {
         Reporter { bars }
     }
 
-    /// True when a person watches: bars are drawn and lines may be fewer.
+    /// Whether stdout is a terminal: then bars are drawn, and fewer lines are needed.
     pub fn is_terminal(&self) -> bool {
         !self.bars.is_hidden()
     }
 
-    /// A bar over `length` steps with rate and time left; hidden off a terminal.
+    /// A progress bar over `length` steps with rate and remaining time; hidden unless on a
+    /// terminal.
     pub fn bar(&self, length: u64, what: &str) -> ProgressBar {
         let style = ProgressStyle::with_template(
             "{prefix} [{bar:30}] {pos}/{len} {per_sec} ETA {eta} {msg}",
@@ -65,10 +66,9 @@ impl Reporter {
     }
 }
 
-/// The last word of a run that failed: on stderr, and in the log when stdout
-/// goes somewhere else.
+/// Prints the error of a failed run to stderr, and to the log if stdout goes to another place.
 pub fn fail(message: &str) {
-    // A closed stderr is no reason to panic.
+    // A closed stderr must not cause a panic.
     let _ = writeln!(io::stderr(), "error: {message}");
     let same = match (same_file::Handle::stdout(), same_file::Handle::stderr()) {
         (Ok(out), Ok(err)) => out == err,
@@ -79,7 +79,7 @@ pub fn fail(message: &str) {
     }
 }
 
-/// What a panic said, for an error message.
+/// The message of a panic, for use in an error.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<&str>() {
         text.to_string()

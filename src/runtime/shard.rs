@@ -31,10 +31,10 @@ impl Shard {
                 value.parse().with_context(|| format!("{name} is '{value}', no number"))
             };
             let count = number("SLURM_ARRAY_TASK_COUNT")?;
-            // Arrays may begin with any number.
+            // Array indices may start with any number.
             let first = number("SLURM_ARRAY_TASK_MIN").unwrap_or(0);
             let id = number("SLURM_ARRAY_TASK_ID")?;
-            // An array may take every second number, as in 0-14:2.
+            // An array may have a step, as in 0-14:2.
             let step = number("SLURM_ARRAY_TASK_STEP").unwrap_or(1).max(1);
             let distance =
                 id.checked_sub(first).context("SLURM_ARRAY_TASK_ID is below the first")?;
@@ -57,7 +57,7 @@ impl Shard {
         Ok(Shard { index, count })
     }
 
-    /// Whether the file number `file` (from 0) belongs to it.
+    /// Whether the file with index `file` (from 0) belongs to this share.
     pub fn takes(&self, file: usize) -> bool {
         file % self.count == self.index - 1
     }

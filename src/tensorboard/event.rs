@@ -72,7 +72,7 @@ pub(super) struct Histogram {
     pub bucket: Vec<f64>,
 }
 
-/// The event that every file begins with.
+/// The first event of every file.
 pub(super) fn version(time: f64) -> Vec<u8> {
     let file_version = Some("brain.Event:2".to_string());
     Event { wall_time: time, step: 0, file_version, summary: None }.encode_to_vec()

@@ -14,8 +14,8 @@ static EDGES: LazyLock<Vec<f64>> = LazyLock::new(|| {
     negative.chain([0.0]).chain(positive.iter().copied()).collect()
 });
 
-/// By the upper twelve bits of a float (sign, exponent, three bits of the
-/// fraction): how many edges are at or below the smallest float that begins so.
+/// Index by the upper twelve bits of a float (sign, exponent, three bits of the fraction): the
+/// number of edges at or below the smallest float with these bits.
 static FIRST: LazyLock<Vec<u16>> = LazyLock::new(|| {
     let first = |high: u32| {
         let bits = high << 20;
@@ -26,9 +26,9 @@ static FIRST: LazyLock<Vec<u16>> = LazyLock::new(|| {
     (0..1 << 12).map(first).collect()
 });
 
-/// The histogram of the values: bins half open, the last one closed, empty ones
-/// on either side left out but for one on the left. Values beyond ±10²⁰ are in
-/// no bin. `None` if no value falls into any bin.
+/// The histogram of the values. Bins are half open, the last one closed. Empty bins at both ends
+/// are left out, except for one on the left. Values beyond ±10²⁰ are in no bin. `None` if no
+/// value is in any bin.
 pub(super) fn histogram(values: &[f32]) -> Option<Histogram> {
     let edges = EDGES.as_slice();
     let first = FIRST.as_slice();

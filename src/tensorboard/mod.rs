@@ -1,8 +1,8 @@
 //! Event files for TensorBoard: scalars, histograms and images under tags.
 //!
-//! [`EventWriter`] takes values and returns at once; a thread of its own bins,
-//! encodes and writes them. Logging must never stop a training run: when the
-//! disk is full or the directory lost, the writer says so once and goes quiet.
+//! [`EventWriter`] takes values and returns at once; its own thread bins, encodes and writes
+//! them. Logging must never stop a training run: if the disk is full or the folder is gone, the
+//! writer warns once and writes nothing more.
 
 mod event;
 mod histogram;
@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use event::Content;
 
-/// Values that may wait for the thread; beyond that, logging waits for it.
+/// Length of the queue to the thread; when it is full, logging blocks.
 const QUEUE: usize = 64;
 
 /// A slice of a volume to be shown, row by row.
@@ -25,8 +25,7 @@ const QUEUE: usize = 64;
 pub struct Image {
     pub height: usize,
     pub width: usize,
-    /// `height * width` values, shown from the smallest in black to the largest
-    /// in white.
+    /// `height * width` values, scaled from the smallest (black) to the largest (white).
     pub pixels: Vec<f32>,
 }
 
@@ -39,7 +38,7 @@ pub struct EventWriter {
 
 enum Message {
     Value(Record),
-    /// Answered when everything before it is in the file.
+    /// Replied to when everything before it is in the file.
     Flush(Sender<()>),
 }
 
@@ -57,8 +56,8 @@ enum Value {
 }
 
 impl EventWriter {
-    /// Opens `directory/events.out.tfevents.<seconds>.<host>`, making the
-    /// directory where needed. Trouble is a warning, here and later.
+    /// Opens `directory/events.out.tfevents.<seconds>.<host>` and creates the folder if needed.
+    /// Errors are warnings, here and later.
     pub fn open(directory: &Path) -> EventWriter {
         let (queue, messages) = sync_channel(QUEUE);
         let mut log = Log::open(directory);
@@ -85,13 +84,13 @@ impl EventWriter {
         self.send(tag, step, Value::Image(image));
     }
 
-    /// Waits until everything logged so far is in the file.
+    /// Blocks until everything logged so far is in the file.
     pub fn flush(&self) {
         let (done, wait) = channel();
         if let Some(queue) = &self.queue
             && queue.send(Message::Flush(done)).is_ok()
         {
-            // An error means that the thread is gone, and nothing is pending.
+            // An error means that the thread has ended, so nothing is pending.
             let _ = wait.recv();
         }
     }
@@ -113,7 +112,7 @@ impl Drop for EventWriter {
     }
 }
 
-/// The file, until something goes wrong with it.
+/// The file; `None` after an error.
 struct Log {
     path: PathBuf,
     file: Option<BufWriter<File>>,
@@ -150,7 +149,7 @@ impl Log {
             }
             next = messages.try_recv().ok();
             if next.is_none() {
-                // Nothing to do: let whoever watches see what there is.
+                // The queue is empty: flushes the file, so that readers see the events.
                 self.attempt(BufWriter::flush);
                 next = messages.recv().ok();
             }
@@ -194,13 +193,13 @@ impl Log {
             self.path.display()
         );
         if let Some(file) = self.file.take() {
-            // Without trying once more to write what is still in the buffer.
+            // Drops the buffer without another attempt to write it.
             let _ = file.into_parts();
         }
     }
 }
 
-/// A new file; a run that starts within the same second gets a name of its own.
+/// Creates a new file; a second run within the same second gets a different name.
 fn create(directory: &Path, name: &str) -> io::Result<(PathBuf, File)> {
     let mut path = directory.join(name);
     for suffix in 1.. {
@@ -219,7 +218,7 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// The machine's name as far as a file name can hold it.
+/// The host name, with the characters that file names allow.
 fn host() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String = name
