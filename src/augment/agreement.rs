@@ -1,11 +1,11 @@
-//! Do the lists of raw, label and weight move voxels in the same way?
+//! Checks that the lists of raw, label and weight move voxels in the same way.
 
 use super::step::TransformStep;
 use super::{TransformClass, TransformEntry};
 use crate::config::{Fallback, Kind, Node, Parameter, YamlValue};
 
-/// Keys that say how a volume is resampled, not where from: raw and label differ
-/// in them as a matter of course.
+/// Keys that say how a volume is resampled, not from where: raw and label normally differ in
+/// them.
 static FREE: &[&str] = &["interpolator", "order", "spline_order", "cval", "mode"];
 
 /// Warns where the geometric transforms of the list `name` differ from those of
@@ -31,7 +31,7 @@ pub(super) fn compare(raw: &[TransformStep], name: &str, list: &Node, steps: &[T
                     ));
                 }
             }
-            // Beyond the first difference in kind, pairs mean nothing.
+            // After the first difference in kind, comparing further pairs makes no sense.
             (Some(raw), Some(step)) => {
                 return step.node.warn(format!(
                     "{} stands here, but {} in `raw` ({}, `{}`): raw and {name} do not see the \
@@ -64,11 +64,11 @@ fn differing(entry: &TransformEntry, a: &Node, b: &Node) -> Vec<String> {
         .collect()
 }
 
-/// What the key amounts to, its default filled in, in one spelling.
+/// The value of a key in a canonical spelling, with its default filled in.
 fn meant(parameter: &Parameter, node: &Node) -> String {
     match node.get_even_null(parameter.name) {
-        // Null asks for the default, unless it is a value of its own: of a key
-        // that its transform reads itself and that has a default beside it.
+        // Null means the default, except for keys of any type that have a default: their
+        // transform gives null a meaning of its own.
         Some(Node { value: YamlValue::Null, .. })
             if parameter.kind == Kind::Any && parameter.fallback != Fallback::Nothing =>
         {

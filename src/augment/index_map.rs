@@ -1,8 +1,8 @@
 //! Flips and quarter turns as one map of indices.
 //!
-//! Flips of axes and exchanges of axes form a group of 48 elements (the symmetries
-//! of the cube), so any sequence of them is again one of them: it costs one pass
-//! over the voxels, whatever its length, and keeps values exactly.
+//! Flips and exchanges of axes form a group of 48 elements (the symmetries of the cube). Any
+//! sequence of them is therefore one of these elements: it costs one pass over the voxels,
+//! whatever its length, and does not change values.
 
 use std::mem::swap;
 
@@ -14,12 +14,12 @@ use crate::volume::{OneHot, Palette, Volume, Voxels};
 /// What holds of every volume.
 const C_ORDER: &str = "volumes are contiguous, in C order";
 
-/// Where each voxel of the output is read from.
+/// The map from voxels of the output to voxels of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexMap {
-    /// For each output axis z, y, x: the input axis it runs along.
+    /// For each output axis z, y, x: the corresponding input axis.
     axes: [usize; 3],
-    /// For each output axis: whether it runs along it backwards.
+    /// For each output axis: whether it runs along the input axis backwards.
     backwards: [bool; 3],
 }
 
@@ -49,20 +49,20 @@ impl IndexMap {
         }
     }
 
-    /// The size of what comes out.
+    /// The size of the output.
     pub fn size(&self, input: [usize; 3]) -> [usize; 3] {
         self.axes.map(|axis| input[axis])
     }
 
-    /// Maps every channel of a volume: flips in place, turns with memory for one
-    /// more volume.
+    /// Applies the map to every channel of a volume: flips in place, rotations with the memory of
+    /// one more volume.
     pub fn apply(&self, volume: Volume) -> Volume {
         let has_channels = volume.has_channels;
         let values = map_values!(volume.values, a => self.apply_array(a));
         Volume { values, has_channels }
     }
 
-    /// As [`IndexMap::apply`], in whatever form the volume is held.
+    /// Like [`IndexMap::apply`], for a volume in any form.
     pub fn apply_voxels(&self, volume: Voxels) -> Voxels {
         match volume {
             Voxels::Dense(volume) => Voxels::Dense(self.apply(volume)),
@@ -79,7 +79,7 @@ impl IndexMap {
         if self.axes == IndexMap::IDENTITY.axes { self.flip(array) } else { self.gather(&array) }
     }
 
-    /// A map that exchanges no axes: voxels change places in pairs.
+    /// A map without an exchange of axes, which swaps voxels in pairs.
     fn flip<T: Copy>(&self, mut array: Array4<T>) -> Array4<T> {
         let (_, depth, height, width) = array.dim();
         let [back_z, back_y, back_x] = self.backwards;
@@ -131,17 +131,17 @@ impl IndexMap {
     }
 }
 
-/// The map as a walk through the memory of one input channel.
+/// The map as a start and strides in the memory of one input channel.
 struct Walk {
     size: [usize; 3],
-    /// Where the first output voxel is read.
+    /// Offset from which the first output voxel is read.
     start: isize,
-    /// Steps in the input for one step along each output axis.
+    /// Stride in the input for one step along each output axis.
     steps: [isize; 3],
 }
 
-/// Side of the squares in which planes are transposed: 32 lines of 64 bytes fit
-/// the first-level cache many times over.
+/// Side of the blocks in which planes are transposed: 32 rows of 64 bytes easily fit into the
+/// first-level cache.
 const TILE: usize = 32;
 
 impl Walk {
@@ -167,7 +167,7 @@ impl Walk {
         }
     }
 
-    /// Output rows that are input rows, perhaps reversed.
+    /// Output rows that are input rows, possibly reversed.
     fn rows<T: Copy>(&self, input: &[T], output: &mut [T]) {
         let [_, height, width] = self.size;
         for (i, row) in output.chunks_exact_mut(width).enumerate() {
@@ -184,8 +184,8 @@ impl Walk {
         }
     }
 
-    /// Output rows that stand across the input rows: `along` is the output axis
-    /// that runs along input rows, `outer` the remaining one.
+    /// Output rows that run across the input rows: `along` is the output axis along the input
+    /// rows, `outer` the remaining one.
     fn transpose<T: Copy>(&self, input: &[T], output: &mut [T], outer: usize, along: usize) {
         let [_, height, width] = self.size;
         let output_strides = [height * width, width];
@@ -223,7 +223,7 @@ mod tests {
         Array4::from_shape_vec(shape, (0..count as u16).collect()).unwrap()
     }
 
-    /// The definition: flips and exchanges of views, one after the other.
+    /// Reference: flips and exchanges of views, one after the other.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Flip(usize),

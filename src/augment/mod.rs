@@ -1,9 +1,9 @@
 //! Transforms of patches: one transform or one family a file.
 //!
-//! A [`Transformer`] is the `transformer` section of a phase: a list of transforms
-//! for raw, label and weight. A [`Transform`] maps one volume to another. Where
-//! it draws at random it takes a stream from its [`TransformContext`]; the streams are keyed
-//! so that raw, label and weight of a sample see the same draws (see [`stream`]).
+//! A [`Transformer`] is the `transformer` section of a phase: a list of transforms for each of
+//! raw, label and weight. A [`Transform`] maps one volume to another. It gets its random numbers
+//! from a stream of its [`TransformContext`]; the keys of the streams are such that geometric
+//! transforms of raw, label and weight draw the same numbers (see [`stream`]).
 
 mod agreement;
 mod index_map;
@@ -27,10 +27,10 @@ use anyhow::Result;
 use crate::volume::{Statistics, Volume, Voxels};
 use stream::Stream;
 
-/// A step of a list of transforms.
+/// A transform of volumes, one step of a list.
 pub trait Transform: Send + Sync {
-    /// Transforms one volume (D, H, W) or (C, D, H, W). The volume is given by
-    /// value, so that what can be done in place is.
+    /// Transforms one volume (D, H, W) or (C, D, H, W). It takes the volume by value, so that it
+    /// can work in place.
     fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume>;
 
     /// As [`Transform::apply`], on a volume in whatever form it is held. A
@@ -46,26 +46,26 @@ pub trait Transform: Send + Sync {
         None
     }
 
-    /// Why this transform cannot work on a file of these statistics.
+    /// Refuses a file by its statistics, with the reason as the error.
     fn check(&self, _statistics: &Statistics) -> Result<(), String> {
         Ok(())
     }
 }
 
-/// What a transform knows of the sample it works on.
+/// What a transform knows about the sample it works on.
 pub struct TransformContext<'a> {
-    /// Of the file the patch comes from.
+    /// Statistics of the file from which the patch was taken.
     pub statistics: &'a Statistics,
     /// Identifies the stream of this step; [`TransformContext::stream`] opens it.
     pub key: stream::StreamKey<'a>,
-    /// What the steps of the same kind and rank in the raw, label and weight
-    /// lists of one sample have in common, such as a deformation: computed by
-    /// the first that asks, kept for the others.
+    /// Values, such as a deformation, that steps with the same name and occurrence in the raw,
+    /// label and weight lists of a sample share: the first step computes them, the others reuse
+    /// them.
     pub shared: &'a stream::Shared,
 }
 
 impl TransformContext<'_> {
-    /// The stream of this step, from its beginning each time.
+    /// The random stream of this step; every call starts it from the beginning.
     pub fn stream(&self) -> Stream {
         self.key.open()
     }

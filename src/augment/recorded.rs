@@ -1,4 +1,4 @@
-//! Draws that another program made, played back in tests.
+//! Random numbers recorded from another program and replayed in tests.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -7,14 +7,14 @@ use hdf5::types::FixedAscii;
 
 use super::stream::RandomSource;
 
-/// Kinds and values in their order. A value of kind `normal` has its mean and
-/// deviation in it, `randn` is standard, `rand` is in [0, 1), `randint` an
-/// integer of the range asked for, or an index.
+/// Kinds and values in order. A value of kind `normal` includes its mean and deviation, `randn`
+/// is standard normal, `rand` is in [0, 1), and `randint` is an integer of the requested range,
+/// or an index.
 pub struct Recorded(VecDeque<(String, f64)>);
 
 impl Recorded {
-    /// Of a group with `draw_kinds`, `draws` and, where one kind stands for
-    /// several values, `draw_sizes`.
+    /// Reads a group with `draw_kinds`, `draws` and, where one kind represents several values,
+    /// `draw_sizes`.
     pub fn read(group: &hdf5::Group) -> Self {
         let kinds: Vec<FixedAscii<7>> = group.dataset("draw_kinds").unwrap().read_raw().unwrap();
         let sizes: Vec<i64> = group.dataset("draw_sizes").unwrap().read_raw().unwrap();

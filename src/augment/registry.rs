@@ -1,11 +1,11 @@
-//! What the registry of transforms holds of each of them.
+//! The entries of the registry of transforms.
 
 use super::Transform;
 use crate::config::{ConfigError, Entry, Parameter, Section};
 use crate::volume::VolumeShape;
 
 impl VolumeShape {
-    /// Refuses channels for a transform that is defined for (D, H, W) alone.
+    /// Refuses volumes with channels, for transforms that are defined for (D, H, W) only.
     pub fn wants_3d(&self, section: &Section<'_>) -> Result<(), ConfigError> {
         match self.channels {
             None => Ok(()),
@@ -15,7 +15,7 @@ impl VolumeShape {
         }
     }
 
-    /// The number of channels for a transform that is defined for (C, D, H, W) alone.
+    /// The number of channels; an error for (D, H, W), for transforms of (C, D, H, W) only.
     pub fn wants_4d(&self, section: &Section<'_>) -> Result<usize, ConfigError> {
         self.channels.ok_or_else(|| {
             section.node.error(
@@ -26,27 +26,27 @@ impl VolumeShape {
     }
 }
 
-/// What a transform does to a volume.
+/// The kind of change that a transform makes to a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransformClass {
-    /// Moves voxels: must be the same in the raw, label and weight lists.
+    /// Moves voxels; must be the same in the raw, label and weight lists.
     Geometric,
-    /// Changes intensities: draws differ between data sets.
+    /// Changes intensities; raw, label and weight draw different random numbers.
     Intensity,
-    /// Turns one kind of value into another (boundaries, types).
+    /// Converts values, for example labels to boundaries, or types.
     Conversion,
 }
 
-/// One transform: its name, its keys and how to make it.
+/// A transform that a configuration can name: name, keys and constructor.
 pub struct TransformEntry {
     pub name: &'static str,
     pub class: TransformClass,
     /// What it does, for the documentation.
     pub meaning: &'static str,
-    /// The keys that may stand beside `name`.
+    /// The keys beside `name`.
     pub parameters: &'static [Parameter],
     pub build: fn(&Section<'_>) -> Result<Box<dyn Transform>, ConfigError>,
-    /// What comes out, or why this input cannot be taken.
+    /// The shape of the output, or an error for an input that the transform cannot take.
     pub output_shape: fn(&Section<'_>, VolumeShape) -> Result<VolumeShape, ConfigError>,
 }
 

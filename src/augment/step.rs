@@ -1,22 +1,22 @@
-//! One transform in its list.
+//! A transform at its position in a list.
 
 use std::collections::HashMap;
 
 use super::{TRANSFORMS, Transform, TransformEntry};
 use crate::config::{ConfigError, Node, Section};
 
-/// One transform in its list.
+/// A transform at its position in a list.
 pub struct TransformStep {
     pub entry: &'static TransformEntry,
     /// The section that describes it.
     pub node: Node,
     pub transform: Box<dyn Transform>,
-    /// How many of that name came before in the list.
+    /// Number of transforms of the same name before it in the list.
     pub occurrence: u32,
 }
 
 impl TransformStep {
-    /// Reads one item of a list. `seen` counts the transforms before it by name.
+    /// Reads one item of a list. `seen` counts the previous transforms by name.
     pub fn read(
         item: &Node,
         seen: &mut HashMap<&'static str, u32>,

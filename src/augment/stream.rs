@@ -1,16 +1,15 @@
-//! Random streams, keyed so that draws depend on nothing but their key.
+//! Random streams whose numbers depend on nothing but a key.
 //!
-//! A stream is named by (seed, epoch, sample, transform, occurrence): the n-th
-//! `RandomFlip` of the raw list and the n-th of the label list draw the same
-//! numbers, whatever else stands in the lists, and two transforms never share a
-//! stream. Transforms that change intensities add the index of the data set.
-//! The digest of the key seeds xoshiro256++, whose output is documented to stay
-//! the same across releases.
+//! The key of a stream is (seed, epoch, sample, transform, occurrence): the n-th `RandomFlip` of
+//! the raw list and the n-th of the label list draw the same numbers, whatever else is in the
+//! lists, and two different transforms never share a stream. Transforms that change intensities
+//! add the index of the data set. The digest of the key seeds xoshiro256++, whose output is
+//! documented to stay the same across releases.
 //!
-//! A transform opens its stream anew for every volume and draws first whether it
-//! acts at all, then its parameters in the order its documentation gives, then
-//! noise for each voxel in C order. So a transform of the raw list and its
-//! namesake of the label list agree as long as their parameters do.
+//! A transform opens its stream again for every volume. It first draws whether it is applied,
+//! then its parameters in the order given in its documentation, then noise for each voxel in C
+//! order. Transforms of the same name in the raw and the label list therefore draw the same
+//! numbers if their parameters are the same.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -21,10 +20,10 @@ use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
 use sha2::{Digest, Sha256};
 
-/// The random number generator behind every draw.
+/// The random number generator of all streams.
 pub type Stream = rand_xoshiro::Xoshiro256PlusPlus;
 
-/// Names a sample of a run: with it, every random number of the sample is fixed.
+/// Identifies a sample of a run and with it all of its random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleKey {
     pub seed: u64,
@@ -33,16 +32,16 @@ pub struct SampleKey {
     pub sample: u64,
 }
 
-/// Names a stream.
+/// The key of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamKey<'a> {
     pub seed: u64,
     pub epoch: u64,
     /// Index of the sample in the concatenated data sets.
     pub sample: u64,
-    /// Name of the transform or of another consumer of random numbers.
+    /// Name of the transform or other user of random numbers.
     pub name: &'a str,
-    /// How many of that name came before in the same list.
+    /// Number of transforms of the same name before it in the list.
     pub occurrence: u32,
     /// Index of the data set (raw, label, weight), for transforms that change
     /// intensities.
@@ -55,22 +54,22 @@ impl StreamKey<'_> {
         for number in [self.seed, self.epoch, self.sample, u64::from(self.occurrence)] {
             digest.update(number.to_le_bytes());
         }
-        // Index 0 and "no index" must not meet.
+        // Index 0 and no index must give different keys.
         digest.update(self.data_set.map_or(0, |index| index + 1).to_le_bytes());
         digest.update(self.name.as_bytes());
         Stream::from_seed(digest.finalize().into())
     }
 }
 
-/// The draws that transforms are made of.
+/// The random numbers that transforms need.
 pub trait RandomSource {
     /// Uniform in [0, 1).
     fn uniform(&mut self) -> f64;
-    /// True with probability `p`; uses up one number whatever `p` is.
+    /// True with probability `p`; always consumes one number.
     fn chance(&mut self, p: f64) -> bool;
     /// Uniform in [`low`, `high`).
     fn between(&mut self, low: f64, high: f64) -> f64;
-    /// Uniform among 0, …, `count` − 1.
+    /// Uniform over the integers 0, …, `count` − 1.
     fn index(&mut self, count: usize) -> usize;
     /// A uniform integer of the range, which is `range.start` if it is empty.
     fn integer(&mut self, range: Range<i64>) -> i64;
@@ -105,13 +104,13 @@ impl RandomSource for Stream {
     }
 }
 
-/// Values that the lists of one sample share, by (transform name, occurrence,
-/// parameters that matter).
+/// Values that the lists of a sample share, by transform name, occurrence and the parameters on
+/// which they depend.
 #[derive(Default)]
 pub struct Shared(Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>);
 
 impl Shared {
-    /// The value under `key`, computed if this is the first to ask for it.
+    /// The value for `key`; the first caller computes it.
     pub fn get<T: Any + Send + Sync>(&self, key: String, compute: impl FnOnce() -> T) -> Arc<T> {
         let mut values = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(found) = values.get(&key).and_then(|value| value.clone().downcast().ok()) {

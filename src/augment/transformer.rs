@@ -1,5 +1,4 @@
-//! The `transformer` section of a phase: what happens to a sample between the
-//! file and the network.
+//! The `transformer` section of a phase: the transforms of a sample between file and network.
 
 use std::collections::HashMap;
 
@@ -25,7 +24,7 @@ pub struct Transformer {
     weight: Option<List>,
 }
 
-/// What the volumes of a sample look like, before or after a [`Transformer`].
+/// Shapes and types of the volumes of a sample, before or after a [`Transformer`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SampleShape {
     pub raw: VolumeShape,
@@ -39,9 +38,8 @@ const LABEL: u64 = 1;
 const WEIGHT: u64 = 2;
 
 impl Transformer {
-    /// Reads a `transformer` section: `raw` must be there, `label` and `weight`
-    /// may. Unknown keys, and lists whose geometry differs, become warnings of
-    /// the tree.
+    /// Reads a `transformer` section, in which `raw` is required and `label` and `weight` are
+    /// optional. Unknown keys and lists with different geometry become warnings of the tree.
     ///
     /// # Errors
     /// A transform that does not exist, is not supported yet, or whose keys have
@@ -59,7 +57,7 @@ impl Transformer {
         Ok(transformer)
     }
 
-    /// As [`Transformer::read`], but only the `raw` list: what prediction needs.
+    /// Like [`Transformer::read`], for the `raw` list only, which is what prediction needs.
     pub fn read_raw(node: &Node) -> Result<Transformer, ConfigError> {
         let section = node.section(PARAMETERS)?;
         let raw = section.child("raw").ok_or_else(|| {
@@ -68,7 +66,7 @@ impl Transformer {
         Ok(Transformer { node: node.clone(), raw: List::read(raw)?, label: None, weight: None })
     }
 
-    /// Transforms a sample. The result depends on nothing but the arguments.
+    /// Transforms a sample. The result depends on the arguments only.
     pub fn apply(&self, sample: Sample, key: SampleKey, statistics: &Statistics) -> Result<Sample> {
         let shared = Shared::default();
         let sample_context = SampleContext { key, statistics, shared: &shared };
@@ -86,7 +84,7 @@ impl Transformer {
         })
     }
 
-    /// Transforms raw data alone.
+    /// Transforms raw data only.
     pub fn apply_raw(
         &self,
         raw: Volume,
@@ -97,11 +95,10 @@ impl Transformer {
         Ok(self.raw.apply(raw.into(), RAW, &sample_context)?.expand())
     }
 
-    /// What comes out for samples that look like `input`.
+    /// The shapes and types of the result for samples with those of `input`.
     ///
     /// # Errors
-    /// A transform that cannot work on what it would be given, or a data set
-    /// without a list.
+    /// A transform that cannot take its input, or a data set without a list.
     pub fn output_shape(&self, input: SampleShape) -> Result<SampleShape, ConfigError> {
         let target = |list: &Option<List>, input: Option<VolumeShape>, data_set: u64| match input {
             None => Ok(None),
@@ -150,7 +147,7 @@ impl Transformer {
     }
 }
 
-/// What all lists of one sample have in common.
+/// Values that all lists of a sample share.
 struct SampleContext<'a> {
     key: SampleKey,
     statistics: &'a Statistics,
@@ -176,7 +173,7 @@ impl List {
         data_set: u64,
         sample_context: &SampleContext<'_>,
     ) -> Result<Voxels> {
-        // Flips and quarter turns wait here until a voxel is looked at.
+        // Flips and quarter turns are collected here until a transform reads the voxels.
         let mut pending = IndexMap::IDENTITY;
         for step in &self.steps {
             let context = TransformContext {

@@ -1,4 +1,4 @@
-//! Choosing the device that a configuration or `--device` asks for.
+//! Chooses the device that a configuration or `--device` asks for.
 
 use std::fs;
 
@@ -12,12 +12,11 @@ const NEEDED: &str = "needed are a libtorch built for CUDA, a driver for CUDA 13
     GPU of compute capability 7.5 or newer. Mend that, or say `--device cpu` to run on the CPU, which \
     takes many times as long";
 
-/// The device for `cpu`, `cuda`, `cuda:N`, or for no wish: CUDA when present.
+/// The device for `cpu`, `cuda` or `cuda:N`; for `None`, CUDA if it is available.
 ///
 /// # Errors
-/// A GPU that is there but cannot be used; a number that no GPU has; an unknown
-/// word. Asking for CUDA on a machine without an NVIDIA device is no error: the
-/// CPU does the same work, with a warning.
+/// A GPU that exists but cannot be used, a number without a GPU, or an unknown word. CUDA on a
+/// machine without an NVIDIA device is not an error: the CPU is used, with a warning.
 pub fn choose(wish: Option<&str>) -> Result<Device> {
     let index = match wish {
         Some("cpu") => return Ok(Device::Cpu),
@@ -35,7 +34,7 @@ pub fn choose(wish: Option<&str>) -> Result<Device> {
             );
         }
         let device = Device::Cuda(index);
-        // A GPU that libtorch has no kernels for is found at the first of them.
+        // If libtorch has no kernels for the GPU, the first kernel fails.
         let probe = Tensor::f_zeros([1], (Kind::Float, device)).and_then(|t| t.f_add_scalar(1.0));
         if let Err(error) = probe {
             bail!("{device:?} is there but cannot be used ({error}); {NEEDED}");
@@ -57,7 +56,7 @@ pub fn choose(wish: Option<&str>) -> Result<Device> {
     Ok(Device::Cpu)
 }
 
-/// What is known of an NVIDIA GPU from the system, without CUDA.
+/// Description of an NVIDIA GPU that the system reports, without CUDA.
 fn nvidia_device() -> Option<String> {
     let driver = fs::read_to_string("/proc/driver/nvidia/version").ok();
     if let Some(driver) = driver {
@@ -78,7 +77,7 @@ fn nvidia_device() -> Option<String> {
     None
 }
 
-/// The device in words, with its free memory.
+/// Description of the device with its free memory.
 pub fn describe(device: Device) -> String {
     match device {
         Device::Cuda(index) => match memory_info(index) {

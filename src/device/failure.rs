@@ -1,16 +1,16 @@
-//! What kind of failure libtorch reports, for callers that decide by kind.
+//! Kinds of failures that libtorch reports.
 
 /// Kinds of failure of a computation on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The device's memory did not suffice: something smaller may still work.
+    /// The memory of the device is exhausted; a smaller computation may still work.
     OutOfMemory,
-    /// The CUDA context is gone: nothing works any more in this process.
+    /// The CUDA context is lost; no computation works any more in this process.
     ContextLost,
     Other,
 }
 
-/// Sorts an error by the text libtorch gives, its only mark.
+/// The kind of an error, recognised by libtorch's message, which is all there is.
 pub fn failure(error: &anyhow::Error) -> Failure {
     let text = format!("{error:#}");
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
     use anyhow::anyhow;
 
-    /// The texts are torch 2.11's, as tch hands them on, and the CUDA runtime's.
+    /// The messages are those of torch 2.11, in tch's form, and of the CUDA runtime.
     #[test]
     fn failures_are_told_by_the_texts_of_torch() {
         for text in [

@@ -1,4 +1,4 @@
-//! Which device, volumes to tensors, and kinds of failure.
+//! Choice of the device, conversion of volumes to tensors, precision, and kinds of failures.
 
 mod choose;
 mod failure;

@@ -1,29 +1,29 @@
-//! The types of numbers that a network holds and computes in.
+//! The number types that a network stores and computes in.
 
 use tch::Kind;
 
-/// In what the network computes.
+/// Number type of the network's arithmetic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     Fp32,
     /// bfloat16, which has the range of float32 and 8 bits of precision.
     Bf16,
-    /// For checking numbers.
+    /// float64, for numerical checks.
     Fp64,
 }
 
-/// The types of a network's tensors.
+/// The number types of a network's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kinds {
-    /// Of inputs, weights, feature maps and statistics.
+    /// Type of inputs, weights, feature maps and statistics.
     pub tensors: Kind,
-    /// In which convolutions are computed; their results are of the type above.
+    /// Type in which convolutions are computed; their results have the type above.
     pub convolutions: Kind,
 }
 
 impl Precision {
-    /// In training: bfloat16 is for the convolutions alone. Weights and what
-    /// optimizer, norms and loss sum up would lose small changes in it.
+    /// The types for training: only convolutions use bfloat16. Weights and the sums of optimizer,
+    /// norms and loss would lose small changes in it.
     pub fn training(self) -> Kinds {
         match self {
             Precision::Fp32 => Kind::Float.into(),
@@ -32,7 +32,7 @@ impl Precision {
         }
     }
 
-    /// In prediction: the whole network.
+    /// The types for prediction: the whole network uses bfloat16.
     pub fn prediction(self) -> Kinds {
         match self {
             Precision::Fp32 => Kind::Float.into(),

@@ -8,7 +8,7 @@ use crate::ffi::tensor::{TensorElement, from_vec, to_cuda};
 use crate::volume::{Values, Volume};
 
 fn share<T: TensorElement>(array: Array4<T>, shape: &[i64]) -> Result<Tensor> {
-    // Volumes are contiguous; an array that was sliced in place is made so.
+    // Volumes are contiguous, but an array that was sliced in place must be copied.
     let array =
         if array.is_standard_layout() { array } else { array.as_standard_layout().into_owned() };
     let (values, offset) = array.into_raw_vec_and_offset();
@@ -18,12 +18,12 @@ fn share<T: TensorElement>(array: Array4<T>, shape: &[i64]) -> Result<Tensor> {
     }
 }
 
-/// A volume as a CPU tensor of its own type and rank, over the same memory.
+/// A volume as a CPU tensor of the same type and rank, in the same memory.
 pub fn to_tensor(volume: Volume) -> Result<Tensor> {
     let shape: Vec<i64> = volume.shape().iter().map(|size| *size as i64).collect();
     match volume.values {
         Values::U8(a) => share(a, &shape),
-        // torch has hardly any operation on unsigned 16-bit integers.
+        // torch supports few operations on unsigned 16-bit integers.
         Values::U16(a) => share(a.mapv(i32::from), &shape),
         Values::I32(a) => share(a, &shape),
         Values::I64(a) => share(a, &shape),
@@ -53,8 +53,8 @@ pub fn stack(volumes: Vec<Volume>, float: Kind, device: Device) -> Result<Tensor
     to_device(batch, device)
 }
 
-/// Index volumes (1, D, H, W) of one shape as one int64 batch (N, D, H, W) on the
-/// device, each with a number added to its indices. They travel as int32.
+/// Index volumes (1, D, H, W) of one shape as one int64 batch (N, D, H, W) on the device, each
+/// with a number added to its indices. They are copied to the device as int32.
 pub fn stack_indices(volumes: Vec<(&Array4<u16>, i64)>, device: Device) -> Result<Tensor> {
     let mut tensors = Vec::new();
     for (indices, offset) in volumes {
@@ -68,7 +68,7 @@ pub fn stack_indices(volumes: Vec<(&Array4<u16>, i64)>, device: Device) -> Resul
 
 fn to_device(batch: Tensor, device: Device) -> Result<Tensor> {
     match device {
-        // Locked pages are scarce; where there are none, an ordinary copy will do.
+        // Page-locked memory is limited; without it, an ordinary copy is made.
         Device::Cuda(index) => Ok(to_cuda(&batch, index).or_else(|_| batch.f_to_device(device))?),
         _ => Ok(batch),
     }

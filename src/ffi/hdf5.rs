@@ -1,5 +1,4 @@
-//! Chunks handed to HDF5 as they are to stand in the file, and the sources of
-//! virtual data sets.
+//! Writing of chunks that are compressed already, and the sources of virtual data sets.
 
 use std::ffi::c_char;
 
@@ -9,15 +8,14 @@ use hdf5_sys::h5p::{
     H5P_DEFAULT, H5Pget_virtual_count, H5Pget_virtual_dsetname, H5Pget_virtual_filename,
 };
 
-/// Stores a chunk of a data set without sending it through the filters.
+/// Writes a chunk of a data set without applying the filters.
 ///
-/// `offset` is the chunk's first voxel along each axis. `bytes` is the chunk
-/// after all filters; bit i of `filter_mask` says that the i-th filter was left
-/// out.
+/// `offset` is the chunk's first voxel along each axis, `bytes` the chunk after all
+/// filters. Bit i of `filter_mask` says that the i-th filter was skipped.
 ///
 /// # Errors
-/// An offset of another rank than the data set or that is no corner of a chunk,
-/// and whatever goes wrong in writing.
+/// An offset whose rank differs from that of the data set or that is not the corner of a chunk,
+/// and errors of writing.
 pub fn write_chunk(
     dataset: &hdf5::Dataset,
     offset: &[u64],
@@ -46,13 +44,13 @@ pub fn write_chunk(
     Ok(())
 }
 
-/// The file and the data set of each source of a virtual data set.
+/// File and data set of each source of a virtual data set.
 ///
-/// The list that the `hdf5` crate makes has the selections, too, and fails where
-/// these are some that h5py writes.
+/// The `hdf5` crate has a function that also reads the selections, but it fails on some that h5py
+/// writes.
 ///
 /// # Errors
-/// A list of properties of another kind.
+/// A property list of another class.
 pub fn virtual_sources(plist: &DatasetCreate) -> hdf5::Result<Vec<(String, String)>> {
     let id = plist.id();
     hdf5::sync::sync(|| {

@@ -1,4 +1,4 @@
-// A scalar whose gradient with respect to one tensor is known beforehand.
+// A scalar whose gradient with respect to one tensor is precomputed.
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdlib>
@@ -21,10 +21,10 @@ struct WithGradient : public torch::autograd::Function<WithGradient> {
     auto found = context->saved_data.find("gradient");
     TORCH_CHECK(found != context->saved_data.end(), "a loss can be differentiated only once");
     at::Tensor gradient = found->second.toTensor();
-    // The map lets go of the tensor, so that it can be handed on as it is.
+    // The map gives up the tensor, so that it can be passed on without a copy.
     context->saved_data.erase(found);
     const at::Tensor &factor = outer[0];
-    // Almost always 1. To find out would be to wait for an accelerator.
+    // The factor is almost always 1, but checking it would wait for the accelerator.
     if (!factor.is_cpu() || factor.item<double>() != 1.0) gradient.mul_(factor);
     variable_list result(3);
     result[0] = std::move(gradient);

@@ -1,4 +1,4 @@
-//! Safe face of `loss.cpp`: a scalar with a gradient computed beforehand.
+//! Safe interface to `loss.cpp`: a scalar with a precomputed gradient.
 
 use std::ffi::c_char;
 use std::ptr;
@@ -17,9 +17,8 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// The scalar `value` as a function of `input` whose gradient is `gradient`, of
-/// the shape of `input`. It can be differentiated once: the gradient is handed
-/// on without a copy.
+/// The scalar `value` as a function of `input` with the given `gradient`, which has the shape of
+/// `input`. It can be differentiated once, because the gradient is passed on without a copy.
 pub fn with_gradient(input: &Tensor, value: &Tensor, gradient: Tensor) -> Result<Tensor, TchError> {
     let mut out = ptr::null_mut();
     // SAFETY: three handles that are valid for the call, which keeps references

@@ -1,5 +1,5 @@
-//! The only `unsafe`: raw HDF5 chunks, tensor memory without a copy, and the
-//! C++ shim for what tch does not bind.
+//! The only module with `unsafe`: raw HDF5 chunks, tensor memory without a copy, and C++
+//! functions that tch does not bind.
 
 pub mod hdf5;
 pub mod loss;

@@ -1,7 +1,7 @@
-// What tch does not bind, as plain C functions over tch's tensor handles
-// (`at::Tensor *`). Each returns null, or an error text the caller frees with
-// `unet3d_free`. No CUDA header is needed: ATen/DeviceAccelerator.h reaches the
-// allocator of whatever accelerator libtorch was built for.
+// Functions that tch does not bind, as plain C functions on tch's tensor handles
+// (`at::Tensor *`). Each returns null, or an error text that the caller frees with
+// `unet3d_free`. No CUDA header is needed: ATen/DeviceAccelerator.h gives access to the
+// allocator of the accelerator that libtorch was built for.
 #include <ATen/ATen.h>
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/core/grad_mode.h>
@@ -49,8 +49,8 @@ extern "C" {
 
 void unet3d_free(char *text) { std::free(text); }
 
-// A tensor over memory owned by Rust; `drop(owner)` runs when the last
-// reference to its storage goes.
+// A tensor in memory that Rust owns; `drop(owner)` is called when the last reference to
+// its storage is released.
 char *unet3d_from_blob(at::Tensor **out, void *data, const int64_t *sizes, size_t rank,
                        int8_t kind, void *owner, void (*drop)(void *)) {
   return guarded([&] {
@@ -105,8 +105,8 @@ char *unet3d_fused_sgd(at::Tensor *const *parameters, at::Tensor *const *gradien
   });
 }
 
-// A copy of a CPU tensor on a CUDA device by way of page-locked memory, so that
-// the host need not wait for it; libtorch keeps that memory until it is through.
+// A copy of a CPU tensor on a CUDA device through page-locked memory, so that the host
+// does not wait for it; libtorch keeps that memory until the copy is complete.
 char *unet3d_to_cuda(at::Tensor **out, at::Tensor *x, int8_t device) {
   return guarded([&] {
     *out = new at::Tensor(
@@ -123,7 +123,7 @@ char *unet3d_memory_info(int8_t device, uint64_t *available, uint64_t *total) {
   });
 }
 
-// Gives cached blocks of the accelerator's allocator back to the driver.
+// Returns cached blocks of the accelerator's allocator to the driver.
 char *unet3d_empty_cache() {
   return guarded([&] { at::accelerator::emptyCache(); });
 }
@@ -132,8 +132,8 @@ char *unet3d_synchronize(int8_t device) {
   return guarded([&] { at::accelerator::synchronizeDevice(device); });
 }
 
-// Keeps freed memory in the process. glibc maps large blocks anew for each
-// tensor, and the kernel clears every page of them: a tenth of an iteration.
+// Keeps freed memory in the process. Otherwise glibc maps large blocks again for each
+// tensor, and the kernel clears all of their pages, which takes a tenth of an iteration.
 void unet3d_keep_memory() {
 #ifdef __GLIBC__
   mallopt(M_MMAP_MAX, 0);

@@ -1,5 +1,5 @@
-//! Safe faces of `shim.cpp`: memory shared with tensors, memory layout, fused
-//! optimizer steps, the accelerator's memory.
+//! Safe interfaces to `shim.cpp`: memory shared with tensors, memory layout, fused optimizer
+//! steps, the accelerator's memory.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
@@ -72,7 +72,7 @@ pub(super) fn check(message: *mut c_char) -> Result<(), TchError> {
     Err(TchError::Torch(text))
 }
 
-/// Element types whose memory a tensor can take over as it is.
+/// Element types of vectors whose memory a tensor can take over.
 pub trait TensorElement: Copy + Send + 'static {
     const KIND: Kind;
     /// libtorch's number of the kind (`c10::ScalarType`).
@@ -89,8 +89,8 @@ macro_rules! tensor_element {
 }
 tensor_element!(u8: Uint8 = 0, i32: Int = 3, i64: Int64 = 4, f32: Float = 6, f64: Double = 7);
 
-/// A CPU tensor over the memory of `values`, without a copy; the vector lives
-/// until the tensor's storage goes.
+/// A CPU tensor in the memory of `values`, without a copy; the vector is freed with the tensor's
+/// storage.
 pub fn from_vec<T: TensorElement>(values: Vec<T>, shape: &[i64]) -> Result<Tensor, TchError> {
     extern "C" fn drop_owner<T>(owner: *mut c_void) {
         // SAFETY: `owner` is the box leaked below, and libtorch calls this once.
@@ -129,10 +129,10 @@ pub fn from_vec<T: TensorElement>(values: Vec<T>, shape: &[i64]) -> Result<Tenso
     Ok(unsafe { Tensor::from_ptr(out) })
 }
 
-/// The memory of a contiguous CPU tensor as a slice, for as long as it is borrowed.
+/// The memory of a contiguous CPU tensor as a slice, which borrows the tensor.
 ///
 /// # Errors
-/// If the tensor is elsewhere, of another kind or not contiguous.
+/// A tensor that is not on the CPU, of another type or not contiguous.
 pub fn as_slice<T: TensorElement>(tensor: &Tensor) -> Result<&[T], TchError> {
     if tensor.device() != Device::Cpu || tensor.f_kind()? != T::KIND || !tensor.is_contiguous() {
         return Err(TchError::Kind(format!(
@@ -158,8 +158,8 @@ pub fn leaky_relu_(x: Tensor, slope: f64) -> Result<Tensor, TchError> {
     Ok(x)
 }
 
-/// `x` with its storage in NDHWC order (`channels_last`) or NCDHW order; its
-/// shape stays (N, C, D, H, W). Copies only if it is not that already.
+/// `x` with its storage in NDHWC order (`channels_last`) or NCDHW order; its shape stays (N, C,
+/// D, H, W). Copies only if the order changes.
 pub fn to_layout(x: &Tensor, channels_last: bool) -> Result<Tensor, TchError> {
     let mut out = ptr::null_mut();
     // SAFETY: the handle is valid while `x` is borrowed; `out` is ours on success.
@@ -169,8 +169,8 @@ pub fn to_layout(x: &Tensor, channels_last: bool) -> Result<Tensor, TchError> {
     }
 }
 
-/// A copy of a CPU tensor on CUDA device `device`, through page-locked memory and
-/// without waiting for it.
+/// A copy of a CPU tensor on CUDA device `device`, made asynchronously through page-locked
+/// memory.
 pub fn to_cuda(x: &Tensor, device: usize) -> Result<Tensor, TchError> {
     let mut out = ptr::null_mut();
     // SAFETY: the handle is valid while `x` is borrowed; `out` is ours on success.
@@ -184,7 +184,7 @@ fn handles(tensors: &[Tensor]) -> Vec<*const C_tensor> {
     tensors.iter().map(Tensor::as_ptr).collect()
 }
 
-/// What a step of [`fused_adam`] works with.
+/// The arguments of [`fused_adam`].
 pub struct AdamStep<'a> {
     pub parameters: &'a [Tensor],
     pub gradients: &'a [Tensor],
@@ -196,7 +196,7 @@ pub struct AdamStep<'a> {
     pub betas: (f64, f64),
     pub weight_decay: f64,
     pub epsilon: f64,
-    /// A float32 scalar: 1 leaves everything as it is.
+    /// A float32 scalar on the device; if it is 1, the step changes nothing.
     pub skip: Option<&'a Tensor>,
 }
 
@@ -226,18 +226,18 @@ pub fn fused_adam(step: AdamStep<'_>) -> Result<(), TchError> {
     })
 }
 
-/// What a step of [`fused_sgd`] works with.
+/// The arguments of [`fused_sgd`].
 pub struct SgdStep<'a> {
     pub parameters: &'a [Tensor],
     pub gradients: &'a [Tensor],
-    /// Momentum buffers, one for each parameter, or none without momentum.
+    /// Momentum buffers, one per parameter; none without momentum.
     pub buffers: &'a [Tensor],
     pub learning_rate: f64,
     pub momentum: f64,
     pub weight_decay: f64,
-    /// The buffers hold nothing yet.
+    /// Whether the buffers are still uninitialised.
     pub first_step: bool,
-    /// A float32 scalar: 1 leaves everything as it is.
+    /// A float32 scalar on the device; if it is 1, the step changes nothing.
     pub skip: Option<&'a Tensor>,
 }
 
@@ -271,30 +271,30 @@ pub fn memory_info(device: usize) -> Result<(u64, u64), TchError> {
     Ok((available, total))
 }
 
-/// Gives the CUDA allocator's cached blocks back to the driver.
+/// Returns the cached blocks of the CUDA allocator to the driver.
 pub fn empty_cache() -> Result<(), TchError> {
     // SAFETY: takes nothing.
     check(unsafe { unet3d_empty_cache() })
 }
 
-/// Waits until the CUDA device has done all that was asked of it.
+/// Waits until the CUDA device has completed all submitted work.
 pub fn synchronize(device: usize) -> Result<(), TchError> {
     // SAFETY: takes a number.
     check(unsafe { unet3d_synchronize(device as i8) })
 }
 
-/// Keeps freed host memory for the next tensors of the same size instead of giving
-/// it back to the system: training on the CPU was 12 % faster for it, and held 25 to
-/// 50 % more memory. Call before the work begins.
+/// Keeps freed host memory for later tensors of the same size instead of returning it to the
+/// system. Training on the CPU is 12 % faster with it and takes 25 to 50 % more memory. To be
+/// called before the work starts.
 pub fn keep_memory() {
     // SAFETY: sets three parameters of malloc.
     unsafe { unet3d_keep_memory() }
 }
 
-/// Has libtorch ask for huge pages for host tensors of 2 MiB and more, unless the
-/// environment says otherwise (`THP_MEM_ALLOC_ENABLE`, c10/core/impl/alloc_cpu.cpp):
-/// the kernel clears fresh memory several times faster, and a predicted patch took a
-/// fifth less time. Call at the start of the program, before there is a tensor.
+/// Makes libtorch request huge pages for host tensors of 2 MiB and more, unless the environment
+/// sets `THP_MEM_ALLOC_ENABLE` (c10/core/impl/alloc_cpu.cpp). The kernel clears fresh memory
+/// several times faster, and the prediction of a patch takes a fifth less time. To be called at
+/// the start of the program, before the first tensor.
 pub fn huge_pages() {
     const NAME: &str = "THP_MEM_ALLOC_ENABLE";
     if std::env::var_os(NAME).is_none() {
@@ -304,7 +304,7 @@ pub fn huge_pages() {
     }
 }
 
-/// How cuDNN chooses its kernels: by timing them, or only reproducible ones.
+/// Sets how cuDNN chooses its kernels: by timing them, or only reproducible ones.
 pub fn cudnn(benchmark: bool, deterministic: bool) {
     // SAFETY: sets two flags of libtorch's global context.
     unsafe { unet3d_cudnn(benchmark, deterministic) }

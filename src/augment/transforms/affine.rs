@@ -69,7 +69,7 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     },
 };
 
-/// A standard deviation; 0 leaves the entry alone.
+/// A standard deviation; 0 leaves the entry unchanged.
 pub(super) const fn deviation(
     name: &'static str,
     default: f64,
@@ -83,8 +83,9 @@ pub(super) const fn shift(name: &'static str, default: i64, meaning: &'static st
     Parameter::integer(name, default, meaning).within(0.0, 1e6)
 }
 
-/// Draws in this order: whether to shear, the entries; whether to scale, y, x and
-/// z; whether to rotate, the angle, the plane; whether to shift, z, y and x.
+/// Draws in this order: whether to shear, and the entries; whether to scale, and the factors of
+/// y, x and z; whether to rotate, the angle and the plane; whether to shift, and the shifts along
+/// z, y and x.
 struct RandomAffineTransform {
     sigma_xy_shear: f64,
     sigma_zstack_shear: f64,

@@ -1,7 +1,7 @@
-//! Affinities: does a voxel's label differ from that of a voxel some way off?
+//! Affinities: whether a voxel's label differs from that of a voxel at an offset.
 //!
-//! Transforms of labels (D, H, W) to masks, one for each offset and axis, with
-//! axes in the order x, y, z (Lee et al. 2017, <https://arxiv.org/abs/1706.00120>).
+//! Transforms labels (D, H, W) to masks, one per offset and axis, with the axes in the order x,
+//! y, z (Lee et al. 2017, <https://arxiv.org/abs/1706.00120>).
 
 use anyhow::Result;
 
@@ -22,12 +22,11 @@ pub enum Axis {
     X,
 }
 
-/// The order of channels.
+/// The axes in the order of the channels.
 const XYZ: [Axis; 3] = [Axis::X, Axis::Y, Axis::Z];
 
-/// Marks with 1 each voxel i where label[i + ⌈o/2⌉] ≠ label[i − ⌊o/2⌋] along
-/// `axis`, the label being mirrored at its border with the edge repeated; with 0
-/// all others.
+/// Sets voxel i to 1 where label[i + ⌈o/2⌉] ≠ label[i − ⌊o/2⌋] along `axis`, and to 0 elsewhere.
+/// The label is mirrored at its border with the edge repeated.
 pub fn affinity(label: &Volume, axis: Axis, offset: usize, mask: &mut [u8]) {
     let size = label.size();
     with_values!(&label.values, values => {

@@ -1,4 +1,4 @@
-//! `BlobsWithBoundary` and `BlobsToMask`: instances to foreground and boundary.
+//! `BlobsWithBoundary` and `BlobsToMask`: from instances to foreground and boundary.
 
 use anyhow::Result;
 

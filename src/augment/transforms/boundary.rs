@@ -13,14 +13,14 @@ pub enum Side {
     Thick,
     /// Voxels that are not 0.
     Inner,
-    /// Voxels that are 0, and voxels of objects that touch one another.
+    /// Voxels that are 0, and voxels of objects that touch another object.
     Outer,
 }
 
 pub const SIDES: &[&str] = &["thick", "inner", "outer"];
 
 impl Side {
-    /// The side of one of the words of [`SIDES`].
+    /// The side for one of the words of [`SIDES`].
     pub fn of(word: &str) -> Option<Side> {
         match word {
             "thick" => Some(Side::Thick),
@@ -46,10 +46,9 @@ impl Side {
     }
 }
 
-/// Marks with 1 the voxels of a label (D, H, W) that have a voxel of another value
-/// in their neighbourhood, which is made of the voxels that differ in at most
-/// `connectivity` coordinates, each by at most 1; with 0 all others. The border of
-/// the volume is no boundary.
+/// Sets voxels of a label (D, H, W) to 1 if a voxel in their neighbourhood has another value, and
+/// all others to 0. The neighbourhood consists of the voxels that differ by at most 1 in at most
+/// `connectivity` coordinates. The border of the volume is not a boundary.
 pub fn find_boundaries(label: &Volume, connectivity: usize, side: Side, mask: &mut [u8]) {
     let size = label.size();
     with_values!(&label.values, values => {
@@ -73,7 +72,7 @@ fn mark_changes<T: Label>(label: &[T], size: [usize; 3], connectivity: usize, ma
     if label.is_empty() {
         return;
     }
-    // Each pair of neighbours is looked at once and marks both.
+    // Each pair of neighbours is compared once, and both voxels are marked.
     let rows_ahead: [(usize, isize); 4] = [(0, 1), (1, -1), (1, 0), (1, 1)];
     let mut changes = vec![0u8; width];
     for z in 0..depth {
@@ -122,16 +121,15 @@ fn join(marks: &mut [u8], changes: &[u8]) {
     }
 }
 
-/// Of the marked voxels, keeps the background and those of objects that have
-/// another object among their 26 neighbours.
+/// Keeps those marked voxels that are background or whose 26 neighbours include another object.
 fn keep_outer<T: Label>(label: &[T], size: [usize; 3], mask: &mut [u8]) {
     let [depth, height, width] = size;
     for (at, mark) in mask.iter_mut().enumerate() {
         if *mark == 0 || label[at] == T::ZERO {
             continue;
         }
-        // The largest value against the smallest that is not background: skimage
-        // compares a dilation with an erosion, and does so with both.
+        // Compares the largest value with the smallest one that is not background, as skimage
+        // compares a dilation with an erosion.
         let (mut largest, mut smallest) = (label[at], label[at]);
         let (z, y, x) = (at / (height * width), at / width % height, at % width);
         for z in z.saturating_sub(1)..(z + 2).min(depth) {
@@ -151,13 +149,13 @@ fn keep_outer<T: Label>(label: &[T], size: [usize; 3], mask: &mut [u8]) {
     }
 }
 
-/// Smooths a mask of `size` with a gaussian (edge voxels repeated outside, cut off
-/// at four standard deviations) and marks where it reaches one half, as thresholded
+/// Smooths a mask of `size` with a gaussian (edge voxels repeated, truncated at four standard
+/// deviations) and marks voxels of at least one half, like a thresholded
 /// `skimage.filters.gaussian`.
 pub fn blur(mask: &mut [u8], size: [usize; 3], sigma: f64) {
     let mut smooth: Vec<f32> = mask.iter().map(|&mark| f32::from(mark)).collect();
     gaussian_filter(&mut smooth, size, [sigma; 3], Edge::Nearest);
-    // What single precision cannot decide is summed up in double.
+    // Values that are too close to one half for float32 are computed again in float64.
     let decided = |value: f32| (value - 0.5).abs() > 1e-5;
     let close: Vec<(usize, u8)> = (0..mask.len())
         .filter(|&at| !decided(smooth[at]))

@@ -84,8 +84,8 @@ struct Geometry {
 }
 
 impl Geometry {
-    /// Draws whether it acts, then the displacements in x, in y and, with
-    /// `use_z`, in z, each with x fastest.
+    /// Draws whether it is applied, then the displacements in x, in y and, with `use_z`, in z,
+    /// each with x fastest.
     fn draw(&self, size: Size, draws: &mut impl RandomSource) -> Option<Deformation> {
         if !draws.chance(self.execution_probability) {
             return None;
@@ -93,7 +93,7 @@ impl Geometry {
         let cells = size.map(|n| (n as f64 / self.spacing).floor() as usize);
         let bent = if self.use_z { 0..3 } else { 1..3 };
         if cells[bent].contains(&0) {
-            // ITK displaces nothing on a mesh without cells.
+            // On a mesh without cells ITK has no displacement.
             return None;
         }
         let mesh = if self.use_z { cells } else { [0, cells[1], cells[2]] };

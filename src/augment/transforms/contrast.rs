@@ -32,7 +32,7 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     },
 };
 
-/// Draws whether it acts, then α for each channel.
+/// Draws whether it is applied, then α for each channel.
 struct RandomContrast {
     alpha: [f64; 2],
     mean: Option<f64>,

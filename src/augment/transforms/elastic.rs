@@ -78,8 +78,7 @@ struct Geometry {
 }
 
 impl Geometry {
-    /// Draws whether it acts, then the modes of the displacement in z (if any), y
-    /// and x.
+    /// Draws whether it is applied, then the modes of the displacement in z (if any), y and x.
     fn draw(&self, size: Size, draws: &mut impl RandomSource) -> Option<Field> {
         if !draws.chance(self.execution_probability) || self.alpha == 0.0 {
             return None;
@@ -100,8 +99,8 @@ mod tests {
     use crate::resample::gaussian::{Edge, gaussian_filter};
     use crate::resample::map::{Map, Row};
 
-    /// The modes have the distribution of filtered noise: the same mean square at
-    /// the corner, at the middle of an edge and inside.
+    /// The modes have the distribution of filtered noise: the same mean square at the corner, in
+    /// the middle of an edge and inside.
     #[test]
     fn displacements_vary_as_filtered_noise_does() {
         let size = [8, 10, 12];

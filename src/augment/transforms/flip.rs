@@ -20,7 +20,7 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     output_shape: |_, input| Ok(input),
 };
 
-/// Draws one uniform number for each of z, y, x.
+/// Draws one uniform number per axis z, y, x.
 struct RandomFlip {
     axis_prob: f64,
 }

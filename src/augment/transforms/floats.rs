@@ -1,23 +1,23 @@
-//! What intensity transforms share: their results are floating-point numbers.
+//! Floating-point results, which all intensity transforms have.
 
 use ndarray::Array4;
 
 use crate::volume::{Element, Values, Volume};
 
-/// The type in which the result of an intensity transform is kept: float64 stays,
-/// everything else becomes float32.
+/// The element type of the result of an intensity transform: float64 stays float64, every other
+/// type becomes float32.
 pub fn element_of(element: Element) -> Element {
     if element == Element::F64 { Element::F64 } else { Element::F32 }
 }
 
-/// The volume in the type [`element_of`] names.
+/// Converts a volume to the type of [`element_of`].
 pub fn convert(volume: Volume) -> Volume {
     let element = element_of(volume.element());
     volume.cast(element)
 }
 
-/// Applies `f`, computed in double precision, to each voxel; in place where the
-/// volume holds floating-point numbers already.
+/// Applies `f`, computed in float64, to each voxel; in place if the volume has a floating-point
+/// type.
 pub fn map(volume: Volume, f: impl Fn(f64) -> f64) -> Volume {
     fn widen<T: Copy>(array: &Array4<T>, f: impl Fn(T) -> f64) -> Values {
         array.mapv(|x| f(x) as f32).into()
@@ -39,7 +39,7 @@ pub fn map(volume: Volume, f: impl Fn(f64) -> f64) -> Volume {
     Volume { values, has_channels: volume.has_channels }
 }
 
-/// The mean, summed in double precision over several lanes at once.
+/// The mean, summed in float64 over several lanes at once.
 pub fn mean<T: Copy + Into<f64>>(values: &[T]) -> f64 {
     let (blocks, rest) = values.as_chunks::<8>();
     let mut sums = [0.0; 8];

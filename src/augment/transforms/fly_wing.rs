@@ -1,4 +1,4 @@
-//! `FlyWingBoundary`: labels that are divided by lines of zeros.
+//! `FlyWingBoundary`: labels of cells that are separated by lines of zeros.
 
 use anyhow::Result;
 

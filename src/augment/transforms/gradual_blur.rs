@@ -1,4 +1,4 @@
-//! `GradualGaussianBlur`: a blur that changes along the depth.
+//! `GradualGaussianBlur`: a blur that varies along the depth.
 
 use anyhow::Result;
 
@@ -42,7 +42,7 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     },
 };
 
-/// Draws whether it acts, then the sigmas at the start and at the end.
+/// Draws whether it is applied, then the sigmas at the start and at the end.
 struct GradualGaussianBlur {
     max_sigmas: [f64; 2],
     copies: usize,
@@ -90,9 +90,9 @@ fn blur_channels<T: Real>(array: &mut ndarray::Array4<T>, size: Size, sigmas: &[
     }
 }
 
-/// The copy before slice `d` of `depth` (the one after it is the next), and the
-/// share of the one before. The copies stand at `linspace(0, depth, copies)`; a
-/// slice that is at a copy takes that copy alone.
+/// For slice `d` of `depth`: the index of the blurred copy before it (the next one is after it)
+/// and the weight of that copy. The copies are at `linspace(0, depth, copies)`; a slice at the
+/// position of a copy uses that copy only.
 fn mix(d: usize, depth: usize, copies: usize) -> (usize, f64) {
     let place = |copy: usize| depth as f64 * copy as f64 / (copies - 1) as f64;
     let mut after = 1;
@@ -103,8 +103,8 @@ fn mix(d: usize, depth: usize, copies: usize) -> (usize, f64) {
     (after - 1, share)
 }
 
-/// Blurs one channel in place. Of each slice only the two copies around it are
-/// made; `filtered` holds them after the filter along z.
+/// Blurs one channel in place. For each slice only the two copies around it are computed;
+/// `filtered` holds them after the filter along z.
 fn blur<T: Real>(
     channel: &mut [T],
     size: Size,
@@ -114,7 +114,7 @@ fn blur<T: Real>(
     let [depth, height, width] = size;
     let slice = height * width;
     let mixes: Vec<(usize, f64)> = (0..depth).map(|d| mix(d, depth, copies.len())).collect();
-    // Along z first, one y at a time, so that what a step reads stays in cache.
+    // Along z first, one y at a time, so that the data of a step stay in cache.
     let mut slab = Vec::with_capacity(depth * width);
     for y in 0..height {
         slab.clear();

@@ -1,4 +1,4 @@
-//! `Identity`: nothing happens.
+//! `Identity`: leaves volumes unchanged.
 
 use anyhow::Result;
 

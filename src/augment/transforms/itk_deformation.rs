@@ -1,4 +1,4 @@
-//! `RandomITKDeformation`: an affine map and a bend by B-splines, in ITK's terms.
+//! `RandomITKDeformation`: an affine map and a B-spline deformation, as ITK defines them.
 
 use std::f64::consts::SQRT_2;
 
@@ -52,7 +52,7 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             .within(2.0, 2.0),
         Parameter::integer("bspline_ctrl_points_x", 3, "cells of the bend's mesh along x")
             .within(1.0, 1e4),
-        // Beyond a half, neighbours could be further apart in y than in all.
+        // Beyond one half, neighbouring points could be further apart in y than their distance.
         Parameter::number("bspline_bend_lim", 0.35, "largest bend, as a share of a third of W")
             .within(0.0, 0.5),
         deviation("bspline_sigma", 5.0, "noise on each coefficient of the bend, in voxels"),
@@ -100,7 +100,7 @@ impl Transform for RandomItkDeformation {
 
     fn apply_voxels(&self, volume: Voxels, context: &TransformContext<'_>) -> Result<Voxels> {
         let size = volume.size();
-        // Lists whose parameters differ do not share.
+        // Lists with different parameters do not share a deformation.
         let key =
             format!("{}/{}/{size:?}/{:?}", context.key.name, context.key.occurrence, self.geometry);
         let deformation =
@@ -114,8 +114,8 @@ impl Transform for RandomItkDeformation {
     }
 }
 
-/// What a deformation is drawn from. Triples are in the order x, y, z; those of
-/// the planes xy, xz, yz.
+/// The parameters from which a deformation is drawn. Triples are in the order x, y, z; those of
+/// planes in the order xy, xz, yz.
 #[derive(Clone, Debug)]
 struct Geometry {
     sigma_xy_shear: f64,
@@ -142,11 +142,11 @@ const ORDER: usize = 2;
 const ROWS: usize = ORDER + 1;
 
 impl Geometry {
-    /// A deformation of patches (D, H, W), `None` if nothing is to be done.
+    /// Draws a deformation of patches (D, H, W); `None` if no part of it is applied.
     ///
-    /// Draws in this order: whether to shear, the entries; whether to scale, y, x
-    /// and z; for each plane whether to rotate, the angle; whether to shift, z, y
-    /// and x; whether to bend, the bend.
+    /// The order of the draws is: whether to shear, and the entries; whether to scale, and x, y
+    /// and z; for each plane whether to rotate, and the angle; whether to shift, and z, y and x;
+    /// whether to bend, and the bend.
     fn draw(&self, size: Size, draws: &mut impl RandomSource) -> Option<Deformation> {
         let (matrix, mut translation) = self.draw_matrix(size, draws);
         if draws.chance(self.translate_exec_prob) {
@@ -193,7 +193,7 @@ impl Geometry {
             }
         }
         let centre = [size[2], size[1], size[0]].map(|n| n as f64 / 2.0);
-        // In homogeneous coordinates, for the turns are not about the origin.
+        // In homogeneous coordinates, because the rotations are not about the origin.
         let mut rotate = identity::<4>();
         for (plane, [a, b]) in [[0, 1], [0, 2], [1, 2]].into_iter().enumerate() {
             if draws.chance(self.rotate_exec_prob[plane]) {
@@ -217,9 +217,8 @@ impl Geometry {
         (matrix, std::array::from_fn(|axis| rotate[axis][3]))
     }
 
-    /// The displacements in x, y and z at the control points, x fastest: the
-    /// midline bends in the plane of x and y and keeps its length, rows beside it
-    /// turn with it.
+    /// The displacements in x, y and z at the control points, x fastest. The midline bends in the
+    /// plane of x and y and keeps its length; the rows beside it rotate with it.
     fn draw_bend(&self, size: Size, draws: &mut impl RandomSource) -> [Vec<f64>; 3] {
         let [_, height, width] = size.map(|n| n as f64);
         let points = self.bend_cells + ORDER;
@@ -262,7 +261,7 @@ fn identity<const N: usize>() -> [[f64; N]; N] {
     std::array::from_fn(|i| std::array::from_fn(|j| if i == j { 1.0 } else { 0.0 }))
 }
 
-/// The same map with axes in the order z, y, x.
+/// The same map with the axes in the order z, y, x.
 fn from_itk(matrix: [[f64; 3]; 3], translation: [f64; 3]) -> Affine {
     Affine {
         matrix: std::array::from_fn(|i| std::array::from_fn(|j| matrix[2 - i][2 - j])),

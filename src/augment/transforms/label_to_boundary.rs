@@ -1,4 +1,4 @@
-//! `StandardLabelToBoundary`: instances to a mask of their boundaries.
+//! `StandardLabelToBoundary`: from instances to a mask of their boundaries.
 
 use anyhow::Result;
 
@@ -80,7 +80,7 @@ impl Boundary {
     }
 }
 
-/// Marks what is larger than `background`.
+/// Marks voxels that are larger than `background`.
 pub fn above(label: &Volume, background: i64, mask: &mut [u8]) {
     with_values!(&label.values, values => {
         for (mark, value) in mask.iter_mut().zip(values) {

@@ -1,5 +1,5 @@
-//! What transforms of labels share: comparing voxels of any type, and stacking
-//! masks and labels to channels.
+//! Functions for transforms of labels: comparing voxels of any type, and stacking masks and
+//! labels as channels.
 
 use ndarray::{Array4, Axis};
 
@@ -7,7 +7,7 @@ use crate::config::{Parameter, Section};
 use crate::volume::{Element, Values, Volume};
 use crate::with_values;
 
-/// The values of a label.
+/// A type of label voxels.
 pub trait Label: Copy + PartialEq + PartialOrd {
     const ZERO: Self;
 
@@ -59,7 +59,7 @@ pub const IGNORE_INDEX: Parameter = Parameter::integer(
 )
 .optional();
 
-/// What `append_label` and `ignore_index` ask for.
+/// The values of `append_label` and `ignore_index`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extras {
     pub append_label: bool,
@@ -67,7 +67,7 @@ pub struct Extras {
 }
 
 impl Extras {
-    /// Reads those of the two keys that the section's table has.
+    /// Reads those of the two keys that are in the table of the section.
     pub fn read(section: &Section<'_>, has_ignore_index: bool) -> Self {
         Extras {
             append_label: section.flag(APPEND_LABEL.name),
@@ -77,11 +77,10 @@ impl Extras {
         }
     }
 
-    /// The smallest type that holds masks, the ignored value and, if asked for,
-    /// the label.
+    /// The smallest type for masks, the ignored value and, if it is appended, the label.
     pub fn element(&self, label: Element) -> Element {
         let ignored = match self.ignore_index {
-            // A label that cannot hold the value has no voxel to ignore.
+            // A label whose type cannot hold the value has no voxel to ignore.
             Some(value) if label != Element::U8 || (0..256).contains(&value) => match value {
                 0..256 => Element::U8,
                 _ if i32::try_from(value).is_ok() => Element::I32,
@@ -90,14 +89,14 @@ impl Extras {
             _ => Element::U8,
         };
         let label = if self.append_label { label } else { Element::U8 };
-        // In this order each type takes in the ones before it.
+        // In this order each type can hold the previous ones.
         let order =
             [Element::U8, Element::U16, Element::I32, Element::I64, Element::F32, Element::F64];
         let place = |element| order.iter().position(|&other| other == element);
         if place(label) < place(ignored) { ignored } else { label }
     }
 
-    /// Channels that the label adds.
+    /// Number of channels that the appended label adds.
     pub fn count(&self) -> usize {
         usize::from(self.append_label)
     }
@@ -109,13 +108,13 @@ pub struct Channels<'a> {
     extras: Extras,
     values: Values,
     next: usize,
-    /// One mask, to be used again.
+    /// Buffer of one mask, which is reused.
     mask: Vec<u8>,
 }
 
 impl<'a> Channels<'a> {
-    /// Room for `masks` channels made of `label` (D, H, W), and for the label
-    /// itself if `extras` say so.
+    /// Allocates `masks` channels of the size of `label` (D, H, W), and one for the label itself
+    /// if `extras` ask for it.
     pub fn new(label: &'a Volume, masks: usize, extras: Extras) -> Self {
         let [d, h, w] = label.size();
         let shape = (masks + extras.count(), d, h, w);
@@ -130,8 +129,8 @@ impl<'a> Channels<'a> {
         Channels { label, extras, values, next: 0, mask: vec![0; d * h * w] }
     }
 
-    /// Adds the channel that `fill` writes over a mask (D·H·W) of undefined
-    /// content, and writes the ignored value back where the label has it.
+    /// Adds a channel that `fill` writes to a mask (D·H·W) of undefined content, and restores the
+    /// ignored value where the label has it.
     pub fn push(&mut self, fill: impl FnOnce(&mut [u8])) {
         self.push_plain(fill);
         let Some(ignored) = self.extras.ignore_index else { return };
@@ -148,7 +147,7 @@ impl<'a> Channels<'a> {
         });
     }
 
-    /// As [`Channels::push`], without regard to the ignored value.
+    /// Like [`Channels::push`], without restoring the ignored value.
     pub fn push_plain(&mut self, fill: impl FnOnce(&mut [u8])) {
         fill(&mut self.mask);
         with_values!(&mut self.values, channels => {
@@ -160,7 +159,7 @@ impl<'a> Channels<'a> {
         self.next += 1;
     }
 
-    /// The channels, with the label as the last if it was asked for.
+    /// The channels, with the label as the last one if it is appended.
     pub fn finish(mut self) -> Volume {
         if self.extras.append_label {
             with_values!(&mut self.values, channels => {

@@ -53,7 +53,7 @@ pub(super) static POISSON: TransformEntry = TransformEntry {
     },
 };
 
-/// Beyond it, counts leave the integers that float64 holds exactly.
+/// Above this mean, counts exceed the integers that float64 represents exactly.
 const LARGEST_MEAN: f64 = 1e15;
 
 fn range(section: &Section<'_>, key: &str) -> Result<[f64; 2], ConfigError> {
@@ -64,8 +64,8 @@ fn range(section: &Section<'_>, key: &str) -> Result<[f64; 2], ConfigError> {
     Ok([ends[0], ends[1]])
 }
 
-/// Draws whether it acts, the standard deviation, then a normal number for each
-/// voxel in C order.
+/// Draws whether it is applied, the standard deviation, then a normal number for each voxel in C
+/// order.
 struct GaussianNoise {
     scale: [f64; 2],
     execution_probability: f64,
@@ -89,7 +89,7 @@ impl Transform for GaussianNoise {
     }
 }
 
-/// Draws whether it acts, the mean, then counts for the voxels in C order.
+/// Draws whether it is applied, the mean, then counts for the voxels in C order.
 struct PoissonNoise {
     lam: [f64; 2],
     execution_probability: f64,
@@ -118,15 +118,14 @@ impl Transform for PoissonNoise {
     }
 }
 
-/// Up to this mean, drawing the events one by one costs less than drawing a count
-/// for each voxel.
+/// Up to this mean, drawing the events one by one is cheaper than drawing a count for each voxel.
 const FEW_EVENTS: f64 = 8.0;
 
-/// Hands `add` the voxels and what Poisson counts of that mean add to them; a
-/// voxel may come several times.
+/// Calls `add` with voxels and the amounts to add to them, so that the sums are Poisson counts of
+/// the given mean. A voxel may occur several times.
 ///
-/// For a small mean the voxels are unit intervals of a Poisson process: its events
-/// are exponentially distributed distances apart, and the events in disjoint
+/// For a small mean, the voxels are taken as unit intervals of a Poisson process: the distances
+/// between its events are exponentially distributed, and the numbers of events in disjoint
 /// intervals are independent Poisson counts. Voxels without events cost nothing.
 fn counts(stream: &mut Stream, mean: f64, voxels: usize, mut add: impl FnMut(usize, f64)) {
     if mean <= 0.0 {

@@ -1,4 +1,4 @@
-//! `Normalize`: the range of the file onto [−1, 1].
+//! `Normalize`: maps the range of the file to [−1, 1].
 
 use anyhow::{Result, anyhow};
 
@@ -43,7 +43,7 @@ impl Normalize {
         if max > min {
             Ok((min, max))
         } else {
-            // Also when one of them is not a number.
+            // Also true if one of them is not a number.
             Err(format!(
                 "`Normalize` needs raw data that vary, but their minimum is {min} and their \
                  maximum {max}; give `min_value` and `max_value`, or leave the file out"

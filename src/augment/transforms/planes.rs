@@ -1,4 +1,4 @@
-//! Planes of rotation, as the key `axes` lists them.
+//! Planes of rotation, in the form of the key `axes`.
 
 use crate::config::{ConfigError, Section, YamlValue};
 
@@ -10,7 +10,7 @@ pub const ALL: [[usize; 2]; 3] = [[1, 0], [2, 1], [2, 0]];
 /// or null (ask [`Section::is_null`] where the two differ).
 ///
 /// # Errors
-/// When it is no list of pairs of two different axes out of 0, 1, 2.
+/// A value that is not a list of pairs of two different axes out of 0, 1, 2.
 pub fn planes(section: &Section<'_>, key: &str) -> Result<Option<Vec<[usize; 2]>>, ConfigError> {
     let Some(node) = section.child(key) else { return Ok(None) };
     let wrong = || {

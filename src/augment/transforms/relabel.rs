@@ -1,4 +1,4 @@
-//! `Relabel`: values to their ranks.
+//! `Relabel`: replaces values by their ranks.
 
 use anyhow::Result;
 
@@ -71,12 +71,12 @@ fn table(count: usize, values: impl Iterator<Item = usize>) -> Vec<u32> {
     seen
 }
 
-/// The values that occur, each once, in order.
+/// The distinct values, in ascending order.
 fn ranks(values: impl Iterator<Item = i64>) -> Vec<i64> {
     let mut found = Vec::new();
     let mut last = None;
     for value in values {
-        // Labels come in runs; a list of their beginnings is short.
+        // Labels occur in runs, so the list of the first value of each run is short.
         if last != Some(value) {
             found.push(value);
             last = Some(value);
@@ -102,10 +102,10 @@ fn rank_of<T>(ranks: &[i64], value: impl Fn(&T) -> i64) -> impl FnMut(&T) -> i32
     }
 }
 
-/// An integer that is ordered as the number is; not-a-number is one value and the
-/// largest, as for numpy's unique.
+/// An integer with the same order as the number; NaN is one value and the largest, as for numpy's
+/// unique.
 fn ordered(x: f64) -> i64 {
-    // Adding 0 makes -0.0 and 0.0 the same.
+    // Adding 0 turns -0.0 into 0.0.
     let bits = if x.is_nan() { f64::NAN.to_bits() } else { (x + 0.0).to_bits() } as i64;
     if bits < 0 { bits ^ i64::MAX } else { bits }
 }

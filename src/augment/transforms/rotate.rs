@@ -1,4 +1,4 @@
-//! `RandomRotate`: a turn by whole degrees in a random plane.
+//! `RandomRotate`: a rotation by whole degrees in a random plane.
 
 use anyhow::Result;
 
@@ -58,7 +58,7 @@ const MODE_REFLECT: Parameter = Parameter::choice(
 /// The planes in the order of the reference.
 const PLANES: [[usize; 2]; 3] = [[0, 1], [1, 2], [0, 2]];
 
-/// Draws whether it acts, the plane, the angle.
+/// Draws whether it is applied, the plane, the angle.
 struct RandomRotate {
     angle_spectrum: i64,
     planes: Vec<[usize; 2]>,
@@ -147,7 +147,7 @@ mod tests {
             let parts: Vec<&str> = name.split('_').collect();
             let [data, plane, angle, order, mode] = parts[..] else { continue };
             let plane: Vec<usize> = plane.bytes().map(|axis| usize::from(axis - b'0')).collect();
-            // Axes in the other order mean the same.
+            // The order of the axes does not matter.
             let (plane, angle) = ([plane[1], plane[0]], angle.parse().unwrap());
             let how = |fill| Resampling {
                 order: order.parse().unwrap(),

@@ -1,4 +1,4 @@
-//! `ToTensor`: the type and rank that the network and the loss are given.
+//! `ToTensor`: converts to the type and rank that network and loss expect.
 
 use anyhow::Result;
 use half::f16;
@@ -55,8 +55,8 @@ impl Transform for ToTensor {
     }
 }
 
-/// The types of numpy that a volume can be cast to. Those that a volume cannot be
-/// held in are kept in the next wider one, with the values they would have.
+/// The numpy types that a volume can be cast to. Types that a volume cannot have are stored in
+/// the next wider type, with the same values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Dtype {
     Bool,
@@ -68,7 +68,7 @@ enum Dtype {
     Held(Element),
 }
 
-/// numpy's names on a 64-bit Linux, where `long` has 64 bits.
+/// numpy's names on 64-bit Linux, where `long` has 64 bits.
 static NAMES: &[(&str, Dtype)] = &[
     ("bool", Dtype::Bool),
     ("bool_", Dtype::Bool),
@@ -105,7 +105,7 @@ static NAMES: &[(&str, Dtype)] = &[
 
 fn dtype(section: &Section<'_>) -> Result<Dtype, ConfigError> {
     let word = section.text("dtype");
-    // Files also write `np.int64` or `torch.long`; the module says nothing new.
+    // Files may also contain `np.int64` or `torch.long`; the module is ignored.
     let name = word.rsplit('.').next().unwrap_or(word);
     if let Some((_, dtype)) = NAMES.iter().find(|(known, _)| *known == name) {
         return Ok(*dtype);
@@ -115,7 +115,7 @@ fn dtype(section: &Section<'_>) -> Result<Dtype, ConfigError> {
 }
 
 impl Dtype {
-    /// The type the values are held in.
+    /// The type in which the values are stored.
     fn element(self) -> Element {
         match self {
             Dtype::Bool => Element::U8,
@@ -134,7 +134,7 @@ impl Dtype {
             Dtype::Int8 => integers(volume).mapv(|x| i32::from(x as i8)).into(),
             Dtype::Int16 => integers(volume).mapv(|x| i32::from(x as i16)).into(),
             Dtype::Uint32 => integers(volume).mapv_into(|x| i64::from(x as u32)).into(),
-            // Counts from 2^63 on do not occur in images; below, the bits agree.
+            // Values of 2^63 and more do not occur in images; below, the bits are the same.
             Dtype::Uint64 => integers(volume).into(),
             Dtype::Float16 => match volume.values {
                 Values::F64(array) => array.mapv(|x| f16::from_f64(x).to_f32()).into(),
