@@ -5,5 +5,6 @@ mod support;
 
 mod numbers;
 mod program;
+mod random_setups;
 mod recorded;
 mod stitch;

@@ -130,4 +130,5 @@ def main():
     print(f"unfinished files left in the end: {len(left)}")
 
 
-main()
+if __name__ == "__main__":
+    main()
