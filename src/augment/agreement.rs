@@ -1,8 +1,10 @@
 //! Checks that the lists of raw, label and weight move voxels in the same way.
 
+use serde_json::Value as JsonValue;
+
 use super::step::TransformStep;
 use super::{TransformClass, TransformEntry};
-use crate::config::{Fallback, Kind, Node, Parameter, YamlValue};
+use crate::config::{Fallback, Kind, Node, Parameter, YamlValue, number_to_json};
 
 /// Keys that say how a volume is resampled, not from where: raw and label normally differ in
 /// them.
@@ -64,55 +66,32 @@ fn differing(entry: &TransformEntry, a: &Node, b: &Node) -> Vec<String> {
         .collect()
 }
 
-/// The value of a key in a canonical spelling, with its default filled in.
-fn meant(parameter: &Parameter, node: &Node) -> String {
+/// The value of a key with its default filled in; 5 and 5.0 are the same.
+fn meant(parameter: &Parameter, node: &Node) -> JsonValue {
     match node.get_even_null(parameter.name) {
-        // Null means the default, except for keys of any type that have a default: their
-        // transform gives null a meaning of its own.
+        // Null means the default, except for planes with a default: there it means all planes.
         Some(Node { value: YamlValue::Null, .. })
-            if parameter.kind == Kind::Any && parameter.fallback != Fallback::Nothing =>
+            if matches!(parameter.kind, Kind::Planes)
+                && !matches!(parameter.fallback, Fallback::Nothing) =>
         {
-            "null".into()
+            JsonValue::Null
         }
-        Some(node) if node.value != YamlValue::Null => spelled(&node.value),
-        _ => match parameter.fallback {
-            Fallback::Required | Fallback::Nothing => String::new(),
-            Fallback::Flag(b) => b.to_string(),
-            Fallback::Integer(i) => number(i as f64),
-            Fallback::Number(x) => number(x),
-            Fallback::Text(text) => text.into(),
-            Fallback::Integers(list) => {
-                let list: Vec<String> = list.iter().map(|&i| number(i as f64)).collect();
-                format!("[{}]", list.join(", "))
-            }
-            Fallback::Numbers(list) => {
-                let list: Vec<String> = list.iter().map(|&x| number(x)).collect();
-                format!("[{}]", list.join(", "))
-            }
-        },
+        Some(node) if node.value != YamlValue::Null => plain(&node.value),
+        _ => parameter.fallback.to_json().unwrap_or(JsonValue::from("")),
     }
 }
 
-/// 5 and 5.0 are the same number.
-fn number(x: f64) -> String {
-    x.to_string()
-}
-
-fn spelled(value: &YamlValue) -> String {
+/// The value without its places.
+fn plain(value: &YamlValue) -> JsonValue {
     match value {
-        YamlValue::Null => "null".into(),
-        YamlValue::Flag(b) => b.to_string(),
-        YamlValue::Integer(i) => number(*i as f64),
-        YamlValue::Number(x) => number(*x),
-        YamlValue::Text(text) => text.clone(),
-        YamlValue::List(items) => {
-            let items: Vec<String> = items.iter().map(|item| spelled(&item.value)).collect();
-            format!("[{}]", items.join(", "))
-        }
+        YamlValue::Null => JsonValue::Null,
+        YamlValue::Flag(b) => (*b).into(),
+        YamlValue::Integer(i) => (*i).into(),
+        YamlValue::Number(x) => number_to_json(*x),
+        YamlValue::Text(text) => text.as_str().into(),
+        YamlValue::List(items) => items.iter().map(|item| plain(&item.value)).collect(),
         YamlValue::Map(entries) => {
-            let entries =
-                entries.iter().map(|(key, node)| format!("{key}: {}", spelled(&node.value)));
-            format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+            entries.iter().map(|(key, node)| (key.clone(), plain(&node.value))).collect()
         }
     }
 }

@@ -9,7 +9,6 @@ mod agreement;
 mod index_map;
 #[cfg(test)]
 mod recorded;
-mod reference;
 mod registry;
 mod step;
 pub mod stream;
@@ -17,10 +16,9 @@ mod transformer;
 mod transforms;
 
 pub use index_map::IndexMap;
-pub use reference::reference;
 pub use registry::{TransformClass, TransformEntry};
-pub use transformer::{SampleShape, Transformer};
-pub use transforms::{TRANSFORMS, planes};
+pub use transformer::{SampleShape, TRANSFORMER, Transformer};
+pub use transforms::TRANSFORMS;
 
 use anyhow::Result;
 

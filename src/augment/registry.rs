@@ -1,7 +1,7 @@
 //! The entries of the registry of transforms.
 
 use super::Transform;
-use crate::config::{ConfigError, Entry, Parameter, Section};
+use crate::config::{ConfigError, Entry, Group, Parameter, Section};
 use crate::volume::VolumeShape;
 
 impl VolumeShape {
@@ -61,5 +61,23 @@ impl Entry for TransformEntry {
 
     fn parameters(&self) -> &'static [Parameter] {
         self.parameters
+    }
+
+    fn group(&self) -> Option<Group> {
+        let (title, meaning) = match self.class {
+            TransformClass::Geometric => (
+                "Geometry",
+                "They move voxels and belong into all lists of a phase, in the same order.",
+            ),
+            TransformClass::Intensity => (
+                "Intensities",
+                "They change values and give float32 (float64 stays); each data set has draws of \
+                 its own.",
+            ),
+            TransformClass::Conversion => {
+                ("Conversions", "They turn values of one kind into another.")
+            }
+        };
+        Some(Group { title, meaning })
     }
 }

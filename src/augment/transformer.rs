@@ -6,14 +6,15 @@ use anyhow::{Context, Result};
 
 use super::step::TransformStep;
 use super::stream::{SampleKey, Shared, StreamKey};
-use super::{IndexMap, TransformClass, TransformContext, agreement};
+use super::{IndexMap, TRANSFORMS, TransformClass, TransformContext, agreement};
 use crate::config::{ConfigError, Node, Parameter};
 use crate::volume::{Sample, Statistics, Volume, VolumeShape, Voxels};
 
-static PARAMETERS: &[Parameter] = &[
-    Parameter::any("raw", "transforms of the raw data, in order"),
-    Parameter::any("label", "transforms of the label, in order"),
-    Parameter::any("weight", "transforms of the weight map, in order"),
+/// The keys of a `transformer` section.
+pub const TRANSFORMER: &[Parameter] = &[
+    Parameter::entries("raw", &TRANSFORMS, "transforms of the raw data, in order").required(),
+    Parameter::entries("label", &TRANSFORMS, "transforms of the label, in order"),
+    Parameter::entries("weight", &TRANSFORMS, "transforms of the weight map, in order"),
 ];
 
 /// The lists of transforms of a phase.
@@ -46,7 +47,7 @@ impl Transformer {
     /// wrong types or impossible values.
     pub fn read(node: &Node) -> Result<Transformer, ConfigError> {
         let mut transformer = Transformer::read_raw(node)?;
-        let section = node.section(PARAMETERS)?;
+        let section = node.section(TRANSFORMER)?;
         transformer.label = section.child("label").map(List::read).transpose()?;
         transformer.weight = section.child("weight").map(List::read).transpose()?;
         for (name, list) in [("label", &transformer.label), ("weight", &transformer.weight)] {
@@ -59,10 +60,9 @@ impl Transformer {
 
     /// Like [`Transformer::read`], for the `raw` list only, which is what prediction needs.
     pub fn read_raw(node: &Node) -> Result<Transformer, ConfigError> {
-        let section = node.section(PARAMETERS)?;
-        let raw = section.child("raw").ok_or_else(|| {
-            node.error("the list `raw` is missing: the transforms of the raw data, in order")
-        })?;
+        let section = node.section(TRANSFORMER)?;
+        // The table asks for the key.
+        let raw = section.required("raw")?;
         Ok(Transformer { node: node.clone(), raw: List::read(raw)?, label: None, weight: None })
     }
 

@@ -5,6 +5,7 @@ mod data;
 mod make_training_data;
 mod plan;
 mod predict;
+pub mod reference;
 mod settings;
 mod train;
 

@@ -5,6 +5,11 @@ use anyhow::Result;
 use crate::cli::Common;
 use crate::config::{ConfigError, Node, Parameter, Place, Section, Tree};
 use crate::device::{self, Precision};
+use crate::model::NETWORKS;
+use crate::optim::OPTIMIZER;
+use crate::predict::PREDICTOR;
+use crate::samples::LOADERS;
+use crate::train::TRAINER;
 
 /// The keys at the top of a configuration.
 pub const TOP: &[Parameter] = &[
@@ -18,14 +23,14 @@ pub const TOP: &[Parameter] = &[
         &["fp32", "bf16", "fp64"],
         "of the network's computations: bf16 is faster where the processor has it",
     ),
-    Parameter::any("model", "the network"),
-    Parameter::any("trainer", "the training loop"),
-    Parameter::any("optimizer", "the optimizer"),
+    Parameter::entry("model", &NETWORKS, "the network"),
+    Parameter::section("trainer", TRAINER, "the training loop"),
+    Parameter::section("optimizer", OPTIMIZER, "the optimizer"),
     Parameter::any("loss", "the loss"),
     Parameter::any("eval_metric", "the metric that validation is judged by"),
     Parameter::any("lr_scheduler", "the learning-rate scheduler"),
-    Parameter::any("loaders", "the data"),
-    Parameter::any("predictor", "how predictions are made"),
+    Parameter::section("loaders", LOADERS, "the data"),
+    Parameter::section("predictor", PREDICTOR, "how predictions are made"),
     Parameter::text("model_path", "", "the checkpoint to predict with").optional(),
     Parameter::integer("prediction_channel", 0, "keep this output channel only")
         .at_least(0.0)

@@ -2,22 +2,25 @@
 //!
 //! [`Tree::read`] parses a YAML file the way PyYAML's `safe_load` does
 //! (`10_000` is an integer, `yes` a boolean) and keeps line and column of every
-//! value. A room of the program declares the keys it understands as a table of
+//! value. A module of the program declares the keys it understands as a table of
 //! [`Parameter`]s and opens its part of the tree with [`Node::section`], which
 //! checks types and ranges, fills in defaults and notes keys that nobody knows.
-//! The tables are the only place where a key, its default and its meaning are
-//! written down: warnings, `unet3d check` and `docs/configuration.md` come from
-//! them.
+//! What is chosen by name stands in a [`Registry`]. The tables are the only place
+//! where a key, its default and its meaning are written down: warnings,
+//! `unet3d check`, `docs/configuration.md` ([`reference`]) and
+//! `unet3d.schema.json` ([`schema`]) come from them.
 
 mod error;
 mod parameter;
+pub mod reference;
 mod registry;
+pub mod schema;
 mod section;
 mod tree;
 
 pub use error::{ConfigError, Place};
-pub use parameter::{Fallback, Kind, Parameter};
+pub use parameter::{Fallback, Kind, Parameter, number_to_json};
 pub(crate) use registry::nearest;
-pub use registry::{Entry, Registry, unknown};
+pub use registry::{AnyRegistry, Entry, Group, Registry, unknown};
 pub use section::{Keys, Section};
 pub use tree::{Node, Tree, YamlValue};

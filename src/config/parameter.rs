@@ -1,7 +1,11 @@
 //! The table entry that describes one key: name, type, range, default, meaning.
 
+use serde_json::Value as JsonValue;
+
+use super::AnyRegistry;
+
 /// What a key may hold.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Kind {
     Flag,
     /// An integer in `min..=max`.
@@ -35,8 +39,19 @@ pub enum Kind {
     },
     /// A word or a list of words.
     Texts,
-    /// A section or list that its own reader checks.
-    Any,
+    /// A list of some of the given words.
+    Words(&'static [&'static str]),
+    /// Planes of a volume: pairs of different axes out of 0 (z), 1 (y) and 2 (x).
+    Planes,
+    /// A value that its own reader checks. The kinds it may be of are for the
+    /// reference and the schema; none means that anything is taken.
+    Custom(&'static [Kind]),
+    /// A section with a table of its own, which its own reader opens.
+    Section(&'static [Parameter]),
+    /// A section that chooses an entry of a registry by its name.
+    Entry(&'static dyn AnyRegistry),
+    /// A list of sections that each choose an entry of a registry.
+    Entries(&'static dyn AnyRegistry),
 }
 
 /// What a key means when it is absent.
@@ -51,6 +66,33 @@ pub enum Fallback {
     Text(&'static str),
     Integers(&'static [i64]),
     Numbers(&'static [f64]),
+    Words(&'static [&'static str]),
+    Planes(&'static [[i64; 2]]),
+}
+
+impl Fallback {
+    /// The default as JSON; `None` if there is none.
+    pub fn to_json(self) -> Option<JsonValue> {
+        fn list<T: Copy>(items: &[T], to_json: impl Fn(T) -> JsonValue) -> Option<JsonValue> {
+            Some(items.iter().map(|&item| to_json(item)).collect())
+        }
+        match self {
+            Fallback::Required | Fallback::Nothing => None,
+            Fallback::Flag(b) => Some(b.into()),
+            Fallback::Integer(i) => Some(i.into()),
+            Fallback::Number(x) => Some(number_to_json(x)),
+            Fallback::Text(text) => Some(text.into()),
+            Fallback::Integers(items) => list(items, JsonValue::from),
+            Fallback::Numbers(items) => list(items, number_to_json),
+            Fallback::Words(items) => list(items, JsonValue::from),
+            Fallback::Planes(items) => list(items, |plane| JsonValue::from(plane.to_vec())),
+        }
+    }
+}
+
+/// A number as JSON, without a fraction where it has none.
+pub fn number_to_json(x: f64) -> JsonValue {
+    if x.fract() == 0.0 && x.abs() < 1e15 { (x as i64).into() } else { x.into() }
 }
 
 /// One key of a section.
@@ -136,9 +178,60 @@ impl Parameter {
         Self::new(name, Kind::Texts, Fallback::Text(default), meaning)
     }
 
-    /// A nested section or list; its reader opens it.
+    /// Some of the given words, as a list.
+    pub const fn words(
+        name: &'static str,
+        default: &'static [&'static str],
+        words: &'static [&'static str],
+        meaning: &'static str,
+    ) -> Self {
+        Self::new(name, Kind::Words(words), Fallback::Words(default), meaning)
+    }
+
+    /// Pairs of axes, as a list.
+    pub const fn planes(
+        name: &'static str,
+        default: &'static [[i64; 2]],
+        meaning: &'static str,
+    ) -> Self {
+        Self::new(name, Kind::Planes, Fallback::Planes(default), meaning)
+    }
+
+    /// A value of one of several kinds, which its own reader checks.
+    pub const fn custom(name: &'static str, kinds: &'static [Kind], meaning: &'static str) -> Self {
+        Self::new(name, Kind::Custom(kinds), Fallback::Nothing, meaning)
+    }
+
+    /// A value of any kind.
     pub const fn any(name: &'static str, meaning: &'static str) -> Self {
-        Self::new(name, Kind::Any, Fallback::Nothing, meaning)
+        Self::custom(name, &[], meaning)
+    }
+
+    /// A nested section; its own reader opens it.
+    pub const fn section(
+        name: &'static str,
+        keys: &'static [Parameter],
+        meaning: &'static str,
+    ) -> Self {
+        Self::new(name, Kind::Section(keys), Fallback::Nothing, meaning)
+    }
+
+    /// A nested section that [`super::Registry::open`] opens.
+    pub const fn entry(
+        name: &'static str,
+        registry: &'static dyn AnyRegistry,
+        meaning: &'static str,
+    ) -> Self {
+        Self::new(name, Kind::Entry(registry), Fallback::Nothing, meaning)
+    }
+
+    /// A list of sections that [`super::Registry::open`] opens.
+    pub const fn entries(
+        name: &'static str,
+        registry: &'static dyn AnyRegistry,
+        meaning: &'static str,
+    ) -> Self {
+        Self::new(name, Kind::Entries(registry), Fallback::Nothing, meaning)
     }
 
     /// Narrows the range of an integer, number, or of each element of a list.

@@ -1,6 +1,8 @@
 //! Everything that a configuration chooses by name: one type for the lists, one
 //! way to look a name up and one way to refuse it.
 
+use std::fmt;
+
 use super::{ConfigError, Keys, Node, Parameter, Section, YamlValue};
 
 /// One thing that can be chosen by name, such as a loss: what the registry, the
@@ -14,6 +16,56 @@ pub trait Entry: Sync {
     /// The keys of its own that may stand beside its name. The key of the name and
     /// the registry's shared keys are added by the registry.
     fn parameters(&self) -> &'static [Parameter];
+
+    /// The part of the reference that it stands in, where there are several.
+    fn group(&self) -> Option<Group> {
+        None
+    }
+}
+
+/// A part of a registry's reference: entries that have something in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub title: &'static str,
+    pub meaning: &'static str,
+}
+
+/// A registry whatever its entries are, as the reference page and the JSON schema
+/// see it.
+pub trait AnyRegistry: Sync {
+    fn kind(&self) -> &'static str;
+
+    /// The key that names an entry.
+    fn name(&self) -> Parameter;
+
+    fn shared(&self) -> &'static [Parameter];
+
+    /// All entries, in the order of the list.
+    fn entries(&self) -> Vec<&'static dyn Entry>;
+}
+
+impl<E: Entry> AnyRegistry for Registry<E> {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn name(&self) -> Parameter {
+        self.name
+    }
+
+    fn shared(&self) -> &'static [Parameter] {
+        self.shared
+    }
+
+    fn entries(&self) -> Vec<&'static dyn Entry> {
+        self.entries.iter().map(|&entry| entry as &dyn Entry).collect()
+    }
+}
+
+impl fmt::Debug for dyn AnyRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "registry of {}", self.kind())
+    }
 }
 
 /// All things of one kind that a configuration can choose by name.

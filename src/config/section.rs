@@ -63,15 +63,19 @@ impl Node {
             }
         }
         for parameter in keys.iter() {
-            if parameter.fallback == Fallback::Required && self.get(parameter.name).is_none() {
-                return Err(self.error(format!(
-                    "the key `{}` is missing: {}",
-                    parameter.name, parameter.meaning
-                )));
+            if matches!(parameter.fallback, Fallback::Required)
+                && self.get(parameter.name).is_none()
+            {
+                return Err(missing(self, &parameter));
             }
         }
         Ok(Section { node: self, keys })
     }
+}
+
+fn missing(section: &Node, parameter: &Parameter) -> ConfigError {
+    let Parameter { name, meaning, .. } = parameter;
+    section.error(format!("the key `{name}` is missing: {meaning}"))
 }
 
 fn check(node: &Node, parameter: &Parameter) -> Result<(), ConfigError> {
@@ -149,7 +153,19 @@ fn check(node: &Node, parameter: &Parameter) -> Result<(), ConfigError> {
             }
             _ => wrong("text or a list of texts".into()),
         },
-        Kind::Any => Ok(()),
+        Kind::Words(words) => {
+            let ok = |item: &Node| item.text().is_ok_and(|text| words.contains(&text));
+            if each(&ok, 0) { Ok(()) } else { wrong(format!("a list of {}", words.join(", "))) }
+        }
+        Kind::Planes => match planes(node) {
+            Some(planes) if !planes.is_empty() => Ok(()),
+            _ => wrong(
+                "a list of planes, each a pair of different axes out of 0 (z), 1 (y) and 2 (x), \
+                 such as [[1, 2]],"
+                    .into(),
+            ),
+        },
+        Kind::Custom(_) | Kind::Section(_) | Kind::Entry(_) | Kind::Entries(_) => Ok(()),
     }
 }
 
@@ -181,6 +197,19 @@ fn number(node: &Node) -> Option<f64> {
     }
 }
 
+/// Pairs of different axes.
+fn planes(node: &Node) -> Option<Vec<[usize; 2]>> {
+    let axis = |node: &Node| match node.value {
+        YamlValue::Integer(axis @ 0..=2) => Some(axis as usize),
+        _ => None,
+    };
+    let plane = |pair: &Node| match pair.items().ok()? {
+        [a, b] => Some([axis(a)?, axis(b)?]).filter(|[a, b]| a != b),
+        _ => None,
+    };
+    node.items().ok()?.iter().map(plane).collect()
+}
+
 impl<'a> Section<'a> {
     fn parameter(&self, name: &str) -> Parameter {
         self.keys
@@ -192,6 +221,15 @@ impl<'a> Section<'a> {
     pub fn child(&self, name: &str) -> Option<&'a Node> {
         self.parameter(name);
         self.node.get(name)
+    }
+
+    /// The child node, which must be there.
+    ///
+    /// # Errors
+    /// The key is absent or null.
+    pub fn required(&self, name: &str) -> Result<&'a Node, ConfigError> {
+        let parameter = self.parameter(name);
+        self.node.get(name).ok_or_else(|| missing(self.node, &parameter))
     }
 
     /// True when the key stands in the file with the value null.
@@ -301,6 +339,28 @@ impl<'a> Section<'a> {
 
     pub fn per_axis(&self, name: &str) -> [i64; 3] {
         self.maybe_per_axis(name).unwrap_or_else(|| panic!("`{name}` has no default"))
+    }
+
+    /// Pairs of axes; `None` if absent or null without a default.
+    pub fn maybe_planes(&self, name: &str) -> Option<Vec<[usize; 2]>> {
+        match (self.child(name).and_then(planes), self.parameter(name).fallback) {
+            (Some(planes), _) => Some(planes),
+            (None, Fallback::Planes(planes)) => {
+                Some(planes.iter().map(|plane| plane.map(|axis| axis as usize)).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// Words of a list; empty if absent without a default.
+    pub fn words(&self, name: &str) -> Vec<&'a str> {
+        match (self.child(name).map(|node| &node.value), self.parameter(name).fallback) {
+            (Some(YamlValue::List(items)), _) => {
+                items.iter().filter_map(|item| item.text().ok()).collect()
+            }
+            (_, Fallback::Words(words)) => words.to_vec(),
+            _ => Vec::new(),
+        }
     }
 
     /// A word or a list of words, as a list; empty if absent without a default.

@@ -136,23 +136,10 @@ impl Node {
         }
     }
 
-    /// Writes the values below this node as YAML-compatible JSON, so that a
-    /// checkpoint or an output can say what it was made with.
+    /// The values below this node as JSON, which is YAML too, in the order of the
+    /// file: how a checkpoint or an output says what it was made with.
     pub fn to_json(&self) -> String {
-        fn quote(text: &str) -> String {
-            let mut out = String::from("\"");
-            for c in text.chars() {
-                match c {
-                    '"' => out.push_str("\\\""),
-                    '\\' => out.push_str("\\\\"),
-                    '\n' => out.push_str("\\n"),
-                    c if (c as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", c as u32)),
-                    c => out.push(c),
-                }
-            }
-            out.push('"');
-            out
-        }
+        let quote = |text: &str| serde_json::Value::from(text).to_string();
         match &self.value {
             YamlValue::Null => "null".into(),
             YamlValue::Flag(b) => b.to_string(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::{Entry, Parameter, Registry, Section};
+use crate::config::{Entry, Kind, Parameter, Registry, Section};
 
 use super::block::BlockKind;
 use super::join::JoinKind;
@@ -69,8 +69,9 @@ const SHARED: &[Parameter] = &[
     Parameter::integer("out_channels", 1, "channels of the network's output")
         .at_least(1.0)
         .required(),
-    Parameter::any(
+    Parameter::custom(
         "f_maps",
+        &[Kind::Integer { min: 1, max: 1 << 20 }, Kind::Integers { min: 1, max: 1 << 20, len: 0 }],
         "feature maps of the first level (64), doubled at each level, or a list of them all",
     ),
     Parameter::integer(

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::config::{ConfigError, Node, Parameter, Section};
+use super::slices::SLICE_BUILDERS;
+use crate::augment::TRANSFORMER;
+use crate::config::{ConfigError, Kind, Node, Parameter, Section};
 
 /// The keys of the `loaders` section.
 pub const LOADERS: &[Parameter] = &[
@@ -21,16 +23,16 @@ pub const LOADERS: &[Parameter] = &[
     Parameter::per_axis("mirror_padding", &[0, 0, 0], "prediction: voxels mirrored at each side"),
     Parameter::text("output_dir", "", "where predictions go; beside their input if absent")
         .optional(),
-    Parameter::any("train", "files, patches and transforms of training"),
-    Parameter::any("val", "files, patches and transforms of validation"),
-    Parameter::any("test", "files, patches and transforms of prediction"),
+    Parameter::section("train", PHASE, "files, patches and transforms of training"),
+    Parameter::section("val", PHASE, "files, patches and transforms of validation"),
+    Parameter::section("test", PHASE, "files, patches and transforms of prediction"),
 ];
 
 /// The keys of a phase: `loaders.train`, `loaders.val`, `loaders.test`.
 pub const PHASE: &[Parameter] = &[
-    Parameter::any("file_paths", "files, or directories of HDF5 files"),
-    Parameter::any("slice_builder", "how patches are cut"),
-    Parameter::any("transformer", "what is done to each patch"),
+    Parameter::custom("file_paths", &[Kind::Texts], "files, or directories of HDF5 files"),
+    Parameter::entry("slice_builder", &SLICE_BUILDERS, "how patches are cut"),
+    Parameter::section("transformer", TRANSFORMER, "what is done to each patch"),
 ];
 
 /// Which data set class is used.

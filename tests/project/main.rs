@@ -7,4 +7,5 @@ mod config;
 mod documentation;
 mod published_settings;
 mod reference_pages;
+mod schema;
 mod unsafe_blocks;

@@ -1,19 +1,29 @@
-//! `docs/transforms.md` says what the tables of keys say.
+//! What is written from the tables of keys says what they say.
 
 use std::path::Path;
 
-use unet3d::augment::reference;
+use unet3d::commands::reference::{json_schema, reference_page};
 
-#[test]
-fn the_reference_of_transforms_is_up_to_date() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/transforms.md");
+/// Compares a generated file with what it should be. `UPDATE_DOCS=1` writes it.
+pub fn check_generated(name: &str, content: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, reference()).unwrap();
+        std::fs::write(&path, content).unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
-        written == reference(),
-        "docs/transforms.md is out of date: run \
-         `UPDATE_DOCS=1 cargo test --release --test project` and commit it"
+        written == content,
+        "{name} is out of date: run `UPDATE_DOCS=1 cargo test --release --test project` and \
+         commit it"
     );
+}
+
+#[test]
+fn the_reference_page_is_up_to_date() {
+    check_generated("docs/configuration.md", &reference_page());
+}
+
+#[test]
+fn the_schema_is_up_to_date() {
+    check_generated("unet3d.schema.json", &json_schema());
 }

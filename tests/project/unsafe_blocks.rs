@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::reference_pages::check_generated;
+
 fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -101,15 +103,7 @@ fn every_block_has_its_reason_and_is_listed() {
     }
     assert!(count > 0, "the search finds nothing");
 
-    let path = root.join("docs/unsafe.md");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &page).unwrap();
-    }
-    let listed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        listed == page,
-        "docs/unsafe.md is out of date: run `UPDATE_DOCS=1 cargo test --release --test project`"
-    );
+    check_generated("docs/unsafe.md", &page);
 }
 
 #[test]

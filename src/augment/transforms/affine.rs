@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::stream::RandomSource;
-use super::{Transform, TransformClass, TransformContext, TransformEntry, planes};
+use super::{Transform, TransformClass, TransformContext, TransformEntry};
 use crate::config::Parameter;
 use crate::resample::map::Affine;
 use crate::resample::sample::Border;
@@ -22,7 +22,8 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
         deviation("sigma_scale_xy", 0.1, "scale of x and of y, about 1"),
         deviation("sigma_scale_z", 0.1, "scale of z, about 1"),
         deviation("sigma_rotate", 15.0, "angle in degrees"),
-        Parameter::any("axes", "planes of rotation to choose from; all three if absent"),
+        Parameter::planes("axes", &[], "planes of rotation to choose from; all three if absent")
+            .optional(),
         Parameter::probability("shear_exec_prob", 0.2, "how often it shears"),
         Parameter::probability("rotate_exec_prob", 0.2, "how often it rotates"),
         Parameter::probability("scale_exec_prob", 0.2, "how often it scales"),
@@ -49,7 +50,7 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             sigma_scale_xy: section.number("sigma_scale_xy"),
             sigma_scale_z: section.number("sigma_scale_z"),
             sigma_rotate: section.number("sigma_rotate"),
-            planes: planes::planes(section, "axes")?.unwrap_or_else(|| planes::ALL.to_vec()),
+            planes: section.maybe_planes("axes").unwrap_or_else(|| PLANES.to_vec()),
             shear_exec_prob: section.number("shear_exec_prob"),
             rotate_exec_prob: section.number("rotate_exec_prob"),
             scale_exec_prob: section.number("scale_exec_prob"),
@@ -77,6 +78,10 @@ pub(super) const fn deviation(
 ) -> Parameter {
     Parameter::number(name, default, meaning).at_least(0.0)
 }
+
+/// The three planes of a volume, in the order of the reference's `RandomRotate90`
+/// and `RandomAffineTransform`; axes 0, 1, 2 are z, y, x.
+pub(super) const PLANES: [[usize; 2]; 3] = [[1, 0], [2, 1], [2, 0]];
 
 /// The bound t of a shift by whole voxels in [−t, t).
 pub(super) const fn shift(name: &'static str, default: i64, meaning: &'static str) -> Parameter {
@@ -198,7 +203,7 @@ mod tests {
         let label: Vec<u8> = group.dataset("label").unwrap().read_raw().unwrap();
         let raw = Volume::plain(ndarray::Array4::from_shape_vec(shape, raw).unwrap());
         let label = Volume::plain(ndarray::Array4::from_shape_vec(shape, label).unwrap());
-        let transform = RandomAffineTransform { planes: planes::ALL.to_vec(), ..ALWAYS };
+        let transform = RandomAffineTransform { planes: PLANES.to_vec(), ..ALWAYS };
         let cases = group.groups().unwrap();
         assert_eq!(cases.len(), 3);
         for case in cases {

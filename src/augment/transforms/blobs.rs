@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use super::boundary::{Side, blur, find_boundaries};
+use super::boundary::{SIDES, Side, blur, find_boundaries};
 use super::label_to_boundary::{BLUR, SIGMA, above};
 use super::labels::{APPEND_LABEL, Channels, Extras};
 use super::{Transform, TransformClass, TransformContext, TransformEntry};
-use crate::config::{ConfigError, Fallback, Parameter, Section};
+use crate::config::{Parameter, Section};
 use crate::volume::Volume;
 
 pub(super) static WITH_BOUNDARY: TransformEntry = TransformEntry {
@@ -15,17 +15,14 @@ pub(super) static WITH_BOUNDARY: TransformEntry = TransformEntry {
     meaning: "Channels: mask of what is above 0, a boundary for each of `mode`, label if \
               `append_label`.",
     parameters: &[
-        Parameter {
-            fallback: Fallback::Text("[thick, inner, outer]"),
-            ..Parameter::any("mode", "sides of the boundaries, out of thick, inner, outer")
-        },
+        Parameter::words("mode", SIDES, SIDES, "sides of the boundaries"),
         APPEND_LABEL,
         BLUR,
         SIGMA,
     ],
     build: |section| {
         Ok(Box::new(BlobsWithBoundary {
-            sides: sides(section)?,
+            sides: sides(section),
             sigma: section.flag(BLUR.name).then(|| section.number(SIGMA.name)),
             extras: Extras::read(section, false),
         }))
@@ -33,7 +30,7 @@ pub(super) static WITH_BOUNDARY: TransformEntry = TransformEntry {
     output_shape: |section, mut input| {
         input.wants_3d(section)?;
         let extras = Extras::read(section, false);
-        input.channels = Some(1 + sides(section)?.len() + extras.count());
+        input.channels = Some(1 + sides(section).len() + extras.count());
         let element = extras.element(input.element);
         Ok(input.with_element(element))
     },
@@ -45,9 +42,9 @@ struct BlobsWithBoundary {
     extras: Extras,
 }
 
-fn sides(section: &Section<'_>) -> Result<Vec<Side>, ConfigError> {
-    let given = Side::list(section, "mode")?;
-    Ok(given.unwrap_or_else(|| vec![Side::Thick, Side::Inner, Side::Outer]))
+fn sides(section: &Section<'_>) -> Vec<Side> {
+    // The table admits no other words.
+    section.words("mode").into_iter().filter_map(Side::of).collect()
 }
 
 impl Transform for BlobsWithBoundary {

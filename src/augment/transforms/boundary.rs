@@ -1,7 +1,6 @@
 //! Boundaries between labels, as `skimage.segmentation.find_boundaries`.
 
 use super::labels::Label;
-use crate::config::{ConfigError, Section, YamlValue};
 use crate::resample::gaussian::{Edge, gaussian_filter, weights};
 use crate::volume::Volume;
 use crate::with_values;
@@ -27,21 +26,6 @@ impl Side {
             "inner" => Some(Side::Inner),
             "outer" => Some(Side::Outer),
             _ => None,
-        }
-    }
-
-    /// Reads a list of sides.
-    pub fn list(section: &Section<'_>, key: &str) -> Result<Option<Vec<Side>>, ConfigError> {
-        let Some(node) = section.child(key) else { return Ok(None) };
-        let sides: Option<Vec<Side>> = match &node.value {
-            YamlValue::List(items) => {
-                items.iter().map(|item| item.text().ok().and_then(Side::of)).collect()
-            }
-            _ => None,
-        };
-        match sides.filter(|sides| !sides.is_empty()) {
-            Some(sides) => Ok(Some(sides)),
-            None => Err(node.error(format!("a list is wanted of {}", SIDES.join(", ")))),
         }
     }
 }

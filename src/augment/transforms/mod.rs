@@ -19,14 +19,11 @@ mod label_to_boundary;
 mod labels;
 mod noise;
 mod normalize;
-mod planes;
 mod relabel;
 mod rotate;
 mod rotate90;
 mod standardize;
 mod to_tensor;
-
-pub use planes::planes;
 
 use super::{IndexMap, Transform, TransformClass, TransformContext, TransformEntry, stream};
 use crate::config::{Parameter, Registry};

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::stream::RandomSource;
-use super::{Transform, TransformClass, TransformContext, TransformEntry, planes};
+use super::{Transform, TransformClass, TransformContext, TransformEntry};
 use crate::config::Parameter;
 use crate::resample::Size;
 use crate::resample::by_index::by_index;
@@ -20,7 +20,7 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     parameters: &[
         Parameter::integer("angle_spectrum", 30, "the angle a: whole degrees in [−a, a)")
             .within(0.0, 360.0),
-        Parameter::any("axes", "planes to choose from, pairs of axes; all three if absent"),
+        Parameter::planes("axes", &[], "planes to choose from; all three if absent").optional(),
         MODE_REFLECT,
         Parameter::integer("order", 0, "order of the spline: 0 nearest, 1 linear, 2 or 3")
             .within(0.0, 3.0),
@@ -36,7 +36,7 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     build: |section| {
         Ok(Box::new(RandomRotate {
             angle_spectrum: section.integer("angle_spectrum"),
-            planes: planes::planes(section, "axes")?.unwrap_or_else(|| PLANES.to_vec()),
+            planes: section.maybe_planes("axes").unwrap_or_else(|| PLANES.to_vec()),
             resampling: Resampling {
                 order: section.size("order"),
                 border: Border::of_mode(section.text("mode")),

@@ -2,11 +2,10 @@
 
 use anyhow::Result;
 
+use super::affine::PLANES;
 use super::stream::RandomSource;
-use super::{
-    IndexMap, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape, planes,
-};
-use crate::config::{ConfigError, Fallback, Parameter, Section};
+use super::{IndexMap, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
+use crate::config::{ConfigError, Parameter, Section};
 use crate::volume::Volume;
 
 pub(super) static ENTRY: TransformEntry = TransformEntry {
@@ -15,15 +14,12 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     meaning: "Turns the volume by 0 to 3 quarter turns in a random plane. An odd number of them \
               swaps the sizes of two axes.",
     parameters: &[
-        Parameter {
-            fallback: Fallback::Text("[[1, 2]]"),
-            ..Parameter::any("axes", "planes to choose from, pairs of axes; null: all three")
-        },
+        Parameter::planes("axes", &[[1, 2]], "planes to choose from; null: all three"),
         Parameter::flag("force_180", false, "only half turns, which keep the shape"),
     ],
     build: |section| {
         Ok(Box::new(RandomRotate90 {
-            planes: planes_of(section)?,
+            planes: planes(section),
             force_180: section.flag("force_180"),
         }))
     },
@@ -37,11 +33,11 @@ struct RandomRotate90 {
     force_180: bool,
 }
 
-fn planes_of(section: &Section<'_>) -> Result<Vec<[usize; 2]>, ConfigError> {
+fn planes(section: &Section<'_>) -> Vec<[usize; 2]> {
     if section.is_null("axes") {
-        return Ok(planes::ALL.to_vec());
+        return PLANES.to_vec();
     }
-    Ok(planes::planes(section, "axes")?.unwrap_or_else(|| vec![[1, 2]]))
+    section.maybe_planes("axes").unwrap_or_default()
 }
 
 fn output_shape(section: &Section<'_>, mut input: VolumeShape) -> Result<VolumeShape, ConfigError> {
@@ -49,7 +45,7 @@ fn output_shape(section: &Section<'_>, mut input: VolumeShape) -> Result<VolumeS
         return Ok(input);
     }
     for size in input.sizes.clone() {
-        for [a, b] in planes_of(section)? {
+        for [a, b] in planes(section) {
             let mut turned = size;
             turned.swap(a, b);
             if !input.sizes.contains(&turned) {
