@@ -5,6 +5,8 @@ use anyhow::Result;
 use crate::cli::Common;
 use crate::config::{ConfigError, Node, Parameter, Place, Section, Tree};
 use crate::device::{self, Precision};
+use crate::loss::LOSSES;
+use crate::metric::METRICS;
 use crate::model::NETWORKS;
 use crate::optim::OPTIMIZER;
 use crate::predict::PREDICTOR;
@@ -26,8 +28,8 @@ pub const TOP: &[Parameter] = &[
     Parameter::entry("model", &NETWORKS, "the network"),
     Parameter::section("trainer", TRAINER, "the training loop"),
     Parameter::section("optimizer", OPTIMIZER, "the optimizer"),
-    Parameter::any("loss", "the loss"),
-    Parameter::any("eval_metric", "the metric that validation is judged by"),
+    Parameter::entry("loss", &LOSSES, "the loss"),
+    Parameter::entry("eval_metric", &METRICS, "the metric that validation is judged by"),
     Parameter::any("lr_scheduler", "the learning-rate scheduler"),
     Parameter::section("loaders", LOADERS, "the data"),
     Parameter::section("predictor", PREDICTOR, "how predictions are made"),

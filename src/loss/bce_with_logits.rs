@@ -3,15 +3,19 @@
 use anyhow::Result;
 use tch::{Reduction, Tensor};
 
-use crate::config::{ConfigError, Node, Parameter};
+use crate::config::{ConfigError, Kind, Node, Parameter};
 use crate::target::{LabelForm, Labels, TargetShapes, Weights};
 
 use super::class_weights::ClassWeights;
 use super::sum::VoxelSum;
 use super::{Criterion, Entry, IgnoreIndex};
 
-const POS_WEIGHT: Parameter = Parameter::any(
+const POS_WEIGHT: Parameter = Parameter::custom(
     "pos_weight",
+    &[
+        Kind::Number { min: 0.0, max: f64::MAX },
+        Kind::Numbers { min: 0.0, max: f64::MAX, len: 0 },
+    ],
     "weight of the voxels that are 1 in the target: a number, or a list of one a channel",
 );
 

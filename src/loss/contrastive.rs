@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor};
 
-use crate::config::{ConfigError, Node, Parameter, YamlValue};
+use crate::config::{self, ConfigError, Node, Parameter, YamlValue};
 use crate::target::{LabelForm, Labels, Weights};
 
 use super::{Criterion, Entry, IgnoreIndex};
@@ -19,7 +19,15 @@ pub(super) static ENTRY: Entry = Entry {
         Parameter::number("delta_dist", 2.0, "cluster means repel below twice this distance")
             .at_least(0.0)
             .required(),
-        Parameter::any("norm", "`fro`, or the p of a p-norm").required(),
+        Parameter::custom(
+            "norm",
+            &[
+                config::Kind::Choice(&["fro"]),
+                config::Kind::Number { min: f64::MIN_POSITIVE, max: f64::MAX },
+            ],
+            "`fro`, or the p of a p-norm",
+        )
+        .required(),
         Parameter::number("alpha", 1.0, "factor of the variance term").required(),
         Parameter::number("beta", 1.0, "factor of the distance term").required(),
         Parameter::number("gamma", 0.001, "factor of the size term").required(),

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, ensure};
 
 use crate::augment::{SampleShape, Transformer};
-use crate::config::{ConfigError, Node, Parameter, Section};
+use crate::config::{self, ConfigError, Node, Parameter, Section};
 use crate::files::identity;
 use crate::model::NetworkSpec;
 use crate::samples::slices::{self, Grid};
@@ -33,7 +33,11 @@ pub const PREDICTOR: &[Parameter] = &[
         &["average", "gaussian"],
         "how patches that overlap are weighted",
     ),
-    Parameter::any("tta", "average over flips along these axes, as in [y, x]"),
+    Parameter::custom(
+        "tta",
+        &[config::Kind::Words(&["z", "y", "x"])],
+        "average over flips along these axes, as in [y, x]",
+    ),
     OUTPUT[0],
     OUTPUT[1],
     OUTPUT[2],

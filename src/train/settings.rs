@@ -27,9 +27,17 @@ pub const TRAINER: &[Parameter] = &[
     Parameter::text("h5_dir", "", "where training batches are dumped; nowhere if empty"),
     Parameter::flag("eval_score_higher_is_better", true, "which score is the best"),
     Parameter::flag("skip_train_validation", false, "leave the metric out of training logs"),
-    Parameter::any("tensorboard_formatter", "`DefaultTensorboardFormatter`, the only one"),
+    Parameter::section("tensorboard_formatter", FORMATTER, "how images reach TensorBoard"),
     Parameter::choice("on_nan", "stop", &["stop", "skip"], "what to do about a loss that is NaN"),
 ];
+
+/// The keys of the `tensorboard_formatter` section, of which the name alone is read.
+const FORMATTER: &[Parameter] = &[Parameter::choice(
+    "name",
+    "DefaultTensorboardFormatter",
+    &["DefaultTensorboardFormatter"],
+    "the only one",
+)];
 
 /// What happens when the loss is not finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
