@@ -12,10 +12,7 @@ use super::{Criterion, Entry, IgnoreIndex};
 
 const POS_WEIGHT: Parameter = Parameter::custom(
     "pos_weight",
-    &[
-        Kind::Number { min: 0.0, max: f64::MAX },
-        Kind::Numbers { min: 0.0, max: f64::MAX, len: 0 },
-    ],
+    &[Kind::Number { min: 0.0, max: f64::MAX }, Kind::Numbers { min: 0.0, max: f64::MAX, len: 0 }],
     "weight of the voxels that are 1 in the target: a number, or a list of one a channel",
 );
 
