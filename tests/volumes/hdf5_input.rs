@@ -264,3 +264,15 @@ fn damaged_files_do_no_harm() {
         std::fs::remove_file(&path).unwrap();
     }
 }
+
+/// Filters of other builds of HDF5 (`tests/fixtures/make_hdf5_filters.py`).
+#[test]
+fn a_filter_that_is_not_built_in_is_named() {
+    let file = open("filters.h5");
+    for name in ["Blosc", "Blosc2", "LZ4", "Zstandard", "ZFP", "bitshuffle", "bzip2", "SZIP"] {
+        let error = format!("{:#}", file.dataset(name).unwrap_err());
+        for part in ["filters.h5", &format!("the filter {name} (number "), "h5repack"] {
+            assert!(error.contains(part), "{name}: {error}");
+        }
+    }
+}

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use hdf5::dataset::Layout;
+use hdf5::filters::Filter;
 
+use super::filters;
 use crate::ffi;
 use crate::runtime::memory::bytes;
 
@@ -76,11 +78,12 @@ impl Seen {
             );
         }
         let filters = plist.filters();
-        let kinds: HashSet<_> = filters.iter().map(std::mem::discriminant).collect();
+        let kinds: HashSet<_> = filters.iter().map(Filter::id).collect();
         ensure!(
             kinds.len() == filters.len(),
             "the data set `{name}` has the same filter twice, as only files made to do harm have"
         );
+        filters::check(&filters, name)?;
         let mut size = 0;
         if self.files.insert(PathBuf::from(&file)) {
             size += fs::metadata(&file).with_context(|| file.clone())?.len();

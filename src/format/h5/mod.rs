@@ -13,6 +13,7 @@
 mod chunk_rows;
 mod decode;
 mod file;
+mod filters;
 mod guard;
 mod pool;
 mod reader;
