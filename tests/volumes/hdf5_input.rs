@@ -276,3 +276,16 @@ fn a_filter_that_is_not_built_in_is_named() {
         }
     }
 }
+
+/// A writer in SWMR mode marks its file for as long as it has it open.
+#[test]
+fn a_file_that_is_being_written_is_not_called_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("growing.h5");
+    crate::support::program::script(
+        "leave_open_for_writing.py",
+        [path.to_str().expect("a path of ASCII letters")],
+    );
+    let error = format!("{:#}", H5File::open(&path).unwrap_err());
+    assert!(error.contains("growing.h5: another program has the HDF5 file open"), "{error}");
+}

@@ -39,7 +39,13 @@ impl H5File {
             .open(&plain.path)
             .map_err(|error| {
                 let name = plain.path.display().to_string();
-                if starts_with_signature(&mut plain.file) {
+                // The writer's mark stays in a file whose writer was killed.
+                if error.to_string().contains("already open for write") {
+                    anyhow!(
+                        "{name}: another program has the HDF5 file open for writing; wait until it \
+                         has closed it (if none is running any more: `h5clear -s {name}`)"
+                    )
+                } else if starts_with_signature(&mut plain.file) {
                     anyhow!(
                         "{name}: the HDF5 file is damaged or was not copied completely ({error})"
                     )
