@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use unet3d::config::Tree;
-use unet3d::samples::{DataSet, Loaders, VolumePatches};
+use unet3d::samples::{Loaders, SampleSet, VolumePatches};
 
 /// A line of /proc/self/status, in GB.
 fn memory(key: &str) -> f64 {

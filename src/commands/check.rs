@@ -11,7 +11,7 @@ use crate::format;
 use crate::model::{NetworkSpec, UNet};
 use crate::predict::Job;
 use crate::samples::slices;
-use crate::samples::{DatasetKind, Loaders, required};
+use crate::samples::{Loaders, required};
 
 use super::data::TrainingData;
 use super::plan::Plan;
@@ -69,7 +69,7 @@ fn check_training(settings: &Settings<'_>, no_data: bool) -> Result<()> {
 fn check_phase(plan: &Plan<'_>, phase: &Section<'_>) -> Result<Option<[usize; 3]>, ConfigError> {
     required(phase, "file_paths")?;
     Transformer::read(required(phase, "transformer")?)?;
-    if plan.loaders.dataset == DatasetKind::Dsb2018 {
+    if !plan.loaders.dataset.has_slice_builder {
         return Ok(None);
     }
     let node = required(phase, "slice_builder")?;

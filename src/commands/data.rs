@@ -9,8 +9,7 @@ use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node, Section};
 use crate::runtime::memory;
 use crate::samples::{
-    DataSet, DatasetKind, Images, LabelCheck, Loader, VolumePatches, file_paths, refuse_overlap,
-    required,
+    LabelCheck, Loader, Opening, SampleSet, file_paths, refuse_overlap, required,
 };
 use crate::target::TargetShapes;
 
@@ -30,7 +29,7 @@ impl TrainingData {
     /// loss or the metric. Found before the first batch is made.
     pub fn open(plan: &Plan<'_>, seed: u64) -> Result<Self> {
         let (train, val) = (plan.loaders.phase("train")?, plan.loaders.phase("val")?);
-        if plan.loaders.dataset != DatasetKind::Dsb2018 {
+        if plan.loaders.dataset.has_slice_builder {
             let paths = |phase: &Section<'_>| file_paths(required(phase, "file_paths")?);
             refuse_overlap(&paths(&train)?, &paths(&val)?, required(&val, "file_paths")?)?;
         }
@@ -52,30 +51,13 @@ fn open_phase(
     phase: &Section<'_>,
     name: &str,
     seed: u64,
-) -> Result<Arc<dyn DataSet>> {
-    let check = |recipe: &Transformer, path: &Path, input: SampleShape| {
-        check_input(plan, phase, name, recipe, input).with_context(|| path.display().to_string())
+) -> Result<Arc<dyn SampleSet>> {
+    let check = |transformer: &Transformer, path: &Path, input: SampleShape| {
+        check_input(plan, phase, name, transformer, input)
+            .with_context(|| path.display().to_string())
     };
-    if plan.loaders.dataset == DatasetKind::Dsb2018 {
-        let mut images = Images::open(&plan.loaders, phase, seed)?;
-        let mut labels = None;
-        for (path, input) in images.inputs() {
-            labels = check(images.recipe(), path, input)?;
-        }
-        if let Some(labels) = labels {
-            images = images.with_label_check(labels);
-        }
-        return Ok(Arc::new(images));
-    }
-    let mut patches = VolumePatches::open(&plan.loaders, phase, seed)?;
-    let mut labels = None;
-    for (path, input) in patches.inputs() {
-        labels = check(patches.recipe(), path, input)?;
-    }
-    if let Some(labels) = labels {
-        patches = patches.with_label_check(labels);
-    }
-    Ok(Arc::new(patches))
+    let opening = Opening { seed, check: &check };
+    (plan.loaders.dataset.open)(&plan.loaders, phase, &opening)
 }
 
 /// Checks what the transforms make of the patches of a file. Returns the labels
@@ -84,11 +66,11 @@ fn check_input(
     plan: &Plan<'_>,
     phase: &Section<'_>,
     name: &str,
-    recipe: &Transformer,
+    steps: &Transformer,
     input: SampleShape,
 ) -> Result<Option<LabelCheck>, ConfigError> {
-    recipe.check_batch(plan.loaders.batch_size, &input)?;
-    let output = recipe.output_shape(input)?;
+    steps.check_batch(plan.loaders.batch_size, &input)?;
+    let output = steps.output_shape(input)?;
     let transformer: &Node = required(phase, "transformer")?;
     let wanted = plan.network.in_channels as usize;
     let channels = output.raw.network_channels().map_err(|error| transformer.error(error))?;
@@ -100,11 +82,8 @@ fn check_input(
     }
     for size in &output.raw.sizes {
         plan.network.check_patch(*size).map_err(|error| {
-            let key = if plan.loaders.dataset == DatasetKind::Dsb2018 {
-                "file_paths"
-            } else {
-                "slice_builder"
-            };
+            let patches = plan.loaders.dataset.has_slice_builder;
+            let key = if patches { "slice_builder" } else { "file_paths" };
             phase.error(key, format!("patches {size:?}: {error}"))
         })?;
     }

@@ -17,7 +17,7 @@ use crate::model::{NetworkSpec, UNet};
 use crate::predict::{Job, Network, Outcome, is_up_to_date, run};
 use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
-use crate::samples::{DatasetKind, Loaders, prediction_inputs, required};
+use crate::samples::{Loaders, prediction_inputs, required};
 use crate::stitch::PlanError;
 
 use super::Settings;
@@ -73,12 +73,9 @@ fn devices(settings: &Settings<'_>, args: &cli::Predict) -> Result<Vec<Device>> 
 
 /// The files that `loaders.test.file_paths` stands for.
 pub fn inputs(loaders: &Loaders<'_>) -> Result<Vec<PathBuf>, ConfigError> {
-    if loaders.dataset == DatasetKind::Dsb2018 {
-        return Err(loaders.section.error(
-            "dataset",
-            "DSB2018Dataset is for training only; write the images to HDF5 files, (1, H, W), and \
-             use StandardHDF5Dataset",
-        ));
+    if let Some(reason) = loaders.dataset.refuses_prediction {
+        let message = format!("{} {reason}", loaders.dataset.name);
+        return Err(loaders.section.error("dataset", message));
     }
     let phase = loaders.phase("test")?;
     prediction_inputs(required(&phase, "file_paths")?, loaders.raw)

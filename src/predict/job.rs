@@ -12,9 +12,9 @@ use crate::config::{self, ConfigError, Node, Parameter, Section};
 use crate::files::identity;
 use crate::model::NetworkSpec;
 use crate::samples::slices::{self, Grid};
-use crate::samples::{DatasetKind, Loaders, required};
+use crate::samples::{Loaders, required};
 use crate::stitch::{Blending, Plan, PlanError};
-use crate::volume::{Encoding, Mirror, VolumeReader, VolumeShape};
+use crate::volume::{Access, Encoding, Mirror, VolumeReader, VolumeShape};
 
 use super::output::{Attributes, OUTPUT, OutputSpec};
 
@@ -52,8 +52,8 @@ pub struct Job {
     pub outputs: Vec<PathBuf>,
     /// Data set of the raw data within each file.
     pub raw: String,
-    /// Read patches from the file instead of holding the volume.
-    pub lazy: bool,
+    /// Where the volume is while it is predicted.
+    pub access: Access,
     pub mirror: Mirror,
     pub grid: Grid,
     pub halo: [usize; 3],
@@ -136,7 +136,10 @@ impl Job {
             inputs,
             outputs,
             raw: loaders.raw.to_string(),
-            lazy: loaders.dataset == DatasetKind::Lazy || predictor.text("name") == "LazyPredictor",
+            access: match predictor.text("name") {
+                "LazyPredictor" => Access::File,
+                _ => loaders.dataset.access,
+            },
             mirror: Mirror { pad: loaders.mirror_padding },
             grid,
             halo: predictor.per_axis("patch_halo").map(|voxels| voxels as usize),

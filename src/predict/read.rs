@@ -91,17 +91,9 @@ pub struct Input {
 impl Input {
     /// Opens a file and checks that it fits the network and the patches.
     pub fn open(job: &Job, path: &Path) -> Result<Self> {
-        let dataset = format::open(path, &job.raw)?;
-        let plan = job.plan_for(&*dataset).with_context(|| path.display().to_string())?;
-        let (source, statistics) = if job.lazy {
-            let statistics = dataset.statistics()?;
-            (Source::File(dataset), statistics)
-        } else {
-            let volume = dataset.read()?;
-            let statistics = Statistics::of(&volume)
-                .with_context(|| format!("{}: `{}`", path.display(), job.raw))?;
-            (Source::from(volume), statistics)
-        };
+        let reader = format::open(path, &job.raw)?;
+        let plan = job.plan_for(&*reader).with_context(|| path.display().to_string())?;
+        let (source, statistics) = Source::raw(reader, job.access)?;
         job.recipe
             .check_statistics(&statistics)
             .with_context(|| format!("{} cannot be transformed", path.display()))?;

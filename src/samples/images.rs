@@ -4,27 +4,52 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ndarray::Array4;
 use png::{BitDepth, ColorType, Transformations};
 
-use super::dataset::{DataSet, Origin};
+use super::data_sets::{Entry, Opening};
 use super::entries;
 use super::labels::{LabelCheck, position};
 use super::loaders::{Loaders, required};
+use super::sample_set::{Origin, SampleSet};
 use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
 use crate::config::Section;
-use crate::volume::{Sample, Statistics, StatisticsBuilder, Volume, VolumeShape};
+use crate::volume::{Access, Sample, Statistics, StatisticsBuilder, Volume, VolumeShape};
+
+pub(super) static ENTRY: Entry = Entry {
+    name: "DSB2018Dataset",
+    meaning: "whole 2D images and masks, from folders of PNG files",
+    parameters: &[],
+    access: Access::Memory,
+    has_slice_builder: false,
+    refuses_prediction: Some(
+        "is for training only; write the images to HDF5 files, (1, H, W), and use \
+         StandardHDF5Dataset",
+    ),
+    open,
+};
+
+fn open(
+    loaders: &Loaders<'_>,
+    phase: &Section<'_>,
+    opening: &Opening<'_>,
+) -> Result<Arc<dyn SampleSet>> {
+    let mut images = ImagePairs::open(loaders, phase, opening.seed)?;
+    images.labels = opening.check_all(&images.transformer, images.inputs())?;
+    Ok(Arc::new(images))
+}
 
 /// Whole 2D images with their masks, each as a volume (1, H, W).
 ///
 /// A root directory holds `images/` and `masks/`; files of the same name without
 /// extension belong together. Statistics are taken over all images.
-pub struct Images {
+pub struct ImagePairs {
     pairs: Vec<Pair>,
-    recipe: Transformer,
+    transformer: Transformer,
     statistics: Statistics,
     seed: u64,
     labels: Option<LabelCheck>,
@@ -36,15 +61,15 @@ struct Pair {
     mask: Volume,
 }
 
-impl Images {
+impl ImagePairs {
     /// Reads all images of a training or validation phase.
     ///
     /// # Errors
     /// A root without the two folders, images without a mask or the reverse,
     /// files that are no grey PNG, a mask of another size than its image, and
     /// images of several sizes that would have to share a batch.
-    pub fn open(loaders: &Loaders<'_>, phase: &Section<'_>, seed: u64) -> Result<Images> {
-        let recipe = Transformer::read(required(phase, "transformer")?)?;
+    pub fn open(loaders: &Loaders<'_>, phase: &Section<'_>, seed: u64) -> Result<ImagePairs> {
+        let transformer = Transformer::read(required(phase, "transformer")?)?;
         let mut pairs = Vec::new();
         for entry in entries(required(phase, "file_paths")?)? {
             let root = Path::new(entry.text()?);
@@ -72,18 +97,14 @@ impl Images {
             builder.add(&pair.image, 0, number).with_context(|| pair.path.display().to_string())?;
         }
         let statistics = builder.finish();
-        recipe.check_statistics(&statistics)?;
-        Ok(Images { pairs, recipe, statistics, seed, labels: None })
+        transformer.check_statistics(&statistics)?;
+        Ok(ImagePairs { pairs, transformer, statistics, seed, labels: None })
     }
 
     /// Has every label checked before it is handed on.
-    pub fn with_label_check(mut self, check: LabelCheck) -> Images {
+    pub fn with_label_check(mut self, check: LabelCheck) -> ImagePairs {
         self.labels = Some(check);
         self
-    }
-
-    pub fn recipe(&self) -> &Transformer {
-        &self.recipe
     }
 
     pub fn statistics(&self) -> Statistics {
@@ -93,17 +114,17 @@ impl Images {
     /// What each image and its mask look like before they are transformed.
     pub fn inputs(&self) -> impl Iterator<Item = (&Path, SampleShape)> {
         self.pairs.iter().map(|pair| {
-            let signature = |volume: &Volume| VolumeShape {
+            let shape = |volume: &Volume| VolumeShape {
                 channels: None,
                 element: volume.element(),
                 sizes: vec![volume.size()],
             };
-            let signatures = SampleShape {
-                raw: signature(&pair.image),
-                label: Some(signature(&pair.mask)),
+            let shapes = SampleShape {
+                raw: shape(&pair.image),
+                label: Some(shape(&pair.mask)),
                 weight: None,
             };
-            (pair.path.as_path(), signatures)
+            (pair.path.as_path(), shapes)
         })
     }
 
@@ -113,7 +134,7 @@ impl Images {
     }
 }
 
-impl DataSet for Images {
+impl SampleSet for ImagePairs {
     fn len(&self) -> usize {
         self.pairs.len()
     }
@@ -123,7 +144,7 @@ impl DataSet for Images {
         let sample =
             Sample { raw: pair.image.clone(), label: Some(pair.mask.clone().into()), weight: None };
         let key = SampleKey { seed: self.seed, epoch, sample: index as u64 };
-        let sample = self.recipe.apply(sample, key, &self.statistics)?;
+        let sample = self.transformer.apply(sample, key, &self.statistics)?;
         if let (Some(check), Some(label)) = (&self.labels, &sample.label)
             && let Some(outside) = check.find(label)
         {

@@ -5,8 +5,8 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use super::dataset::{DataSet, Origin};
 use super::prefetch::{Prefetch, guarded};
+use super::sample_set::{Origin, SampleSet};
 use crate::augment::stream::{RandomSource as _, StreamKey};
 use crate::volume::Sample;
 
@@ -15,7 +15,7 @@ use crate::volume::Sample;
 /// The batches are the same whatever the number of workers.
 #[derive(Clone)]
 pub struct Loader {
-    data: Arc<dyn DataSet>,
+    data: Arc<dyn SampleSet>,
     batch_size: usize,
     order: Order,
     workers: usize,
@@ -39,7 +39,7 @@ pub struct Position {
 
 /// Some samples at once.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub struct SampleBatch {
     pub position: Position,
     /// Whether the epoch ends with this batch.
     pub ends_epoch: bool,
@@ -54,7 +54,7 @@ impl Loader {
     /// The number of workers is at most `num_workers` (at least one), the number
     /// of cores, and what fits into `memory` bytes.
     pub fn new(
-        data: Arc<dyn DataSet>,
+        data: Arc<dyn SampleSet>,
         batch_size: usize,
         num_workers: usize,
         memory: usize,
@@ -78,7 +78,7 @@ impl Loader {
         self.workers
     }
 
-    pub fn data(&self) -> &Arc<dyn DataSet> {
+    pub fn data(&self) -> &Arc<dyn SampleSet> {
         &self.data
     }
 
@@ -161,9 +161,9 @@ pub struct Batches {
 }
 
 impl Iterator for Batches {
-    type Item = Result<Batch>;
+    type Item = Result<SampleBatch>;
 
-    fn next(&mut self) -> Option<Result<Batch>> {
+    fn next(&mut self) -> Option<Result<SampleBatch>> {
         if self.length == 0 {
             return None;
         }
@@ -186,7 +186,7 @@ impl Iterator for Batches {
         } else {
             Position { batch: position.batch + 1, ..position }
         };
-        Some(Ok(Batch { position, ends_epoch, samples, origins }))
+        Some(Ok(SampleBatch { position, ends_epoch, samples, origins }))
     }
 }
 
@@ -200,7 +200,7 @@ mod tests {
     /// Samples that hold their epoch and index.
     struct Numbers(usize);
 
-    impl DataSet for Numbers {
+    impl SampleSet for Numbers {
         fn len(&self) -> usize {
             self.0
         }

@@ -3,17 +3,12 @@
 use std::path::PathBuf;
 
 use super::slices::SLICE_BUILDERS;
+use super::{DATA_SETS, Entry};
 use crate::augment::TRANSFORMER;
 use crate::config::{ConfigError, Kind, Node, Parameter, Section};
 
-/// The keys of the `loaders` section.
+/// The keys of the `loaders` section that all data set classes take.
 pub const LOADERS: &[Parameter] = &[
-    Parameter::choice(
-        "dataset",
-        "StandardHDF5Dataset",
-        &["StandardHDF5Dataset", "LazyHDF5Dataset", "DSB2018Dataset"],
-        "files in memory, read on demand, or 2D images",
-    ),
     Parameter::integer("batch_size", 1, "samples of a batch").at_least(1.0),
     Parameter::integer("num_workers", 1, "threads that prepare samples").at_least(0.0),
     Parameter::texts("raw_internal_path", "raw", "data set of the raw data"),
@@ -35,22 +30,11 @@ pub const PHASE: &[Parameter] = &[
     Parameter::section("transformer", TRANSFORMER, "what is done to each patch"),
 ];
 
-/// Which data set class is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DatasetKind {
-    /// `StandardHDF5Dataset`: files are held in memory.
-    Standard,
-    /// `LazyHDF5Dataset`: patches are read on demand.
-    Lazy,
-    /// `DSB2018Dataset`: 2D images and masks.
-    Dsb2018,
-}
-
 /// The typed `loaders` section.
 #[derive(Clone, Debug)]
 pub struct Loaders<'a> {
     pub section: Section<'a>,
-    pub dataset: DatasetKind,
+    pub dataset: &'static Entry,
     pub batch_size: usize,
     pub num_workers: usize,
     pub raw: &'a str,
@@ -64,7 +48,7 @@ pub struct Loaders<'a> {
 
 impl<'a> Loaders<'a> {
     pub fn read(node: &'a Node) -> Result<Self, ConfigError> {
-        let section = node.section(LOADERS)?;
+        let (dataset, section) = DATA_SETS.open(node)?;
         let single = |key: &str| -> Result<Option<&'a str>, ConfigError> {
             let names = section.texts(key);
             if names.len() > 1 {
@@ -76,11 +60,7 @@ impl<'a> Loaders<'a> {
             Ok(names.first().copied())
         };
         Ok(Loaders {
-            dataset: match section.text("dataset") {
-                "LazyHDF5Dataset" => DatasetKind::Lazy,
-                "DSB2018Dataset" => DatasetKind::Dsb2018,
-                _ => DatasetKind::Standard,
-            },
+            dataset,
             batch_size: section.size("batch_size"),
             num_workers: section.size("num_workers"),
             raw: single("raw_internal_path")?.unwrap_or("raw"),

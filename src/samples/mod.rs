@@ -1,22 +1,24 @@
 //! Patches of volumes: where they lie, which files they come from, and the
 //! loader that has them ready in time.
 
-mod dataset;
+mod data_sets;
 mod files;
 mod images;
 mod labels;
 mod loader;
 mod loaders;
 mod prefetch;
+mod sample_set;
 pub mod slices;
 mod volumes;
 
 pub use crate::volume::Window;
-pub use dataset::{DataSet, Origin};
+pub use data_sets::{DATA_SETS, Entry, InputCheck, Opening};
 pub use files::{entries, file_paths, prediction_inputs, refuse_overlap};
-pub use images::Images;
+pub use images::ImagePairs;
 pub use labels::{LabelCheck, Outside};
-pub use loader::{Batch, Batches, Loader, Position};
-pub use loaders::{DatasetKind, LOADERS, Loaders, PHASE, required};
+pub use loader::{Batches, Loader, Position, SampleBatch};
+pub use loaders::{LOADERS, Loaders, PHASE, required};
 pub use prefetch::Prefetch;
+pub use sample_set::{Origin, SampleSet};
 pub use volumes::VolumePatches;

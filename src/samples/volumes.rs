@@ -1,22 +1,50 @@
-//! `StandardHDF5Dataset` and `LazyHDF5Dataset`: patches of the volumes of HDF5
-//! files, held in memory or read on demand.
+//! `StandardHDF5Dataset` and `LazyHDF5Dataset`: patches of volumes, which are held in
+//! memory or read on demand.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-use super::dataset::{DataSet, Origin};
+use super::data_sets::{Entry, Opening};
 use super::labels::{LabelCheck, position};
-use super::loaders::{DatasetKind, Loaders, required};
+use super::loaders::{Loaders, required};
+use super::sample_set::{Origin, SampleSet};
 use super::slices::{self, Draw, SliceBuilder, Targets};
 use super::{Window, file_paths};
 use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
 use crate::config::Section;
 use crate::format;
-use crate::volume::{Palette, Sample, Source, Statistics, VolumeReader, VolumeShape, Voxels};
+use crate::volume::{Access, Sample, Source, Statistics, VolumeReader, VolumeShape, Voxels};
+
+pub(super) static STANDARD: Entry = Entry {
+    name: "StandardHDF5Dataset",
+    meaning: "patches of volumes that are held in memory",
+    parameters: &[],
+    access: Access::Memory,
+    has_slice_builder: true,
+    refuses_prediction: None,
+    open,
+};
+
+pub(super) static LAZY: Entry = Entry {
+    name: "LazyHDF5Dataset",
+    meaning: "patches of volumes that are read from their files patch by patch",
+    access: Access::File,
+    ..STANDARD
+};
+
+fn open(
+    loaders: &Loaders<'_>,
+    phase: &Section<'_>,
+    opening: &Opening<'_>,
+) -> Result<Arc<dyn SampleSet>> {
+    let mut patches = VolumePatches::open(loaders, phase, opening.seed)?;
+    patches.labels = opening.check_all(&patches.transformer, patches.inputs())?;
+    Ok(Arc::new(patches))
+}
 
 /// The patches of all files of a training or validation phase.
 ///
@@ -26,7 +54,7 @@ pub struct VolumePatches {
     /// The number of the first sample of each file.
     starts: Vec<usize>,
     builder: Box<dyn SliceBuilder>,
-    recipe: Transformer,
+    transformer: Transformer,
     seed: u64,
     labels: Option<LabelCheck>,
     redrawn: Mutex<Redrawn>,
@@ -41,7 +69,7 @@ struct FilePatches {
     label: Source,
     weight: Option<Source>,
     statistics: Statistics,
-    /// Of epoch 0.
+    /// The windows of the first epoch.
     windows: Vec<Window>,
 }
 
@@ -55,13 +83,13 @@ impl VolumePatches {
     /// work on or that the patch does not fit.
     pub fn open(loaders: &Loaders<'_>, phase: &Section<'_>, seed: u64) -> Result<VolumePatches> {
         let builder = slices::read(required(phase, "slice_builder")?)?;
-        let recipe = Transformer::read(required(phase, "transformer")?)?;
+        let transformer = Transformer::read(required(phase, "transformer")?)?;
         let paths = file_paths(required(phase, "file_paths")?)?;
         let mut files = Vec::new();
         let mut starts = vec![0];
         for (number, path) in paths.iter().enumerate() {
             let mut file = FilePatches::open(path, loaders)?;
-            recipe
+            transformer
                 .check_statistics(&file.statistics)
                 .with_context(|| path.display().to_string())?;
             let draw = Draw { seed, epoch: 0, file: number as u64 };
@@ -70,7 +98,7 @@ impl VolumePatches {
             files.push(file);
         }
         let redrawn = Mutex::default();
-        Ok(VolumePatches { files, starts, builder, recipe, seed, labels: None, redrawn })
+        Ok(VolumePatches { files, starts, builder, transformer, seed, labels: None, redrawn })
     }
 
     /// Has every label checked before it is handed on.
@@ -79,20 +107,16 @@ impl VolumePatches {
         self
     }
 
-    pub fn recipe(&self) -> &Transformer {
-        &self.recipe
-    }
-
     /// What the patches of each file look like before they are transformed.
     pub fn inputs(&self) -> impl Iterator<Item = (&Path, SampleShape)> {
         let patch = self.builder.patch();
         self.files.iter().map(move |file| {
-            let signatures = SampleShape {
-                raw: signature(&file.raw, patch),
-                label: Some(signature(&file.label, patch)),
-                weight: file.weight.as_ref().map(|weight| signature(weight, patch)),
+            let shapes = SampleShape {
+                raw: shape(&file.raw, patch),
+                label: Some(shape(&file.label, patch)),
+                weight: file.weight.as_ref().map(|weight| shape(weight, patch)),
             };
-            (file.path.as_path(), signatures)
+            (file.path.as_path(), shapes)
         })
     }
 
@@ -147,7 +171,7 @@ impl VolumePatches {
     }
 }
 
-impl DataSet for VolumePatches {
+impl SampleSet for VolumePatches {
     fn len(&self) -> usize {
         self.starts.last().copied().unwrap_or(0)
     }
@@ -160,7 +184,7 @@ impl DataSet for VolumePatches {
             weight: file.weight.as_ref().map(|weight| weight.voxels(&window)).transpose()?,
         };
         let key = SampleKey { seed: self.seed, epoch, sample: index as u64 };
-        let sample = self.recipe.apply(sample, key, &file.statistics)?;
+        let sample = self.transformer.apply(sample, key, &file.statistics)?;
         if let Some(label) = &sample.label {
             self.check_labels(label, file, &window)?;
         }
@@ -184,7 +208,7 @@ impl DataSet for VolumePatches {
     }
 }
 
-fn signature(source: &Source, patch: [usize; 3]) -> VolumeShape {
+fn shape(source: &Source, patch: [usize; 3]) -> VolumeShape {
     VolumeShape {
         channels: source.has_channels().then(|| source.channels()),
         element: source.element(),
@@ -197,6 +221,14 @@ impl FilePatches {
         let file = format::open_file(path)?;
         let raw = file.volume(loaders.raw)?;
         let target = |name: &str, key: &str| -> Result<Arc<dyn VolumeReader>> {
+            ensure!(
+                file.names_volumes() || name == loaders.raw,
+                "{}: the file holds one volume, which is the raw data, and has no place for \
+                 `{name}`: put both into one HDF5 file, or set `loaders.{key}: {}` if the volume \
+                 is meant to serve as both",
+                file.path().display(),
+                loaders.raw
+            );
             let target = file.volume(name).with_context(|| format!("`loaders.{key}`"))?;
             ensure!(
                 target.size() == raw.size(),
@@ -211,13 +243,10 @@ impl FilePatches {
         };
         let label = target(loaders.label, "label_internal_path")?;
         let weight = loaders.weight.map(|name| target(name, "weight_internal_path")).transpose()?;
-        let (raw, statistics) = open_raw(raw, loaders.dataset)?;
-        let lazy = loaders.dataset == DatasetKind::Lazy;
-        let label = if lazy { Source::File(label) } else { hold_label(&*label)? };
-        let weight = match weight {
-            Some(weight) if !lazy => Some(hold_weight(&*weight)?),
-            weight => weight.map(Source::File),
-        };
+        let access = loaders.dataset.access;
+        let (raw, statistics) = Source::raw(raw, access)?;
+        let label = Source::label(label, access)?;
+        let weight = weight.map(|weight| Source::weight(weight, access)).transpose()?;
         Ok(FilePatches {
             path: path.to_path_buf(),
             raw,
@@ -240,50 +269,4 @@ impl FilePatches {
     fn sources(&self) -> impl Iterator<Item = &Source> {
         [&self.raw, &self.label].into_iter().chain(&self.weight)
     }
-}
-
-/// From so many channels on a compact form is worth looking for.
-const MANY_CHANNELS: usize = 8;
-
-/// Reads a label into memory, by class if it is one-hot.
-fn hold_label(label: &dyn VolumeReader) -> Result<Source> {
-    if label.channels() >= MANY_CHANNELS {
-        if let Some(label) = label.read_one_hot()? {
-            return Ok(Voxels::OneHot(label).into());
-        }
-        log::info!(
-            "{} is not one-hot and is held with all its {} channels",
-            label.describe(),
-            label.channels()
-        );
-    }
-    Ok(label.read()?.into())
-}
-
-/// Reads a weight map into memory, by columns if there are few different ones.
-fn hold_weight(weight: &dyn VolumeReader) -> Result<Source> {
-    if weight.channels() >= MANY_CHANNELS {
-        if let Some(palette) = weight.read_palette()? {
-            return Ok(Voxels::Palette(palette).into());
-        }
-        log::info!(
-            "{} has more than {} different columns and is held with all its {} channels",
-            weight.describe(),
-            Palette::LIMIT,
-            weight.channels()
-        );
-    }
-    Ok(weight.read()?.into())
-}
-
-/// The raw data, in memory or on file, and its statistics.
-fn open_raw(raw: Arc<dyn VolumeReader>, kind: DatasetKind) -> Result<(Source, Statistics)> {
-    if kind == DatasetKind::Lazy {
-        let statistics = raw.statistics()?;
-        return Ok((Source::File(raw), statistics));
-    }
-    let volume = raw.read()?;
-    let statistics =
-        Statistics::of(&volume).map_err(|error| anyhow!("{}: {error}", raw.describe()))?;
-    Ok((volume.into(), statistics))
 }

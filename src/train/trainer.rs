@@ -15,7 +15,7 @@ use crate::metric::Metric;
 use crate::model::UNet;
 use crate::optim::{Optimizer, Scheduler};
 use crate::runtime::report::Reporter;
-use crate::samples::{self, Loader, Origin, Position};
+use crate::samples::{Loader, Origin, Position, SampleBatch};
 use crate::volume::Sample;
 
 use super::average::Average;
@@ -193,9 +193,9 @@ impl<'a> Trainer<'a> {
     }
 
     /// One iteration and what is due after it.
-    fn iterate(&mut self, batch: samples::Batch) -> Result<()> {
+    fn iterate(&mut self, batch: SampleBatch) -> Result<()> {
         self.timing.mark(Part::Data);
-        let samples::Batch { position, samples, origins, .. } = batch;
+        let SampleBatch { position, samples, origins, .. } = batch;
         if position.epoch != self.parts.progress.epoch || position.batch == 0 {
             // The last loss of the epoch before belongs to that one.
             self.settle()?;

@@ -21,7 +21,7 @@ pub use mirror::Mirror;
 pub use reader::{VolumeFile, VolumeReader};
 pub use sample::{Sample, Statistics};
 pub use shape::VolumeShape;
-pub use source::Source;
+pub use source::{Access, Source};
 pub use statistics::StatisticsBuilder;
 pub use voxels::Voxels;
 pub use window::Window;

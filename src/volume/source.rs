@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
-use super::{Element, Mirror, Volume, VolumeReader, Voxels, Window};
+use super::{Element, Mirror, Palette, Statistics, Volume, VolumeReader, Voxels, Window};
 
 /// A volume that patches are cut from. Cloning it copies no voxel.
 #[derive(Clone, Debug)]
@@ -14,6 +14,18 @@ pub enum Source {
     /// Read piece by piece.
     File(Arc<dyn VolumeReader>),
 }
+
+/// Where the voxels of a file are kept while patches are cut from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The whole volume is read into memory at the start.
+    Memory,
+    /// Each patch is read from the file.
+    File,
+}
+
+/// From so many channels on a compact form is looked for.
+const MANY_CHANNELS: usize = 8;
 
 impl From<Voxels> for Source {
     fn from(voxels: Voxels) -> Self {
@@ -28,6 +40,65 @@ impl From<Volume> for Source {
 }
 
 impl Source {
+    /// Opens raw data, and finds the statistics of all its voxels.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a voxel that is NaN or infinite.
+    pub fn raw(reader: Arc<dyn VolumeReader>, access: Access) -> Result<(Source, Statistics)> {
+        if access == Access::File {
+            let statistics = reader.statistics()?;
+            return Ok((Source::File(reader), statistics));
+        }
+        let volume = reader.read()?;
+        let statistics =
+            Statistics::of(&volume).map_err(|error| anyhow!("{}: {error}", reader.describe()))?;
+        Ok((volume.into(), statistics))
+    }
+
+    /// Opens labels; in memory they are held by class if they are one-hot.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn label(reader: Arc<dyn VolumeReader>, access: Access) -> Result<Source> {
+        if access == Access::File {
+            return Ok(Source::File(reader));
+        }
+        if reader.channels() >= MANY_CHANNELS {
+            if let Some(label) = reader.read_one_hot()? {
+                return Ok(Voxels::OneHot(label).into());
+            }
+            log::info!(
+                "{} is not one-hot and is held with all its {} channels",
+                reader.describe(),
+                reader.channels()
+            );
+        }
+        Ok(reader.read()?.into())
+    }
+
+    /// Opens a weight map; in memory it is held by columns if there are few different
+    /// ones.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn weight(reader: Arc<dyn VolumeReader>, access: Access) -> Result<Source> {
+        if access == Access::File {
+            return Ok(Source::File(reader));
+        }
+        if reader.channels() >= MANY_CHANNELS {
+            if let Some(palette) = reader.read_palette()? {
+                return Ok(Voxels::Palette(palette).into());
+            }
+            log::info!(
+                "{} has more than {} different columns and is held with all its {} channels",
+                reader.describe(),
+                Palette::LIMIT,
+                reader.channels()
+            );
+        }
+        Ok(reader.read()?.into())
+    }
+
     pub fn channels(&self) -> usize {
         match self {
             Source::Memory(voxels) => voxels.channels(),

@@ -54,7 +54,7 @@ fn whole(path: &Path) -> u64 {
 
 fn child(test: &str, folder: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--nocapture"]).env(FOLDER, folder);
+    command.args(["--exact", &format!("crash::{test}"), "--nocapture"]).env(FOLDER, folder);
     command
 }
 

@@ -17,7 +17,7 @@ use unet3d::device::Precision;
 use unet3d::model::{NetworkSpec, UNet};
 use unet3d::optim::{Optimizer, OptimizerSpec, Scheduler};
 use unet3d::runtime::report::Reporter;
-use unet3d::samples::{DataSet, Loader, Origin};
+use unet3d::samples::{Loader, Origin, SampleSet};
 use unet3d::train::{Parts, Progress, RunNotes, Trainer, TrainerSpec};
 use unet3d::volume::{Sample, Volume, Voxels};
 
@@ -130,7 +130,7 @@ fn prediction_reports_files_that_change_and_does_the_others() {
 /// A set of samples of which one cannot be made.
 struct Faulty;
 
-impl DataSet for Faulty {
+impl SampleSet for Faulty {
     fn len(&self) -> usize {
         8
     }

@@ -7,7 +7,7 @@ use ndarray::{Array4, s};
 use proptest::prelude::*;
 use unet3d::config::Tree;
 use unet3d::format::h5::{H5File, H5Reader};
-use unet3d::samples::{DataSet, Loaders, VolumePatches};
+use unet3d::samples::{Loaders, SampleSet, VolumePatches};
 use unet3d::volume::{Element, OneHot, Palette, Source, Volume, VolumeReader, Voxels, Window};
 
 /// Cells in a volume: a class and a column of weights for each, none for the last.

@@ -7,7 +7,9 @@ use anyhow::Result;
 use ndarray::{Array3, Array4};
 use tempfile::TempDir;
 use unet3d::config::{ConfigError, Tree};
-use unet3d::samples::{DataSet, Images, LabelCheck, Loader, Loaders, Position, VolumePatches};
+use unet3d::samples::{
+    ImagePairs, LabelCheck, Loader, Loaders, Position, SampleSet, VolumePatches,
+};
 use unet3d::volume::{Sample, Values, Volume};
 
 /// A folder with volumes (12, 16, 20): raw of two channels, label, weight.
@@ -272,7 +274,7 @@ fn images_and_masks_are_paired_by_name() {
         let options: Vec<_> = options.iter().map(|text| text.to_string()).collect();
         let tree = Tree::parse(&tree.root.to_json(), "dsb.yaml", &options).unwrap();
         let loaders = Loaders::read(tree.root.get("loaders").unwrap())?;
-        Images::open(&loaders, &loaders.phase("train")?, 0)
+        ImagePairs::open(&loaders, &loaders.phase("train")?, 0)
     };
     let error = |options: &[&str]| format!("{:#}", open(options).err().unwrap());
     assert!(error(&[]).contains("images"), "{}", error(&[]));

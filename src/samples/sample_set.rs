@@ -1,4 +1,4 @@
-//! What a data set of samples offers to the loader, whatever it is read from.
+//! What the loader needs of training samples, whatever they are read from.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::volume::{Sample, Window};
 /// Samples that can be made in any order, by several threads at once.
 ///
 /// What a sample holds depends on the run's seed, the epoch and its index only.
-pub trait DataSet: Send + Sync {
+pub trait SampleSet: Send + Sync {
     /// Samples of an epoch.
     fn len(&self) -> usize;
 
