@@ -1,6 +1,11 @@
 //! File formats of volumes, one a module: the only place that names a format.
 
+mod contiguous;
 pub mod h5;
+pub mod nrrd;
+pub mod png;
+mod stored;
+pub mod tiff;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,7 +14,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 
 use crate::files::{self, InputFile};
-use crate::volume::{VolumeFile, VolumeReader, VolumeWriter};
+use crate::volume::{Volume, VolumeFile, VolumeReader, VolumeWriter};
 
 /// A file format of volumes.
 pub struct Format {
@@ -62,6 +67,24 @@ pub fn open_file(path: &Path) -> Result<Box<dyn VolumeFile>> {
 /// As [`open_file`], and a volume that is missing or damaged.
 pub fn open(path: &Path, name: &str) -> Result<Arc<dyn VolumeReader>> {
     open_file(path)?.volume(name)
+}
+
+/// Extensions of the files that [`read`] reads, in lower case.
+pub fn extensions() -> Vec<&'static str> {
+    ["nrrd", "nhdr", "tif", "tiff"].iter().chain(h5::ENTRY.extensions).copied().collect()
+}
+
+/// Reads a whole volume. As for [`open`], the name is that within the file.
+///
+/// # Errors
+/// As [`open`], and a file that cannot be read.
+pub fn read(path: &Path, name: &str) -> Result<Volume> {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    match extension.as_str() {
+        "nrrd" | "nhdr" => nrrd::read(path),
+        "tif" | "tiff" => tiff::read(path),
+        _ => open(path, name)?.read(),
+    }
 }
 
 /// Begins a file of results, with that many threads for compression. It is HDF5.

@@ -1,14 +1,10 @@
 //! `DSB2018Dataset`: folders of 2D images and masks as PNG files.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use ndarray::Array4;
-use png::{BitDepth, ColorType, Transformations};
 
 use super::data_sets::{Entry, Opening};
 use super::entries;
@@ -18,6 +14,8 @@ use super::sample_set::{Origin, SampleSet};
 use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
 use crate::config::Section;
+use crate::files;
+use crate::format::png;
 use crate::volume::{Access, Sample, Statistics, StatisticsBuilder, Volume, VolumeShape};
 
 pub(super) static ENTRY: Entry = Entry {
@@ -172,8 +170,8 @@ fn read_root(root: &Path) -> Result<Vec<Pair>> {
         let mask = masks.remove(&name).ok_or_else(|| {
             anyhow!("the image {} has no mask {}/masks/{name}.png", path.display(), root.display())
         })?;
-        let (image, mask_path) = (read_png(&path)?, mask);
-        let mask = read_png(&mask_path)?;
+        let (image, mask_path) = (png::read(&path)?, mask);
+        let mask = png::read(&mask_path)?;
         ensure!(
             image.size() == mask.size(),
             "the image {} is {:?}, its mask {} is {:?}; they must have the same size",
@@ -187,7 +185,9 @@ fn read_root(root: &Path) -> Result<Vec<Pair>> {
     if let Some(path) = masks.values().next() {
         bail!("the mask {} has no image of that name in {}/images", path.display(), root.display());
     }
-    pairs.sort_by(|a, b| natord::compare(&a.path.to_string_lossy(), &b.path.to_string_lossy()));
+    pairs.sort_by(|a, b| {
+        files::by_natural_order(&a.path.to_string_lossy(), &b.path.to_string_lossy())
+    });
     Ok(pairs)
 }
 
@@ -196,50 +196,9 @@ fn list(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
     let absolute = absolute.display();
     let cure = "DSB2018Dataset wants a directory with the folders `images` and `masks`";
-    let found = fs::read_dir(folder)
+    let found = files::list(folder, |extension| extension.eq_ignore_ascii_case("png"))
         .map_err(|error| anyhow!("the folder {absolute} cannot be read ({error}); {cure}"))?;
-    let mut files = BTreeMap::new();
-    for entry in found {
-        let path = entry.with_context(|| format!("the folder {absolute} cannot be read"))?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let is_png = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
-        if is_png && !name.starts_with('.') && path.is_file() {
-            files.insert(name, path);
-        }
-    }
-    ensure!(!files.is_empty(), "the folder {absolute} holds no PNG file");
-    Ok(files)
-}
-
-/// Reads a grey image of 8 or 16 bits as (1, H, W).
-fn read_png(path: &Path) -> Result<Volume> {
-    let name = path.display();
-    let file = File::open(path).with_context(|| format!("{name}: cannot be opened"))?;
-    let damaged =
-        |error: png::DecodingError| anyhow!("{name}: not a PNG image that can be read: {error}");
-    let mut decoder = png::Decoder::new(BufReader::new(file));
-    decoder.set_transformations(Transformations::IDENTITY);
-    let mut reader = decoder.read_info().map_err(damaged)?;
-    let (color, depth) = (reader.info().color_type, reader.info().bit_depth);
-    ensure!(
-        color == ColorType::Grayscale && matches!(depth, BitDepth::Eight | BitDepth::Sixteen),
-        "{name}: the image is {color:?} of {} bits a sample; \
-         convert it to grey of 8 or 16 bits (Pillow: image.convert(\"L\"))",
-        depth as u8
-    );
-    let (h, w) = (reader.info().height as usize, reader.info().width as usize);
-    let size = reader
-        .output_buffer_size()
-        .filter(|&size| size < 1 << 32)
-        .with_context(|| format!("{name}: the image is too large"))?;
-    let mut bytes = vec![0; size];
-    reader.next_frame(&mut bytes).map_err(damaged)?;
-    Ok(match depth {
-        BitDepth::Sixteen => {
-            let (pairs, _) = bytes.as_chunks::<2>();
-            let values = pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
-            Volume::plain(Array4::from_shape_vec((1, 1, h, w), values)?)
-        }
-        _ => Volume::plain(Array4::from_shape_vec((1, 1, h, w), bytes)?),
-    })
+    ensure!(!found.is_empty(), "the folder {absolute} holds no PNG file");
+    let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(found.into_iter().map(|path| (name(&path), path)).collect())
 }

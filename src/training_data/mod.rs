@@ -7,9 +7,7 @@
 //! [`pair`] finds which label belongs to which image.
 
 mod image;
-mod nrrd;
 mod pairs;
-mod tiff;
 mod weighting;
 mod write;
 

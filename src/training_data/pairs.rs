@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::files;
+use crate::format;
+
 /// The endings that tell images from their labels in the names of files, as in
 /// `15_img.nrrd` and `15_label.nrrd`.
 const ENDINGS: [&str; 8] = ["image", "images", "img", "raw", "label", "labels", "mask", "seg"];
-
-/// The file formats that can be read, by the endings of their names.
-const FORMATS: [&str; 8] = ["nrrd", "nhdr", "tif", "tiff", "h5", "hdf", "hdf5", "hd5"];
 
 /// A raw image and its labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,22 +44,18 @@ pub fn pair(raw: &Path, label: &Path) -> Result<Vec<Pair>> {
         "images and labels are paired by name, as in 15_img.nrrd and 15_label.nrrd:\n  {}",
         lonely.join("\n  ")
     );
-    pairs.sort_by(|a, b| natord::compare(&a.name, &b.name));
+    pairs.sort_by(|a, b| files::by_natural_order(&a.name, &b.name));
     Ok(pairs)
 }
 
 /// The images of a folder by their common names.
 fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let entries = folder
-        .read_dir()
+    let extensions = format::extensions();
+    let is_known = |found: &str| extensions.iter().any(|known| found.eq_ignore_ascii_case(known));
+    let found = files::list(folder, is_known)
         .with_context(|| format!("{} cannot be read: give a folder of images", folder.display()))?;
     let mut images = BTreeMap::new();
-    for entry in entries {
-        let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if hidden || !path.is_file() || !is_image(&path) {
-            continue;
-        }
+    for path in found {
         if let Some(other) = images.insert(common_name(&path), path.clone()) {
             bail!("{} and {} have the same name", other.display(), path.display());
         }
@@ -68,15 +64,9 @@ fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
         !images.is_empty(),
         "{} holds no image: none of its files ends in .{}",
         folder.display(),
-        FORMATS.join(", .")
+        extensions.join(", .")
     );
     Ok(images)
-}
-
-fn is_image(path: &Path) -> bool {
-    path.extension().is_some_and(|format| {
-        FORMATS.iter().any(|known| format.to_string_lossy().eq_ignore_ascii_case(known))
-    })
 }
 
 fn common_name(path: &Path) -> String {

@@ -8,7 +8,8 @@ use libdeflater::Decompressor;
 use ndarray::ArrayViewMut4;
 
 use super::storage::{Chunk, Chunks, Step, Storage};
-use super::stored::Stored;
+use crate::format::contiguous::Contiguous;
+use crate::format::stored::Stored;
 use crate::volume::tiles::{for_each, split};
 
 /// Fills `out`, which begins at `origin` of a data set of `shape`, with
@@ -33,7 +34,10 @@ pub(super) fn read<S: Stored>(
             let within = std::array::from_fn(|axis| origin[axis] % chunks.shape[axis]);
             copy::<S>(bytes, chunks.shape, within, tile)
         }
-        Storage::Contiguous { offset } => scratch.rows::<S>(file, *offset, shape, origin, tile),
+        Storage::Contiguous { offset } => {
+            let voxels = Contiguous { offset: *offset, shape, big_endian: false };
+            voxels.read_tile::<S>(file, &mut scratch.stored, origin, tile)
+        }
         Storage::Library => unreachable!("the library reads these itself"),
     })
 }
@@ -126,35 +130,6 @@ impl Scratch {
             self.stored.len()
         );
         Ok(&self.stored)
-    }
-
-    /// Reads a tile of a data set that lies in one piece, plane by plane.
-    fn rows<S: Stored>(
-        &mut self,
-        file: &File,
-        offset: u64,
-        shape: [usize; 4],
-        origin: [usize; 4],
-        mut tile: ArrayViewMut4<'_, S::Memory>,
-    ) -> Result<()> {
-        let (_, _, h, w) = tile.dim();
-        let size = size_of::<S>();
-        for (c, mut volume) in tile.outer_iter_mut().enumerate() {
-            for (d, mut plane) in volume.outer_iter_mut().enumerate() {
-                let row = ((origin[0] + c) * shape[1] + origin[1] + d) * shape[2] + origin[2];
-                // From the first voxel of the first row to the last of the last.
-                let first = (row * shape[3] + origin[3]) as u64;
-                self.stored.resize(((h - 1) * shape[3] + w) * size, 0);
-                file.read_exact_at(&mut self.stored, offset + first * size as u64)
-                    .context("voxels cannot be read")?;
-                for (y, mut row) in plane.outer_iter_mut().enumerate() {
-                    let first = y * shape[3] * size;
-                    let row = row.as_slice_mut().context("a row in one piece")?;
-                    S::decode(&self.stored[first..first + w * size], row)?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ mod guard;
 mod pool;
 mod reader;
 mod storage;
-mod stored;
+mod stored_type;
 mod writer;
 
 pub use file::H5File;

@@ -12,7 +12,7 @@ use super::decode;
 use super::file::FileHandles;
 use super::guard;
 use super::storage::{Storage, with_channels};
-use super::stored::{Stored, StoredType, with_stored};
+use crate::format::stored::{Stored, StoredType, with_stored};
 use crate::runtime::memory;
 use crate::volume::{Element, Volume, VolumeReader, Window};
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use hdf5::dataset::Layout;
 use hdf5::filters::Filter;
 
-use super::stored::StoredType;
+use crate::format::stored::StoredType;
 
 /// How to get at the voxels of a data set. Shapes are (C, D, H, W).
 #[derive(Debug)]

@@ -1,9 +1,8 @@
-//! Number types of files, and the element type each becomes in memory.
+//! Number types of files, and the element type that each becomes in memory.
 
 use anyhow::{Result, anyhow};
 use half::f16;
 use hdf5::H5Type;
-use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
 
 use crate::volume::{Element, Values};
 use ndarray::Array4;
@@ -25,29 +24,6 @@ pub(super) enum StoredType {
 }
 
 impl StoredType {
-    /// `None` for what is no number. An enumeration, which is how h5py writes
-    /// numpy's bool, counts as the integer behind it.
-    pub fn of(descriptor: &TypeDescriptor) -> Option<StoredType> {
-        use TypeDescriptor as T;
-        Some(match descriptor {
-            T::Unsigned(IntSize::U1) | T::Boolean => StoredType::U8,
-            T::Unsigned(IntSize::U2) => StoredType::U16,
-            T::Unsigned(IntSize::U4) => StoredType::U32,
-            T::Unsigned(IntSize::U8) => StoredType::U64,
-            // A byte that names an enumerator is no quantity with a sign.
-            T::Enum(e) if e.size == IntSize::U1 => StoredType::U8,
-            T::Enum(e) => return StoredType::of(&e.base_type()),
-            T::Integer(IntSize::U1) => StoredType::I8,
-            T::Integer(IntSize::U2) => StoredType::I16,
-            T::Integer(IntSize::U4) => StoredType::I32,
-            T::Integer(IntSize::U8) => StoredType::I64,
-            T::Float(FloatSize::U2) => StoredType::F16,
-            T::Float(FloatSize::U4) => StoredType::F32,
-            T::Float(FloatSize::U8) => StoredType::F64,
-            _ => return None,
-        })
-    }
-
     pub fn element(self) -> Element {
         match self {
             StoredType::U8 => Element::U8,
@@ -70,14 +46,14 @@ impl StoredType {
     }
 }
 
-/// A number as it stands in a file, little endian.
+/// A number as it stands in a file.
 pub(super) trait Stored: H5Type + Copy + Send + Sync + 'static {
     type Memory: Copy + Default + Send + Sync + 'static;
 
     /// The value in memory, or an error if it does not fit there.
     fn widen(self) -> Result<Self::Memory>;
 
-    /// Decodes a row; `bytes` holds as many numbers as `out`.
+    /// Decodes a row of little-endian numbers; `bytes` holds as many as `out`.
     fn decode(bytes: &[u8], out: &mut [Self::Memory]) -> Result<()>;
 
     fn values(array: Array4<Self::Memory>) -> Values;
@@ -129,7 +105,7 @@ stored! {
 /// Runs an expression with `$type` standing for the Rust type of a [`StoredType`].
 macro_rules! with_stored {
     ($stored:expr, $type:ident => $body:expr) => {{
-        use $crate::format::h5::stored::StoredType;
+        use $crate::format::stored::StoredType;
         match $stored {
             StoredType::U8 => {
                 type $type = u8;
