@@ -10,7 +10,7 @@ use crate::metric::METRICS;
 use crate::model::NETWORKS;
 use crate::optim::OPTIMIZER;
 use crate::predict::PREDICTOR;
-use crate::samples::LOADERS;
+use crate::samples::DATA_SETS;
 use crate::train::TRAINER;
 
 /// The keys at the top of a configuration.
@@ -31,7 +31,7 @@ pub const TOP: &[Parameter] = &[
     Parameter::entry("loss", &LOSSES, "the loss"),
     Parameter::entry("eval_metric", &METRICS, "the metric that validation is judged by"),
     Parameter::any("lr_scheduler", "the learning-rate scheduler"),
-    Parameter::section("loaders", LOADERS, "the data"),
+    Parameter::entry("loaders", &DATA_SETS, "the data"),
     Parameter::section("predictor", PREDICTOR, "how predictions are made"),
     Parameter::text("model_path", "", "the checkpoint to predict with").optional(),
     Parameter::integer("prediction_channel", 0, "keep this output channel only")
