@@ -7,43 +7,23 @@ use super::error::{Fault, contents};
 use super::tensor::TensorData;
 use super::value::PickleValue;
 
-/// What an optimizer remembers of one parameter; which fields are there tells
-/// which optimizer it was.
+/// What an optimizer remembers of one parameter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ParameterState {
-    /// Adam: steps made so far, the power of its betas. A file may hold it as an
+    /// Steps made so far, for optimizers that count them. A file may hold it as an
     /// integer or as a tensor.
     pub step: Option<u64>,
-    /// Adam: running mean of the gradient, of the parameter's shape.
-    pub exp_avg: Option<TensorData>,
-    /// Adam: running mean of its square.
-    pub exp_avg_sq: Option<TensorData>,
-    /// Adam with `amsgrad`: the largest `exp_avg_sq` so far.
-    pub max_exp_avg_sq: Option<TensorData>,
-    /// SGD with momentum.
-    pub momentum_buffer: Option<TensorData>,
+    /// Everything else by name, such as Adam's `exp_avg`.
+    pub tensors: Vec<(String, TensorData)>,
 }
 
-/// Settings shared by a group of parameters. Settings of the other optimizer are
-/// `None`; neither reader nor writer fills in defaults.
+/// Settings shared by a group of parameters.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
-    pub lr: f64,
-    pub weight_decay: f64,
-    /// Adam.
-    pub betas: Option<(f64, f64)>,
-    /// Adam.
-    pub eps: Option<f64>,
-    /// Adam.
-    pub amsgrad: Option<bool>,
-    /// SGD.
-    pub momentum: Option<f64>,
-    /// SGD.
-    pub dampening: Option<f64>,
-    /// SGD.
-    pub nesterov: Option<bool>,
-    /// Some schedulers keep the rate they started from here.
-    pub initial_lr: Option<f64>,
+    /// All but `params`, in their order: `lr` and what else the optimizer has. Neither
+    /// reader nor writer fills in defaults. Tensors of one element are read as the
+    /// number they hold.
+    pub settings: Vec<(String, PickleValue)>,
     /// Ids of the parameters.
     pub params: Vec<u64>,
 }
@@ -87,118 +67,79 @@ impl OptimizerState {
 }
 
 impl ParameterState {
+    /// The tensor of that name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorData> {
+        self.tensors.iter().find(|(other, _)| other == name).map(|(_, tensor)| tensor)
+    }
+
     fn from_value(id: u64, value: &PickleValue) -> Result<ParameterState, Fault> {
-        let tensor = |name: &str| match value.get(name) {
-            None | Some(PickleValue::None) => Ok(None),
-            Some(PickleValue::Tensor(tensor)) => {
-                tensor.data().map(Some).map_err(|error| Fault::Damaged(reason(error)))
+        let mut state = ParameterState::default();
+        for (name, value) in value.entries().unwrap_or_default() {
+            let Some(name) = name.as_str() else {
+                return contents(format!("a name in the state of parameter {id} is no text"));
+            };
+            match (name, value) {
+                (_, PickleValue::None) => {}
+                ("step", step) => match scalar(step)? {
+                    Some(step) if (0.0..9e15).contains(&step) => state.step = Some(step as u64),
+                    _ => return contents(format!("`step` of parameter {id} is no count")),
+                },
+                (_, PickleValue::Tensor(tensor)) => {
+                    let data = tensor.data().map_err(|error| Fault::Damaged(reason(error)))?;
+                    state.tensors.push((name.to_string(), data));
+                }
+                (_, other) => {
+                    let what = other.describe();
+                    return contents(format!("`{name}` of parameter {id} is {what}, no tensor"));
+                }
             }
-            Some(other) => {
-                contents(format!("`{name}` of parameter {id} is {}, no tensor", other.describe()))
-            }
-        };
-        let step = match value.get("step") {
-            None | Some(PickleValue::None) => None,
-            Some(step) => match scalar(step)? {
-                Some(step) if (0.0..9e15).contains(&step) => Some(step as u64),
-                _ => return contents(format!("`step` of parameter {id} is no count")),
-            },
-        };
-        Ok(ParameterState {
-            step,
-            exp_avg: tensor("exp_avg")?,
-            exp_avg_sq: tensor("exp_avg_sq")?,
-            max_exp_avg_sq: tensor("max_exp_avg_sq")?,
-            momentum_buffer: tensor("momentum_buffer")?,
-        })
+        }
+        Ok(state)
     }
 
     fn into_value(self) -> PickleValue {
-        let mut entries = Vec::new();
-        if let Some(step) = self.step {
-            // torch before 1.12 wants an integer; later versions take both.
-            entries.push(("step", PickleValue::Int(step as i64)));
-        }
-        let tensors = [
-            ("exp_avg", self.exp_avg),
-            ("exp_avg_sq", self.exp_avg_sq),
-            ("max_exp_avg_sq", self.max_exp_avg_sq),
-            ("momentum_buffer", self.momentum_buffer),
-        ];
-        for (name, tensor) in tensors {
-            if let Some(data) = tensor {
-                entries.push((name, PickleValue::Tensor(data.into())));
-            }
-        }
-        PickleValue::dict(entries)
+        // torch before 1.12 wants an integer; later versions take both.
+        let step = self.step.map(|step| ("step".to_string(), PickleValue::Int(step as i64)));
+        let tensors = self.tensors.into_iter();
+        let tensors = tensors.map(|(name, data)| (name, PickleValue::Tensor(data.into())));
+        PickleValue::dict(step.into_iter().chain(tensors))
     }
 }
 
 impl Group {
+    /// The setting of that name.
+    pub fn setting(&self, name: &str) -> Option<&PickleValue> {
+        self.settings.iter().find(|(other, _)| other == name).map(|(_, value)| value)
+    }
+
     fn from_value(value: &PickleValue) -> Result<Group, Fault> {
-        let number = |name: &str| match value.get(name) {
-            None | Some(PickleValue::None) => Ok(None),
-            Some(found) => match scalar(found)? {
-                Some(number) => Ok(Some(number)),
-                None => contents(format!("`{name}` of its optimizer is {}", found.describe())),
-            },
-        };
-        let flag = |name: &str| value.get(name).and_then(PickleValue::as_bool);
-        let params = value.get("params").and_then(PickleValue::items);
-        let ids = params.map(|params| {
-            params.iter().map(|id| id.as_int().and_then(|id| u64::try_from(id).ok())).collect()
-        });
-        let (Some(lr), Some(Some(params))) = (number("lr")?, ids) else {
-            return contents("a group of its optimizer has no `lr` and `params`");
-        };
-        let betas = match value.get("betas").and_then(PickleValue::items) {
-            None => None,
-            Some([first, second]) => match (scalar(first)?, scalar(second)?) {
-                (Some(first), Some(second)) => Some((first, second)),
-                _ => return contents("`betas` of its optimizer are no numbers"),
-            },
-            Some(_) => return contents("`betas` of its optimizer are not two"),
-        };
-        Ok(Group {
-            lr,
-            weight_decay: number("weight_decay")?.unwrap_or(0.0),
-            betas,
-            eps: number("eps")?,
-            amsgrad: flag("amsgrad"),
-            momentum: number("momentum")?,
-            dampening: number("dampening")?,
-            nesterov: flag("nesterov"),
-            initial_lr: number("initial_lr")?,
-            params,
-        })
+        let (mut settings, mut params) = (Vec::<(String, PickleValue)>::new(), None);
+        for (name, value) in value.entries().unwrap_or_default() {
+            match (name.as_str(), value) {
+                (Some("params"), ids) => {
+                    let id = |id: &PickleValue| id.as_int().and_then(|id| u64::try_from(id).ok());
+                    params = ids.items().and_then(|ids| ids.iter().map(id).collect());
+                }
+                (Some(name), PickleValue::Tensor(_)) => {
+                    if let Some(number) = scalar(value)? {
+                        settings.push((name.to_string(), number.into()));
+                    }
+                }
+                (Some(name), value) => settings.push((name.to_string(), value.clone())),
+                (None, _) => {}
+            }
+        }
+        let rate = settings.iter().find(|(name, _)| name == "lr");
+        match (params, rate.and_then(|(_, rate)| rate.as_float())) {
+            (Some(params), Some(_)) => Ok(Group { settings, params }),
+            _ => contents("a group of its optimizer has no `lr` and `params`"),
+        }
     }
 
     fn into_value(self) -> PickleValue {
-        let mut entries: Vec<(&str, PickleValue)> = vec![("lr", self.lr.into())];
-        if let Some((first, second)) = self.betas {
-            entries.push(("betas", PickleValue::Tuple(vec![first.into(), second.into()])));
-        }
-        let numbers =
-            [("eps", self.eps), ("momentum", self.momentum), ("dampening", self.dampening)];
-        entries.extend(numbers.into_iter().filter_map(|(name, x)| Some((name, x?.into()))));
-        entries.push(("weight_decay", self.weight_decay.into()));
-        let flags = [("amsgrad", self.amsgrad), ("nesterov", self.nesterov)];
-        entries.extend(flags.into_iter().filter_map(|(name, x)| Some((name, x?.into()))));
-        if let Some(rate) = self.initial_lr {
-            entries.push(("initial_lr", rate.into()));
-        }
-        // torch takes the settings of a group as they are stored and has
-        // defaults for these only if its version knows them.
-        entries.push(("maximize", false.into()));
-        entries.push(("foreach", PickleValue::None));
-        if self.betas.is_some() {
-            entries.push(("capturable", false.into()));
-        }
-        entries.push(("differentiable", false.into()));
-        entries.push(("fused", PickleValue::None));
         let params = self.params.into_iter().map(|id| PickleValue::Int(id as i64)).collect();
-        entries.push(("params", PickleValue::List(params)));
-        PickleValue::dict(entries)
+        let params = ("params".to_string(), PickleValue::List(params));
+        PickleValue::dict(self.settings.into_iter().chain([params]))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::config::{ConfigError, Node, Section, YamlValue};
+use crate::config::{ConfigError, Node, Section};
 use crate::loss::{self, Loss};
 use crate::metric::{self, Metric};
 use crate::model::NetworkSpec;
@@ -58,13 +58,5 @@ impl<'a> Plan<'a> {
         let Some(node) = phase.child("slice_builder") else { return Ok(0) };
         let patch = slices::read(node)?.patch();
         Ok(self.network.activation_bytes(patch) * self.loaders.batch_size as u64)
-    }
-
-    /// The name of the scheduler, of the default one if there is no section.
-    pub fn scheduler_name(&self) -> &'a str {
-        match self.lr_scheduler.and_then(|node| node.get("name")).map(|name| &name.value) {
-            Some(YamlValue::Text(name)) => name,
-            _ => "ReduceLROnPlateau",
-        }
     }
 }

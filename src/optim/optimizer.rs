@@ -1,110 +1,162 @@
-//! Adam and SGD over the parameters of a network.
+//! What all optimizers have in common, and the list of them.
 
-use anyhow::{Result, ensure};
-use tch::{Device, Kind, Tensor};
+use std::fmt;
+use std::sync::Arc;
 
-use crate::config::{ConfigError, Node, Parameter};
-use crate::ffi::tensor::{AdamStep, SgdStep, fused_adam, fused_sgd};
+use anyhow::{Result, bail, ensure};
+use tch::{Device, Kind, TchError, Tensor};
 
-/// The keys of the `optimizer` section.
-pub const OPTIMIZER: &[Parameter] = &[
-    Parameter::choice("algorithm", "Adam", &["Adam", "SGD"], "the optimizer"),
-    Parameter::number("learning_rate", 0.0, "the learning rate at the start")
-        .at_least(0.0)
-        .required(),
-    Parameter::number("weight_decay", 0.0, "L2 penalty, added to the gradient")
-        .at_least(0.0)
-        .required(),
-    Parameter::number("momentum", 0.0, "SGD's momentum, required with SGD")
-        .at_least(0.0)
-        .optional(),
-    Parameter::numbers("betas", &[0.9, 0.999], "Adam's decay of first and second moments")
-        .within(0.0, 1.0)
-        .of_length(2),
-];
+use crate::config::{ConfigError, Entry, Node, Parameter, Registry, Section};
 
-/// Which optimizer, and what it adds to the learning rate and weight decay.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Algorithm {
-    /// [Kingma & Ba 2015](https://arxiv.org/abs/1412.6980), torch's eps 1e-8.
-    Adam {
-        betas: (f64, f64),
-    },
-    Sgd {
-        momentum: f64,
-    },
+use super::optimizers::{adam, sgd};
+use super::state::{OptimizerState, Rates, Settings};
+
+/// One optimizer: its name, its keys and how to make it.
+pub struct OptimizerEntry {
+    pub name: &'static str,
+    pub meaning: &'static str,
+    pub parameters: &'static [Parameter],
+    pub build: fn(&Section<'_>) -> Result<Box<dyn Algorithm>, ConfigError>,
 }
 
-/// Adam's epsilon, torch's default.
-pub const EPSILON: f64 = 1e-8;
+impl Entry for OptimizerEntry {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn meaning(&self) -> &'static str {
+        self.meaning
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        self.parameters
+    }
+}
+
+/// All optimizers.
+pub static OPTIMIZERS: Registry<OptimizerEntry> = Registry {
+    kind: "optimizer",
+    name: Parameter::text("algorithm", "Adam", "the optimizer"),
+    entries: &[&adam::ENTRY, &sgd::ENTRY],
+    shared: &[
+        Parameter::number("learning_rate", 0.0, "the learning rate at the start")
+            .at_least(0.0)
+            .required(),
+        Parameter::number("weight_decay", 0.0, "L2 penalty, added to the gradient")
+            .at_least(0.0)
+            .required(),
+    ],
+    refused: &[],
+};
+
+/// How an optimizer changes parameters.
+pub trait Algorithm: fmt::Debug + Send + Sync {
+    /// Momentum at the start, as far as a scheduler can change it.
+    fn momentum(&self) -> Option<f64>;
+
+    /// Tensors to keep of a parameter before the first step, under torch's names; the
+    /// names and their order are the same for every parameter.
+    fn begin(
+        &self,
+        parameter: &Tensor,
+        rates: &Rates,
+    ) -> Result<Vec<(&'static str, Tensor)>, TchError>;
+
+    /// One step with a gradient for each parameter, in place.
+    fn step(&self, update: Update<'_>) -> Result<(), TchError>;
+
+    /// The settings of a parameter group as torch's optimizer of that name has them,
+    /// `initial_lr` included, `params` left out.
+    fn settings(&self, rates: &Rates, weight_decay: f64) -> Settings;
+
+    /// The momentum in the settings of a group.
+    fn saved_momentum(&self, settings: &Settings) -> Option<f64>;
+
+    /// Whether a file's tensor of that name may be of this optimizer.
+    fn knows(&self, name: &str) -> bool;
+
+    /// Whether torch's optimizer of that name stores the number of its steps.
+    fn counts_steps(&self) -> bool {
+        true
+    }
+
+    /// Whether a run can go on from a file that has none of the tensors of
+    /// [`Algorithm::begin`].
+    fn may_begin_anew(&self) -> bool {
+        false
+    }
+}
+
+/// What an [`Algorithm`] works with in one step. All lists are in the order of the
+/// parameters.
+pub struct Update<'a> {
+    pub parameters: &'a [Tensor],
+    pub gradients: &'a [Tensor],
+    /// For each name of [`Algorithm::begin`], a tensor of each parameter.
+    pub kept: &'a [Vec<Tensor>],
+    /// Number of this step, counted from 1, as a float32 scalar tensor.
+    pub step: &'a Tensor,
+    pub rates: Rates,
+    pub weight_decay: f64,
+    /// A float32 scalar tensor: 1 leaves everything as it is.
+    pub skip: Option<&'a Tensor>,
+}
 
 /// The `optimizer` section.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct OptimizerSpec {
-    pub algorithm: Algorithm,
-    pub learning_rate: f64,
+    /// Name of the optimizer.
+    pub name: &'static str,
+    pub algorithm: Arc<dyn Algorithm>,
+    pub rates: Rates,
     pub weight_decay: f64,
 }
 
 impl OptimizerSpec {
     pub fn read(node: &Node) -> Result<Self, ConfigError> {
-        let section = node.section(OPTIMIZER)?;
-        let algorithm = match section.text("algorithm") {
-            "SGD" => {
-                let momentum = section.maybe_number("momentum").ok_or_else(|| {
-                    section.error("momentum", "SGD needs a momentum; write 0 for none")
-                })?;
-                Algorithm::Sgd { momentum }
-            }
-            _ => {
-                let betas = section.numbers("betas");
-                if betas.iter().any(|beta| *beta >= 1.0) {
-                    return Err(section.error("betas", "both must be below 1"));
-                }
-                Algorithm::Adam { betas: (betas[0], betas[1]) }
-            }
-        };
+        let (entry, section) = OPTIMIZERS.open(node)?;
+        let algorithm: Arc<dyn Algorithm> = (entry.build)(&section)?.into();
+        let learning_rate = section.number("learning_rate");
         Ok(OptimizerSpec {
-            algorithm,
-            learning_rate: section.number("learning_rate"),
+            name: entry.name,
+            rates: Rates { initial: learning_rate, learning_rate, momentum: algorithm.momentum() },
             weight_decay: section.number("weight_decay"),
+            algorithm,
         })
     }
 }
 
-/// What the optimizer remembers of each parameter.
-#[derive(Debug)]
-pub enum Moments {
-    Adam { first: Vec<Tensor>, second: Vec<Tensor> },
-    Sgd { buffers: Vec<Tensor> },
-}
-
-/// An optimizer and its state.
+/// An optimizer with its parameters and state.
 #[derive(Debug)]
 pub struct Optimizer {
+    spec: OptimizerSpec,
+    pub rates: Rates,
     parameters: Vec<Tensor>,
-    moments: Moments,
-    /// Steps done, on the parameters' device.
+    /// Names of the tensors kept of each parameter.
+    names: Vec<&'static str>,
+    /// For each name, a tensor of each parameter.
+    kept: Vec<Vec<Tensor>>,
+    /// Number of steps done, on the parameters' device.
     steps: Tensor,
-    pub spec: OptimizerSpec,
 }
 
 impl Optimizer {
     pub fn new(spec: OptimizerSpec, parameters: Vec<Tensor>) -> Result<Self> {
         ensure!(!parameters.is_empty(), "a network without parameters cannot be trained");
-        let zeros = || -> Result<Vec<Tensor>> {
-            Ok(parameters
-                .iter()
-                .map(|p| tch::no_grad(|| p.f_zeros_like()))
-                .collect::<Result<_, _>>()?)
-        };
-        let moments = match spec.algorithm {
-            Algorithm::Adam { .. } => Moments::Adam { first: zeros()?, second: zeros()? },
-            Algorithm::Sgd { momentum: 0.0 } => Moments::Sgd { buffers: Vec::new() },
-            Algorithm::Sgd { .. } => Moments::Sgd { buffers: zeros()? },
-        };
+        let rates = spec.rates;
+        let (mut names, mut kept) = (Vec::new(), Vec::new());
+        for parameter in &parameters {
+            let begun = tch::no_grad(|| spec.algorithm.begin(parameter, &rates))?;
+            if names.is_empty() {
+                names = begun.iter().map(|(name, _)| *name).collect();
+                kept.resize_with(names.len(), Vec::new);
+            }
+            for (list, (_, tensor)) in kept.iter_mut().zip(begun) {
+                list.push(tensor);
+            }
+        }
         let steps = Tensor::f_zeros([0i64; 0], (Kind::Float, parameters[0].device()))?;
-        Ok(Optimizer { parameters, moments, steps, spec })
+        Ok(Optimizer { spec, rates, parameters, names, kept, steps })
     }
 
     /// One step with a gradient for each parameter, in place. Where `skip` (a
@@ -116,38 +168,15 @@ impl Optimizer {
             None => Tensor::f_ones([0i64; 0], (Kind::Float, self.steps.device()))?,
         };
         let _ = self.steps.f_add_(&advance)?;
-        let gradients = &self.in_order(gradients)?[..];
-        let OptimizerSpec { learning_rate, weight_decay, .. } = self.spec;
-        match (self.spec.algorithm, &self.moments) {
-            (Algorithm::Adam { betas }, Moments::Adam { first, second }) => {
-                fused_adam(AdamStep {
-                    parameters: &self.parameters,
-                    gradients,
-                    first_moments: first,
-                    second_moments: second,
-                    step: &self.steps,
-                    learning_rate,
-                    betas,
-                    weight_decay,
-                    epsilon: EPSILON,
-                    skip,
-                })?;
-            }
-            (Algorithm::Sgd { momentum }, Moments::Sgd { buffers }) => fused_sgd(SgdStep {
-                parameters: &self.parameters,
-                gradients,
-                buffers,
-                learning_rate,
-                momentum,
-                weight_decay,
-                // torch's first step copies the gradient into the buffer; from a
-                // buffer of zeros, momentum times nothing plus it is the same.
-                first_step: false,
-                skip,
-            })?,
-            _ => anyhow::bail!("the optimizer's state is of another algorithm"),
-        }
-        Ok(())
+        Ok(self.spec.algorithm.step(Update {
+            parameters: &self.parameters,
+            gradients: &self.in_order(gradients)?,
+            kept: &self.kept,
+            step: &self.steps,
+            rates: self.rates,
+            weight_decay: self.spec.weight_decay,
+            skip,
+        })?)
     }
 
     /// The gradients with their values in the order of their parameters: the
@@ -171,55 +200,81 @@ impl Optimizer {
         &self.parameters
     }
 
-    pub fn moments(&self) -> &Moments {
-        &self.moments
-    }
-
     /// Number of steps done so far.
     pub fn step_count(&self) -> Result<i64> {
         Ok(self.steps.f_double_value(&[])? as i64)
     }
 
-    /// Goes on from saved moments (each of its parameter's shape) and step count.
-    pub fn restore(&mut self, moments: &Moments, steps: i64) -> Result<()> {
-        fn copy(into: &mut [Tensor], from: &[Tensor]) -> Result<()> {
-            ensure!(
-                into.len() == from.len(),
-                "the state is of {} parameters, the network has {}",
-                from.len(),
-                into.len()
-            );
-            for (index, (into, from)) in into.iter_mut().zip(from).enumerate() {
-                ensure!(
-                    into.size() == from.size(),
-                    "the state of parameter {index} is {:?}, the network's is {:?}",
-                    from.size(),
-                    into.size()
-                );
-                tch::no_grad(|| into.f_copy_(from))?;
-            }
-            Ok(())
+    /// The state in torch's names; its tensors share memory with the optimizer's.
+    pub fn state(&self) -> Result<OptimizerState> {
+        let steps = self.step_count()?;
+        let of = |index: usize| {
+            let pairs = self.names.iter().zip(&self.kept);
+            pairs.map(|(name, list)| (name.to_string(), list[index].shallow_clone())).collect()
+        };
+        let count = self.parameters.len();
+        let kept = if steps > 0 && !self.names.is_empty() { count } else { 0 };
+        Ok(OptimizerState {
+            count,
+            parameters: (0..kept).map(of).collect(),
+            steps: self.spec.algorithm.counts_steps().then_some(steps),
+            settings: self.spec.algorithm.settings(&self.rates, self.spec.weight_decay),
+        })
+    }
+
+    /// Goes on from a saved state. `iterations` stands for the number of steps of an
+    /// optimizer that does not count them. The rates stay as they are.
+    ///
+    /// # Errors
+    /// The state of another optimizer, or of parameters of other shapes.
+    pub fn restore(&mut self, state: &OptimizerState, iterations: i64) -> Result<()> {
+        let algorithm = &self.spec.algorithm;
+        let saved = &state.parameters;
+        ensure!(
+            saved.len() == self.parameters.len(),
+            "the state is of {} parameters, the network has {}",
+            saved.len(),
+            self.parameters.len()
+        );
+        let foreign = || {
+            format!(
+                "it is not {}'s; set `optimizer.algorithm` to the one that wrote it",
+                self.spec.name
+            )
+        };
+        if saved.iter().flatten().any(|(name, _)| !algorithm.knows(name)) {
+            bail!(foreign());
         }
-        match (&mut self.moments, moments) {
-            (
-                Moments::Adam { first, second },
-                Moments::Adam { first: from_first, second: from_second },
-            ) => {
-                copy(first, from_first)?;
-                copy(second, from_second)?;
-            }
-            (Moments::Sgd { buffers }, Moments::Sgd { buffers: from }) => {
-                // Without momentum there is nothing to keep; a run that begins
-                // to use it starts from zero, as torch's does.
-                if !buffers.is_empty() && !from.is_empty() {
-                    copy(buffers, from)?;
+        let whole = |name: &&str| {
+            saved.iter().all(|tensors| tensors.iter().any(|(other, _)| other == name))
+        };
+        if self.names.iter().all(whole) {
+            for (name, list) in self.names.iter().zip(&mut self.kept) {
+                for (index, (into, tensors)) in list.iter_mut().zip(saved).enumerate() {
+                    let Some((_, from)) = tensors.iter().find(|(other, _)| other == name) else {
+                        continue;
+                    };
+                    ensure!(
+                        into.size() == from.size(),
+                        "the state of parameter {index} is {:?}, the network's is {:?}",
+                        from.size(),
+                        into.size()
+                    );
+                    tch::no_grad(|| into.f_copy_(from))?;
                 }
             }
-            _ => anyhow::bail!("the state is of another optimizer"),
+        } else if !algorithm.may_begin_anew() {
+            bail!(foreign());
         }
+        let steps = if algorithm.counts_steps() { state.steps.unwrap_or(0) } else { iterations };
         let device = self.steps.device();
         self.steps = Tensor::f_full([0i64; 0], steps as f64, (Kind::Float, Device::Cpu))?
             .f_to_device(device)?;
         Ok(())
+    }
+
+    /// The momentum in the settings of a saved group.
+    pub fn saved_momentum(&self, settings: &Settings) -> Option<f64> {
+        self.spec.algorithm.saved_momentum(settings)
     }
 }

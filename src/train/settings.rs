@@ -1,8 +1,10 @@
 //! The `trainer` section.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::config::{ConfigError, Node, Parameter};
+
+use super::directory::is_written;
 
 /// The keys of the `trainer` section.
 pub const TRAINER: &[Parameter] = &[
@@ -121,19 +123,4 @@ impl TrainerSpec {
             },
         })
     }
-}
-
-/// Whether a run with that checkpoint directory writes a file of this name.
-fn is_written(file: &Path, checkpoint_dir: &Path) -> bool {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let same = match (folder.canonicalize(), checkpoint_dir.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    };
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let of_ours = name.strip_suffix("_checkpoint.pytorch").is_some_and(|start| {
-        ["last", "best"].contains(&start) || start.bytes().all(|byte| byte.is_ascii_digit())
-    });
-    same && of_ours
 }

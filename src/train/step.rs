@@ -6,9 +6,9 @@ use tch::{Kind, Tensor};
 use crate::loss::Loss;
 use crate::metric::Metric;
 use crate::model::UNet;
-use crate::optim::Optimizer;
 
 use super::batch::TensorBatch;
+use super::learner::Learner;
 use super::timing::{Part, Timing};
 
 /// What a training step leaves behind.
@@ -36,12 +36,12 @@ pub fn score_of(
 /// Trains on a batch. A loss that is not finite leaves weights and optimizer as
 /// they are; the decision is made on the device, the host need not wait for it.
 pub fn train(
-    net: &UNet,
-    optimizer: &mut Optimizer,
+    learner: &mut Learner,
     loss: &Loss,
     batch: &TensorBatch,
     timing: &mut Timing,
 ) -> Result<Step> {
+    let Learner { net, optimizer, .. } = learner;
     let logits = net.forward(&batch.raw, true)?;
     timing.mark(Part::Forward);
     let value = loss.forward(&logits, &batch.labels, batch.weights.as_ref())?;

@@ -9,19 +9,16 @@ use indicatif::ProgressBar;
 use log::{debug, info, warn};
 use tch::{Device, Tensor};
 
-use crate::device::{Failure, Precision, failure};
+use crate::device::{Failure, failure};
 use crate::loss::Loss;
 use crate::metric::Metric;
-use crate::model::UNet;
-use crate::optim::{Optimizer, Scheduler};
 use crate::runtime::report::Reporter;
 use crate::samples::{Loader, Origin, Position, SampleBatch};
 use crate::volume::Sample;
 
 use super::average::Average;
 use super::batch::TensorBatch;
-use super::resume::Progress;
-use super::save::{RunNotes, save};
+use super::learner::{Copies, Learner};
 use super::settings::{OnNan, TrainerSpec};
 use super::step::{Step, score_of, train};
 use super::timing::{Part, Timing};
@@ -43,32 +40,28 @@ pub enum Ended {
     Stopped,
 }
 
-/// What a trainer is made of.
-pub struct Parts {
-    pub net: UNet,
-    pub optimizer: Optimizer,
-    pub scheduler: Scheduler,
+/// A training run: the network, what it learns from and how it is judged.
+pub struct TrainingRun {
+    pub learner: Learner,
     pub loss: Loss,
     pub metric: Metric,
     pub train: Loader,
     pub val: Loader,
     pub spec: TrainerSpec,
-    pub progress: Progress,
-    pub notes: RunNotes,
-    pub device: Device,
-    pub precision: Precision,
-    /// Becomes true when the run shall end after the iteration.
+    /// The configuration as JSON, for checkpoints.
+    pub config: String,
+    /// Becomes true when the run is to end after the iteration.
     pub stop: Arc<AtomicBool>,
 }
 
-/// A training run.
+/// The loop of a training run.
 pub struct Trainer<'a> {
-    parts: Parts,
+    run: TrainingRun,
     events: EventWriter,
     timing: Timing,
     bar: ProgressBar,
     reporter: &'a Reporter,
-    /// A loss the host has not looked at yet.
+    /// The previous iteration's loss, still on the device.
     pending: Option<Pending>,
     /// Iteration of the newest checkpoint.
     saved: Option<u64>,
@@ -95,17 +88,17 @@ struct Pending {
 }
 
 impl<'a> Trainer<'a> {
-    pub fn new(parts: Parts, reporter: &'a Reporter) -> Self {
-        let events = EventWriter::open(&parts.spec.checkpoint_dir.join("logs"));
-        let per_epoch = parts.train.batches_per_epoch() as u64;
-        let total = parts.spec.iters.min(parts.spec.epochs.saturating_mul(per_epoch));
+    pub fn new(run: TrainingRun, reporter: &'a Reporter) -> Self {
+        let events = EventWriter::open(&run.spec.checkpoint_dir.join("logs"));
+        let per_epoch = run.train.batches_per_epoch() as u64;
+        let total = run.spec.iters.min(run.spec.epochs.saturating_mul(per_epoch));
         let bar = reporter.bar(total, "iterations");
-        let began = parts.progress.iteration;
+        let began = run.learner.progress.iteration;
         bar.set_position(began);
         bar.reset_eta();
-        let timing = Timing::new(parts.device, log::log_enabled!(log::Level::Debug));
+        let timing = Timing::new(run.learner.device, log::log_enabled!(log::Level::Debug));
         Trainer {
-            parts,
+            run,
             events,
             timing,
             bar,
@@ -126,7 +119,7 @@ impl<'a> Trainer<'a> {
     /// not finite, a device out of memory or lost, a checkpoint that cannot be
     /// written: the last checkpoint stays.
     pub fn fit(&mut self) -> Result<Ended> {
-        let ended = self.run().map_err(|error| self.explain(error))?;
+        let ended = self.iterate_all().map_err(|error| self.explain(error))?;
         self.leave_checkpoint().map_err(|error| self.explain(error))?;
         self.events.flush();
         self.bar.finish_and_clear();
@@ -134,22 +127,23 @@ impl<'a> Trainer<'a> {
     }
 
     fn leave_checkpoint(&mut self) -> Result<()> {
-        match self.saved == Some(self.parts.progress.iteration) {
+        match self.saved == Some(self.run.learner.progress.iteration) {
             true => Ok(()),
-            false => self.save(false, false),
+            false => self.save(Copies::default()),
         }
     }
 
-    /// Saves what was learned before the data gave out.
+    /// Saves a checkpoint after an error of the samples, and adds to the error where it
+    /// is.
     fn without_data(&mut self, error: anyhow::Error) -> anyhow::Error {
-        if self.parts.progress.iteration == self.began.1 {
+        if self.run.learner.progress.iteration == self.began.1 {
             return error;
         }
         match self.settle().and_then(|()| self.leave_checkpoint()) {
             Ok(()) => error.context(format!(
                 "the samples of iteration {} cannot be made; what was learned until then is in {}",
-                self.parts.progress.iteration + 1,
-                self.parts.spec.checkpoint_dir.join("last_checkpoint.pytorch").display()
+                self.run.learner.progress.iteration + 1,
+                self.run.spec.checkpoint_dir.join("last_checkpoint.pytorch").display()
             )),
             Err(second) => {
                 warn!("{second:#}");
@@ -158,32 +152,32 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn run(&mut self) -> Result<Ended> {
-        let spec = &self.parts.spec;
+    fn iterate_all(&mut self) -> Result<Ended> {
+        let spec = &self.run.spec;
         let (iters, epochs) = (spec.iters, spec.epochs);
-        if self.parts.progress.iteration >= iters {
+        if self.run.learner.progress.iteration >= iters {
             return Ok(Ended::Iterations);
         }
         let from = Position {
-            epoch: self.parts.progress.epoch,
-            batch: self.parts.progress.batches as usize,
+            epoch: self.run.learner.progress.epoch,
+            batch: self.run.learner.progress.batches as usize,
         };
-        let batches = self.parts.train.run(from, epochs);
+        let batches = self.run.train.run(from, epochs);
         self.timing.forget();
         for batch in batches {
             match batch {
                 Ok(batch) => self.iterate(batch)?,
                 Err(error) => return Err(self.without_data(error)),
             }
-            if self.parts.stop.load(Ordering::Relaxed) {
+            if self.run.stop.load(Ordering::Relaxed) {
                 self.settle()?;
                 return Ok(Ended::Stopped);
             }
-            if self.parts.progress.iteration >= iters {
+            if self.run.learner.progress.iteration >= iters {
                 self.settle()?;
                 return Ok(Ended::Iterations);
             }
-            if self.parts.optimizer.spec.learning_rate < LOWEST_LEARNING_RATE {
+            if self.run.learner.optimizer.rates.learning_rate < LOWEST_LEARNING_RATE {
                 self.settle()?;
                 return Ok(Ended::LearningRate);
             }
@@ -196,41 +190,40 @@ impl<'a> Trainer<'a> {
     fn iterate(&mut self, batch: SampleBatch) -> Result<()> {
         self.timing.mark(Part::Data);
         let SampleBatch { position, samples, origins, .. } = batch;
-        if position.epoch != self.parts.progress.epoch || position.batch == 0 {
+        if position.epoch != self.run.learner.progress.epoch || position.batch == 0 {
             // The last loss of the epoch before belongs to that one.
             self.settle()?;
-            self.parts.progress.loss = Average::default();
-            self.parts.progress.score = Average::default();
+            self.run.learner.progress.loss = Average::default();
+            self.run.learner.progress.score = Average::default();
         }
-        let progress = &mut self.parts.progress;
+        let progress = &mut self.run.learner.progress;
         progress.epoch = position.epoch;
         self.at_work = AtWork::of(&samples);
+        let TrainingRun { learner, loss, .. } = &mut self.run;
         let batch =
-            TensorBatch::new(samples, self.parts.precision.training().tensors, self.parts.device)?;
-
-        let Parts { net, optimizer, loss, .. } = &mut self.parts;
-        let step = train(net, optimizer, loss, &batch, &mut self.timing)?;
+            TensorBatch::new(samples, learner.precision.training().tensors, learner.device)?;
+        let step = train(learner, loss, &batch, &mut self.timing)?;
         // The loss of the iteration before is there by now: reading it does not
         // make the device wait.
         self.settle()?;
-        let progress = &mut self.parts.progress;
+        let progress = &mut self.run.learner.progress;
         progress.iteration += 1;
         progress.batches = position.batch as u64 + 1;
         let iteration = progress.iteration;
         self.pending =
             Some(Pending { loss: step.loss.shallow_clone(), size: batch.size, iteration, origins });
 
-        let spec = &self.parts.spec;
+        let spec = &self.run.spec;
         let validate = iteration.is_multiple_of(spec.validate_after_iters);
         let log = iteration.is_multiple_of(spec.log_after_iters);
         if validate || log {
             self.settle()?;
         }
-        if log && !self.parts.spec.skip_train_validation {
+        if log && !self.run.spec.skip_train_validation {
             // Before the checkpoint of a validation, which stores the average.
-            let Parts { net, metric, progress, .. } = &mut self.parts;
-            if let Some(score) = score_of(metric, net, &step.logits, &batch)? {
-                progress.score.add(score, batch.size);
+            let TrainingRun { learner, metric, .. } = &mut self.run;
+            if let Some(score) = score_of(metric, &learner.net, &step.logits, &batch)? {
+                learner.progress.score.add(score, batch.size);
             }
         }
         if validate {
@@ -249,12 +242,12 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Looks at the loss that is waiting.
+    /// Reads the previous iteration's loss from the device and applies `on_nan`.
     fn settle(&mut self) -> Result<()> {
         let Some(pending) = self.pending.take() else { return Ok(()) };
         let value = pending.loss.f_double_value(&[])?;
         if value.is_finite() {
-            self.parts.progress.loss.add(value, pending.size);
+            self.run.learner.progress.loss.add(value, pending.size);
             return Ok(());
         }
         let origins: Vec<_> = pending.origins.iter().map(Origin::to_string).collect();
@@ -263,7 +256,7 @@ impl<'a> Trainer<'a> {
             pending.iteration,
             origins.join("; ")
         );
-        match self.parts.spec.on_nan {
+        match self.run.spec.on_nan {
             OnNan::Skip => {
                 warn!("{message}: the batch is left out");
                 Ok(())
@@ -280,7 +273,7 @@ impl<'a> Trainer<'a> {
 
     /// Validates, steps the scheduler, saves.
     fn validate(&mut self) -> Result<()> {
-        let iteration = self.parts.progress.iteration;
+        let iteration = self.run.learner.progress.iteration;
         let (loss, score) = self.evaluate()?;
         if let Some(loss) = loss {
             self.events.scalar("val_loss_avg", loss, iteration);
@@ -289,18 +282,18 @@ impl<'a> Trainer<'a> {
             self.events.scalar("val_eval_score_avg", score, iteration);
         }
         let shown = |value: Option<f64>| value.map_or("none".into(), |value| format!("{value:.6}"));
-        let parts = &mut self.parts;
         // A score that does not exist is no improvement either way.
         let score = score.unwrap_or(f64::NAN);
-        parts.scheduler.step(score, &mut parts.optimizer.spec);
-        self.events.scalar("learning_rate", parts.optimizer.spec.learning_rate, iteration);
-        let best = if parts.spec.higher_is_better {
-            score > parts.progress.best
+        let Learner { scheduler, optimizer, progress, .. } = &mut self.run.learner;
+        scheduler.step(score, &mut optimizer.rates);
+        self.events.scalar("learning_rate", optimizer.rates.learning_rate, iteration);
+        let best = if self.run.spec.higher_is_better {
+            score > progress.best
         } else {
-            score < parts.progress.best
+            score < progress.best
         };
         if best {
-            parts.progress.best = score;
+            progress.best = score;
         }
         info!(
             "iteration {iteration}: validation loss {}, score {}{}",
@@ -309,18 +302,20 @@ impl<'a> Trainer<'a> {
             if best { ", the best so far" } else { "" }
         );
         self.last_line = Instant::now();
-        let keep = iteration.is_multiple_of(self.parts.spec.checkpoint_after_iters);
-        self.save(best, keep)
+        let numbered = iteration.is_multiple_of(self.run.spec.checkpoint_after_iters);
+        self.save(Copies { best, numbered })
     }
 
     /// Mean loss and score of the validation set.
     fn evaluate(&mut self) -> Result<(Option<f64>, Option<f64>)> {
         let (mut losses, mut scores) = (Average::default(), Average::default());
-        let limit = self.parts.spec.validate_iters.map_or(usize::MAX, |limit| limit as usize);
-        for batch in self.parts.val.epoch(0).take(limit) {
+        let limit = self.run.spec.validate_iters.map_or(usize::MAX, |limit| limit as usize);
+        for batch in self.run.val.epoch(0).take(limit) {
             let batch = batch?;
             self.at_work = AtWork::of(&batch.samples);
-            let Parts { net, loss, metric, device, precision, .. } = &self.parts;
+            let TrainingRun {
+                learner: Learner { net, device, precision, .. }, loss, metric, ..
+            } = &self.run;
             let batch = TensorBatch::new(batch.samples, precision.training().tensors, *device)?;
             let measured = tch::no_grad(|| -> Result<(f64, Option<f64>)> {
                 let logits = net.forward(&batch.raw, false)?;
@@ -340,7 +335,7 @@ impl<'a> Trainer<'a> {
 
     /// Writes what TensorBoard shows, and the batch if asked.
     fn log(&mut self, batch: &TensorBatch, step: &Step) -> Result<()> {
-        let Parts { net, spec, progress, .. } = &self.parts;
+        let TrainingRun { learner: Learner { net, progress, .. }, spec, .. } = &self.run;
         let iteration = progress.iteration;
         if let Some(directory) = &spec.h5_dir
             && let Err(error) = dump::write(directory, iteration, batch)
@@ -372,18 +367,17 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn save(&mut self, best: bool, keep: bool) -> Result<()> {
-        let Parts { net, optimizer, scheduler, progress, spec, notes, .. } = &self.parts;
-        save(net, optimizer, scheduler, progress, spec, notes, best, keep)
-            .context("the checkpoint could not be saved")?;
-        self.saved = Some(progress.iteration);
+    fn save(&mut self, copies: Copies) -> Result<()> {
+        let TrainingRun { learner, spec, config, .. } = &self.run;
+        learner.save(spec, config, copies).context("the checkpoint could not be saved")?;
+        self.saved = Some(learner.progress.iteration);
         Ok(())
     }
 
     /// The state of the run on the bar, or now and then as a line.
     fn show(&mut self, iteration: u64) {
         self.bar.set_position(iteration);
-        if let Some(loss) = self.parts.progress.loss.value() {
+        if let Some(loss) = self.run.learner.progress.loss.value() {
             self.bar.set_message(format!("loss {loss:.4}"));
         }
         if !self.reporter.is_terminal() && self.last_line.elapsed() >= LINE_EVERY {
@@ -392,7 +386,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn line(&mut self) {
-        let progress = &self.parts.progress;
+        let progress = &self.run.learner.progress;
         let total = self.bar.length().unwrap_or(0);
         let loss = progress.loss.value().map_or("none".into(), |loss| format!("{loss:.6}"));
         let score = progress.score.value().map_or(String::new(), |s| format!(", score {s:.6}"));
@@ -421,7 +415,7 @@ impl<'a> Trainer<'a> {
         let error = anyhow!("{}", text.lines().next().unwrap_or_default());
         match (kind, &shape[..]) {
             (Failure::OutOfMemory, &[.., d, h, w]) => {
-                let net = self.parts.net.spec();
+                let net = self.run.learner.net.spec();
                 let bytes = net.activation_bytes([d, h, w]) as f64 * *batch as f64;
                 let gib = bytes / (1u64 << 30) as f64;
                 error.context(format!(
@@ -442,7 +436,7 @@ impl<'a> Trainer<'a> {
         match self.saved {
             Some(at) => format!(
                 "The last good checkpoint is {} of iteration {at}",
-                self.parts.spec.checkpoint_dir.join("last_checkpoint.pytorch").display()
+                self.run.spec.checkpoint_dir.join("last_checkpoint.pytorch").display()
             ),
             None => "This run has written no checkpoint yet".to_string(),
         }

@@ -79,17 +79,22 @@ fn typed_state_of_adam() {
         assert!(checkpoint.extra.is_empty());
         let optimizer = checkpoint.optimizer;
         let group = &optimizer.groups[0];
-        assert_eq!((group.lr, group.weight_decay, group.eps), (2e-4, 1e-5, Some(1e-8)));
-        assert_eq!(group.betas, Some((0.9, 0.999)));
-        assert_eq!((group.amsgrad, group.momentum), (Some(false), None));
+        let number = |name: &str| group.setting(name).and_then(PickleValue::as_float);
+        assert_eq!((number("lr"), number("weight_decay")), (Some(2e-4), Some(1e-5)));
+        assert_eq!(number("eps"), Some(1e-8));
+        let betas = group.setting("betas").and_then(PickleValue::items).unwrap();
+        let betas: Vec<_> = betas.iter().filter_map(PickleValue::as_float).collect();
+        assert_eq!(betas, [0.9, 0.999]);
+        assert_eq!(group.setting("amsgrad").and_then(PickleValue::as_bool), Some(false));
+        assert!(group.setting("momentum").is_none());
         assert_eq!(group.params, [0, 1, 2, 3, 4, 5]);
         assert_eq!(optimizer.state.len(), 6);
         for ((id, state), expected) in optimizer.state.iter().zip(0..) {
             assert_eq!((*id, state.step), (expected, Some(3)));
-            let (mean, square) = (state.exp_avg.as_ref(), state.exp_avg_sq.as_ref());
+            let (mean, square) = (state.tensor("exp_avg"), state.tensor("exp_avg_sq"));
             assert_eq!(mean.unwrap().shape, square.unwrap().shape);
             assert!(square.unwrap().to_f64().iter().all(|&x| x >= 0.0));
-            assert!(state.momentum_buffer.is_none());
+            assert_eq!(state.tensors.len(), 2);
         }
     }
     let old = Checkpoint::read(&fixture("adam_integer_step")).unwrap();
@@ -102,9 +107,11 @@ fn typed_state_of_sgd() {
     let checkpoint = Checkpoint::read(&fixture("sgd")).unwrap();
     assert_eq!(checkpoint.best_eval_score, 0.5, "a tensor");
     let group = &checkpoint.optimizer.groups[0];
-    assert_eq!((group.lr, group.momentum, group.nesterov), (0.01, Some(0.9), Some(true)));
+    let number = |name: &str| group.setting(name).and_then(PickleValue::as_float);
+    assert_eq!((number("lr"), number("momentum")), (Some(0.01), Some(0.9)));
+    assert_eq!(group.setting("nesterov").and_then(PickleValue::as_bool), Some(true));
     let (_, state) = &checkpoint.optimizer.state[0];
-    assert_eq!(state.momentum_buffer.as_ref().unwrap().shape, [2, 1, 3, 3, 3]);
+    assert_eq!(state.tensor("momentum_buffer").unwrap().shape, [2, 1, 3, 3, 3]);
     assert_eq!(state.step, None);
 }
 

@@ -14,11 +14,11 @@ use crate::support::tree;
 use log::LevelFilter;
 use unet3d::checkpoint::Checkpoint;
 use unet3d::device::Precision;
-use unet3d::model::{NetworkSpec, UNet};
-use unet3d::optim::{Optimizer, OptimizerSpec, Scheduler};
+use unet3d::model::NetworkSpec;
+use unet3d::optim::{OptimizerSpec, Scheduler};
 use unet3d::runtime::report::Reporter;
 use unet3d::samples::{Loader, Origin, SampleSet};
-use unet3d::train::{Parts, Progress, RunNotes, Trainer, TrainerSpec};
+use unet3d::train::{Learner, Progress, Trainer, TrainerSpec, TrainingRun};
 use unet3d::volume::{Sample, Volume, Voxels};
 
 fn start(command: &str, config: &Path, options: &[&str]) -> Child {
@@ -165,35 +165,23 @@ loss: {name: BCEWithLogitsLoss}
     .replace('@', &lab.path("").display().to_string());
     let tree = tree(&yaml);
     let node = |name: &str| tree.root.get(name).unwrap();
-    let kind = tch::Kind::Float;
-    let net =
-        UNet::new(&NetworkSpec::read(node("model")).unwrap(), kind, tch::Device::Cpu).unwrap();
-    let mut spec = OptimizerSpec::read(node("optimizer")).unwrap();
-    let scheduler = Scheduler::read(None, &mut spec).unwrap();
-    let tensors = net.parameters().into_iter().map(|parameter| parameter.tensor).collect();
+    let network = NetworkSpec::read(node("model")).unwrap();
+    let mut optimizer = OptimizerSpec::read(node("optimizer")).unwrap();
+    let scheduler = Scheduler::read(None, &mut optimizer).unwrap();
+    let place = (tch::Device::Cpu, Precision::Fp32);
+    let progress = Progress::start(1, true);
     let loader = || Loader::new(Arc::new(Faulty), 1, 2, 1 << 30);
-    let parts = Parts {
-        net,
-        optimizer: Optimizer::new(spec, tensors).unwrap(),
-        scheduler,
+    let run = TrainingRun {
+        learner: Learner::new(&network, optimizer, scheduler, progress, place).unwrap(),
         loss: unet3d::loss::read(node("loss")).unwrap(),
         metric: unet3d::metric::read(&tree.root).unwrap(),
         train: loader(),
         val: loader(),
         spec: TrainerSpec::read(node("trainer")).unwrap(),
-        progress: Progress::start(1, true),
-        notes: RunNotes {
-            device: "cpu".into(),
-            scheduler: "ReduceLROnPlateau".into(),
-            precision: "Fp32".into(),
-            layout: String::new(),
-            config: String::new(),
-        },
-        device: tch::Device::Cpu,
-        precision: Precision::Fp32,
+        config: String::new(),
         stop: Arc::new(AtomicBool::new(false)),
     };
-    let error = Trainer::new(parts, &Reporter::start(LevelFilter::Warn)).fit().unwrap_err();
+    let error = Trainer::new(run, &Reporter::start(LevelFilter::Warn)).fit().unwrap_err();
     let error = format!("{error:#}");
     for says in ["volume5.h5", "panicked", "five is out of the question", "iteration 6"] {
         assert!(error.contains(says), "'{says}' is not in: {error}");

@@ -1,0 +1,4 @@
+//! One optimizer a file.
+
+pub(super) mod adam;
+pub(super) mod sgd;

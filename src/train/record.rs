@@ -1,0 +1,284 @@
+//! What a checkpoint remembers of a run besides its weights: one type, written and
+//! read here alone.
+
+use std::fmt;
+
+use anyhow::{Result, bail, ensure};
+use tch::Device;
+
+use crate::checkpoint::{self, Checkpoint, PickleValue, TensorData};
+use crate::model::{from_tensor, to_tensor};
+use crate::optim::{self, Setting, Settings};
+
+use super::average::Average;
+use super::settings::TrainerSpec;
+
+/// Where a run stands after an iteration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// The last iteration done, counted from 1.
+    pub iteration: u64,
+    /// The epoch under way, counted from 0.
+    pub epoch: u64,
+    /// Batches of the epoch that were trained on.
+    pub batches: u64,
+    /// Best score of a validation so far.
+    pub best: f64,
+    /// Averages since the epoch began.
+    pub loss: Average,
+    pub score: Average,
+    /// Fixes data order and augmentation.
+    pub seed: u64,
+}
+
+impl Progress {
+    pub fn start(seed: u64, higher_is_better: bool) -> Self {
+        Progress {
+            iteration: 0,
+            epoch: 0,
+            batches: 0,
+            best: if higher_is_better { f64::NEG_INFINITY } else { f64::INFINITY },
+            loss: Average::default(),
+            score: Average::default(),
+            seed,
+        }
+    }
+
+    fn to_value(&self) -> PickleValue {
+        let average = |average: &Average| {
+            PickleValue::dict([
+                ("sum", average.sum.into()),
+                ("count", (average.count as i64).into()),
+            ])
+        };
+        PickleValue::dict([
+            ("epoch", PickleValue::from(self.epoch as i64)),
+            ("batches", PickleValue::from(self.batches as i64)),
+            ("loss", average(&self.loss)),
+            ("score", average(&self.score)),
+            // As text: a seed may use all 64 bits.
+            ("seed", PickleValue::from(self.seed.to_string())),
+        ])
+    }
+
+    fn from_value(value: &PickleValue, checkpoint: &Checkpoint) -> Option<Self> {
+        let count = |value: &PickleValue, key: &str| u64::try_from(value.get(key)?.as_int()?).ok();
+        let average = |key: &str| {
+            let value = value.get(key)?;
+            Some(Average { sum: value.get("sum")?.as_float()?, count: count(value, "count")? })
+        };
+        Some(Progress {
+            iteration: checkpoint.num_iterations,
+            epoch: count(value, "epoch")?,
+            batches: count(value, "batches")?,
+            best: checkpoint.best_eval_score,
+            loss: average("loss")?,
+            score: average("score")?,
+            seed: value.get("seed")?.as_str()?.parse().ok()?,
+        })
+    }
+}
+
+/// How a run computes. A run that goes on in another way gives numbers that differ
+/// in their last bits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Computation {
+    pub threads: i64,
+    pub precision: String,
+    /// Order of feature maps in memory.
+    pub layout: String,
+}
+
+impl fmt::Display for Computation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Computation { threads, precision, layout } = self;
+        write!(f, "{threads} thread(s), precision {precision} and layout {layout}")
+    }
+}
+
+/// What a checkpoint remembers of a run.
+#[derive(Clone, Debug)]
+pub struct RunRecord {
+    pub progress: Progress,
+    /// Name of the scheduler.
+    pub scheduler: String,
+    pub scheduler_state: Settings,
+    pub computation: Computation,
+    pub device: Device,
+    /// The configuration as JSON.
+    pub config: String,
+}
+
+impl RunRecord {
+    /// A checkpoint of the run, with the settings of `spec` that the Python program
+    /// wants to find in it.
+    pub fn into_checkpoint(
+        self,
+        spec: &TrainerSpec,
+        model_state: Vec<(String, TensorData)>,
+        optimizer: checkpoint::OptimizerState,
+    ) -> Checkpoint {
+        let Computation { threads, precision, layout } = self.computation;
+        Checkpoint {
+            epoch: self.progress.epoch + 1,
+            num_iterations: self.progress.iteration,
+            model_state,
+            best_eval_score: self.progress.best,
+            eval_score_higher_is_better: spec.higher_is_better,
+            optimizer,
+            device: match self.device {
+                Device::Cuda(index) => format!("cuda:{index}"),
+                _ => "cpu".to_string(),
+            },
+            max_num_epochs: spec.epochs,
+            max_num_iterations: spec.iters,
+            validate_after_iters: spec.validate_after_iters,
+            log_after_iters: spec.log_after_iters,
+            h5_dir: spec.h5_dir.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
+            validate_iters: spec.validate_iters,
+            extra: vec![
+                ("version".into(), env!("CARGO_PKG_VERSION").into()),
+                ("progress".into(), self.progress.to_value()),
+                ("scheduler".into(), scheduler_value(&self.scheduler_state)),
+                (
+                    "run".into(),
+                    PickleValue::dict([
+                        ("scheduler", PickleValue::from(self.scheduler)),
+                        ("threads", PickleValue::from(threads)),
+                        ("precision", PickleValue::from(precision)),
+                        ("layout", PickleValue::from(layout)),
+                    ]),
+                ),
+                ("config".into(), self.config.into()),
+            ],
+        }
+    }
+
+    /// Where the run of a checkpoint stood; `None` for files of the Python program.
+    pub fn progress(checkpoint: &Checkpoint) -> Option<Progress> {
+        Progress::from_value(checkpoint.extra("progress")?, checkpoint)
+    }
+
+    /// How the run of a checkpoint computed; `None` for files of the Python program.
+    pub fn computation(checkpoint: &Checkpoint) -> Option<Computation> {
+        let run = checkpoint.extra("run")?;
+        Some(Computation {
+            threads: run.get("threads")?.as_int()?,
+            precision: run.get("precision")?.as_str()?.to_string(),
+            layout: run.get("layout")?.as_str()?.to_string(),
+        })
+    }
+
+    /// Name and state of the scheduler of a checkpoint; `None` for files of the
+    /// Python program.
+    pub fn scheduler(checkpoint: &Checkpoint) -> Option<(&str, Settings)> {
+        let name = checkpoint.extra("run")?.get("scheduler")?.as_str()?;
+        let entries = checkpoint.extra("scheduler")?.entries()?.iter();
+        let named = entries.filter_map(|(name, value)| Some((name.as_str()?, value)));
+        Some((name, settings(named)))
+    }
+}
+
+/// The state of a scheduler as a dict. Earlier versions want six numbers of every
+/// scheduler: those that it does not have are written as they were then.
+fn scheduler_value(state: &Settings) -> PickleValue {
+    const FIRST: [(&str, Setting); 6] = [
+        ("steps", Setting::Integer(0)),
+        ("best", Setting::Number(f64::INFINITY)),
+        ("bad_steps", Setting::Integer(0)),
+        ("cooldown", Setting::Integer(0)),
+        ("t_cur", Setting::Integer(0)),
+        ("t_i", Setting::Integer(0)),
+    ];
+    let first = FIRST.into_iter().map(|(name, absent)| (name, state.get(name).unwrap_or(absent)));
+    let known = |name: &str| FIRST.iter().any(|(other, _)| *other == name);
+    let others = state.iter().filter(|(name, _)| !known(name));
+    PickleValue::dict(first.chain(others).map(|(name, setting)| (name, value_of(setting))))
+}
+
+/// The state of an optimizer as a checkpoint stores it.
+pub fn optimizer_to_file(state: &optim::OptimizerState) -> Result<checkpoint::OptimizerState> {
+    let stored = |index: usize, tensors: &optim::ParameterTensors| {
+        let tensors = tensors.iter().map(|(name, tensor)| Ok((name.clone(), from_tensor(tensor)?)));
+        let parameter = checkpoint::ParameterState {
+            step: state.steps.map(|steps| steps as u64),
+            tensors: tensors.collect::<Result<_>>()?,
+        };
+        Ok((index as u64, parameter))
+    };
+    let parameters = state.parameters.iter().enumerate();
+    let settings = state.settings.iter();
+    let group = checkpoint::Group {
+        settings: settings.map(|(name, value)| (name.to_string(), value_of(value))).collect(),
+        params: (0..state.count as u64).collect(),
+    };
+    Ok(checkpoint::OptimizerState {
+        state: parameters.map(|(index, tensors)| stored(index, tensors)).collect::<Result<_>>()?,
+        groups: vec![group],
+    })
+}
+
+/// The state of an optimizer of `count` parameters from a checkpoint; without
+/// parameters if the file has none: no step was made yet, or nothing is kept (SGD
+/// without momentum).
+///
+/// # Errors
+/// The state of another number of parameters.
+pub fn optimizer_from_file(
+    file: &checkpoint::OptimizerState,
+    count: usize,
+) -> Result<optim::OptimizerState> {
+    let group = file.groups.first();
+    let named = group.map(|group| group.settings.iter().map(|(name, value)| (&name[..], value)));
+    let mut state = optim::OptimizerState {
+        count,
+        settings: named.map(settings).unwrap_or_default(),
+        ..optim::OptimizerState::default()
+    };
+    if file.state.is_empty() {
+        return Ok(state);
+    }
+    let other = format!(
+        "it has {} parameters' states, the network has {count} parameters",
+        file.state.len()
+    );
+    ensure!(file.state.len() <= count, other);
+    for id in 0..count as u64 {
+        let Some((_, parameter)) = file.state.iter().find(|(other, _)| *other == id) else {
+            bail!(other);
+        };
+        let tensors = parameter.tensors.iter();
+        let tensors = tensors.map(|(name, data)| Ok((name.clone(), to_tensor(data)?)));
+        state.parameters.push(tensors.collect::<Result<_>>()?);
+        state.steps = parameter.step.map(|steps| steps as i64);
+    }
+    Ok(state)
+}
+
+fn value_of(setting: Setting) -> PickleValue {
+    match setting {
+        Setting::Absent => PickleValue::None,
+        Setting::Flag(flag) => flag.into(),
+        Setting::Integer(value) => value.into(),
+        Setting::Number(value) => value.into(),
+        Setting::Pair(first, second) => PickleValue::Tuple(vec![first.into(), second.into()]),
+    }
+}
+
+/// The values that are settings; others, which no optimizer or scheduler of this
+/// program asks for, are left out.
+fn settings<'a>(values: impl Iterator<Item = (&'a str, &'a PickleValue)>) -> Settings {
+    let setting = |value: &PickleValue| {
+        Some(match value {
+            PickleValue::None => Setting::Absent,
+            PickleValue::Bool(flag) => Setting::Flag(*flag),
+            PickleValue::Int(value) => Setting::Integer(*value),
+            PickleValue::Float(value) => Setting::Number(*value),
+            value => match value.items()? {
+                [first, second] => Setting::Pair(first.as_float()?, second.as_float()?),
+                _ => return None,
+            },
+        })
+    };
+    values.filter_map(|(name, value)| Some((name.to_string(), setting(value)?))).collect()
+}
