@@ -111,7 +111,7 @@ fn killed_at_any_instant() {
 
 #[test]
 fn full_disk_leaves_the_old_file() {
-    const TEST: &str = "full_disk_leaves_the_old_file";
+    const TEST: &str = "crash::full_disk_leaves_the_old_file";
     if let Some(folder) = std::env::var_os(FOLDER) {
         let path = PathBuf::from(folder).join(LAST);
         let error = checkpoint(2).write(&path).unwrap_err();
