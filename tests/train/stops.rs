@@ -21,7 +21,9 @@ fn lab() -> Lab {
 /// A run that would go on for a long time.
 fn start(config: &Path) -> Child {
     program()
-        .args(["train", "--threads", "1", "--set", "trainer.iters=100000", "--config"])
+        .args(["train", "--threads", "1", "--set", "trainer.iters=100000"])
+        // A learning rate that falls would end it after seconds.
+        .args(["--set", "lr_scheduler.patience=100000", "--config"])
         .arg(config)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
