@@ -8,7 +8,7 @@ use crate::device::{self, Precision};
 use crate::loss::LOSSES;
 use crate::metric::METRICS;
 use crate::model::NETWORKS;
-use crate::optim::OPTIMIZER;
+use crate::optim::{OPTIMIZERS, SCHEDULERS};
 use crate::predict::PREDICTOR;
 use crate::samples::DATA_SETS;
 use crate::train::TRAINER;
@@ -27,10 +27,14 @@ pub const TOP: &[Parameter] = &[
     ),
     Parameter::entry("model", &NETWORKS, "the network"),
     Parameter::section("trainer", TRAINER, "the training loop"),
-    Parameter::section("optimizer", OPTIMIZER, "the optimizer"),
+    Parameter::entry("optimizer", &OPTIMIZERS, "the optimizer"),
     Parameter::entry("loss", &LOSSES, "the loss"),
     Parameter::entry("eval_metric", &METRICS, "the metric that validation is judged by"),
-    Parameter::any("lr_scheduler", "the learning-rate scheduler"),
+    Parameter::entry(
+        "lr_scheduler",
+        &SCHEDULERS,
+        "the learning-rate scheduler; if absent, ReduceLROnPlateau with mode max, factor 0.5 and patience 20",
+    ),
     Parameter::entry("loaders", &DATA_SETS, "the data"),
     Parameter::section("predictor", PREDICTOR, "how predictions are made"),
     Parameter::text("model_path", "", "the checkpoint to predict with").optional(),

@@ -20,7 +20,6 @@ mod tree;
 
 pub use error::{ConfigError, Place};
 pub use parameter::{Fallback, Kind, Parameter, number_to_json};
-pub(crate) use registry::nearest;
 pub use registry::{AnyRegistry, Entry, Group, Registry, unknown};
 pub use section::{Keys, Section};
 pub use tree::{Node, Tree, YamlValue};
