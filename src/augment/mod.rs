@@ -16,13 +16,13 @@ mod transformer;
 mod transforms;
 
 pub use index_map::IndexMap;
-pub use registry::{TransformClass, TransformEntry};
+pub use registry::{ShapeError, TransformClass, TransformEntry};
 pub use transformer::{SampleShape, TRANSFORMER, Transformer};
 pub use transforms::TRANSFORMS;
 
 use anyhow::Result;
 
-use crate::volume::{Statistics, Volume, Voxels};
+use crate::volume::{Statistics, Volume, VolumeShape, Voxels};
 use stream::Stream;
 
 /// A transform of volumes, one step of a list.
@@ -36,6 +36,14 @@ pub trait Transform: Send + Sync {
     /// for; the result is the same either way.
     fn apply_voxels(&self, volume: Voxels, context: &TransformContext<'_>) -> Result<Voxels> {
         self.apply(volume.expand(), context).map(Voxels::Dense)
+    }
+
+    /// The shape of the result for volumes of the shape `input`.
+    ///
+    /// # Errors
+    /// Why such volumes cannot be transformed.
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        Ok(input)
     }
 
     /// The map of a step that only flips and turns the grid. Consecutive ones

@@ -4,25 +4,41 @@ use super::Transform;
 use crate::config::{ConfigError, Entry, Group, Parameter, Section};
 use crate::volume::VolumeShape;
 
+/// Why a transform cannot work on volumes of some shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShapeError {
+    /// The key that is at fault; the whole section if `None`.
+    pub key: Option<&'static str>,
+    pub message: String,
+}
+
+impl From<String> for ShapeError {
+    fn from(message: String) -> Self {
+        ShapeError { key: None, message }
+    }
+}
+
 impl VolumeShape {
     /// Refuses volumes with channels, for transforms that are defined for (D, H, W) only.
-    pub fn wants_3d(&self, section: &Section<'_>) -> Result<(), ConfigError> {
+    pub fn wants_3d(&self) -> Result<(), ShapeError> {
         match self.channels {
             None => Ok(()),
-            Some(channels) => Err(section.node.error(format!(
+            Some(channels) => Err(format!(
                 "works on volumes (D, H, W), but here it gets {channels} channels (C, D, H, W)"
-            ))),
+            )
+            .into()),
         }
     }
 
-    /// The number of channels; an error for (D, H, W), for transforms of (C, D, H, W) only.
-    pub fn wants_4d(&self, section: &Section<'_>) -> Result<usize, ConfigError> {
-        self.channels.ok_or_else(|| {
-            section.node.error(
-                "works on volumes (C, D, H, W), but here it gets (D, H, W); \
-                 store the data set with a channel axis or leave this transform out",
-            )
-        })
+    /// Refuses volumes (D, H, W), for transforms that are defined for (C, D, H, W) only.
+    pub fn wants_4d(&self) -> Result<(), ShapeError> {
+        match self.channels {
+            Some(_) => Ok(()),
+            None => Err("works on volumes (C, D, H, W), but here it gets (D, H, W); store the \
+                         data set with a channel axis or leave this transform out"
+                .to_string()
+                .into()),
+        }
     }
 }
 
@@ -46,8 +62,6 @@ pub struct TransformEntry {
     /// The keys beside `name`.
     pub parameters: &'static [Parameter],
     pub build: fn(&Section<'_>) -> Result<Box<dyn Transform>, ConfigError>,
-    /// The shape of the output, or an error for an input that the transform cannot take.
-    pub output_shape: fn(&Section<'_>, VolumeShape) -> Result<VolumeShape, ConfigError>,
 }
 
 impl Entry for TransformEntry {

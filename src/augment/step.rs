@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::{TRANSFORMS, Transform, TransformEntry};
-use crate::config::{ConfigError, Node, Section};
+use crate::config::{ConfigError, Node};
+use crate::volume::VolumeShape;
 
 /// A transform at its position in a list.
 pub struct TransformStep {
@@ -29,7 +30,17 @@ impl TransformStep {
         Ok(TransformStep { entry, node: item.clone(), transform, occurrence })
     }
 
-    pub fn section(&self) -> Result<Section<'_>, ConfigError> {
-        self.node.section(TRANSFORMS.keys(self.entry))
+    /// The shape of the result for volumes of the shape `input`, with each size once.
+    ///
+    /// # Errors
+    /// Why such volumes cannot be transformed, at the place of the key.
+    pub fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ConfigError> {
+        let mut output = self.transform.output_shape(input).map_err(|error| match error.key {
+            Some(key) => self.node.error_at(key, error.message),
+            None => self.node.error(error.message),
+        })?;
+        output.sizes.sort_unstable();
+        output.sizes.dedup();
+        Ok(output)
     }
 }

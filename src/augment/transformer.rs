@@ -202,12 +202,7 @@ impl List {
     }
 
     fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ConfigError> {
-        self.steps.iter().try_fold(input, |input, step| {
-            let mut output = (step.entry.output_shape)(&step.section()?, input)?;
-            output.sizes.sort_unstable();
-            output.sizes.dedup();
-            Ok(output)
-        })
+        self.steps.iter().try_fold(input, |input, step| step.output_shape(input))
     }
 
     fn check_batch(&self, batch_size: usize, input: &VolumeShape) -> Result<(), ConfigError> {
@@ -217,7 +212,7 @@ impl List {
         }
         let mut output_shape = input.clone();
         for step in &self.steps {
-            output_shape = (step.entry.output_shape)(&step.section()?, output_shape)?;
+            output_shape = step.output_shape(output_shape)?;
             if output_shape.sizes.len() > 1 {
                 let sizes: Vec<String> = mixed.iter().map(|size| format!("{size:?}")).collect();
                 return Err(step.node.error(format!(

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::stream::RandomSource;
-use super::{Transform, TransformClass, TransformContext, TransformEntry};
+use super::{ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
 use crate::config::Parameter;
 use crate::resample::map::Affine;
 use crate::resample::sample::Border;
@@ -64,10 +64,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             },
         }))
     },
-    output_shape: |section, input| {
-        input.wants_3d(section)?;
-        Ok(input)
-    },
 };
 
 /// A standard deviation; 0 leaves the entry unchanged.
@@ -114,6 +110,11 @@ impl Transform for RandomAffineTransform {
             return Ok(volume);
         }
         resample(volume, self.resampling, &mut map)
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        input.wants_3d()?;
+        Ok(input)
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::label_to_boundary::{BLOBS, BLUR, Boundary, MODE, SIGMA, above};
 use super::labels::{APPEND_LABEL, Channels, Extras, IGNORE_INDEX};
 use super::stream::RandomSource;
-use super::{Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
+use super::{ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
 use crate::config::{ConfigError, Parameter, Section};
 use crate::resample::reflect_index;
 use crate::volume::Volume;
@@ -135,19 +135,6 @@ const fn offsets_key(name: &'static str, meaning: &'static str) -> Parameter {
 const XY_OFFSETS: Parameter = offsets_key("xy_offsets", "offsets along x and y").required();
 const Z_OFFSETS: Parameter = offsets_key("z_offsets", "offsets along z").required();
 
-/// The output shape of a transform of labels that gives `masks` channels.
-fn masks(
-    section: &Section<'_>,
-    mut input: VolumeShape,
-    masks: usize,
-) -> Result<VolumeShape, ConfigError> {
-    input.wants_3d(section)?;
-    let extras = Extras::read(section, true);
-    input.channels = Some(masks + extras.count());
-    let element = extras.element(input.element);
-    Ok(input.with_element(element))
-}
-
 pub(super) static LABEL_TO_AFFINITIES: TransformEntry = TransformEntry {
     name: "LabelToAffinities",
     class: TransformClass::Conversion,
@@ -170,11 +157,6 @@ pub(super) static LABEL_TO_AFFINITIES: TransformEntry = TransformEntry {
             extras: Extras::read(section, true),
         }))
     },
-    output_shape: |section, input| {
-        let offsets = Offsets::read(section, "offsets", "z_offsets")?;
-        let each = if section.flag("aggregate_affinities") { 1 } else { 3 };
-        masks(section, input, offsets.0.len() * each)
-    },
 };
 
 struct LabelToAffinities {
@@ -183,14 +165,21 @@ struct LabelToAffinities {
     extras: Extras,
 }
 
+impl LabelToAffinities {
+    fn masks(&self) -> usize {
+        let each = if self.aggregate { 1 } else { 3 };
+        each * self.offsets.0.len()
+    }
+}
+
 impl Transform for LabelToAffinities {
     fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
         if !self.aggregate {
-            let mut channels = Channels::new(&volume, self.offsets.channels(), self.extras);
+            let mut channels = Channels::new(&volume, self.masks(), self.extras);
             self.offsets.push(&volume, &mut channels);
             return Ok(channels.finish());
         }
-        let mut channels = Channels::new(&volume, self.offsets.0.len(), self.extras);
+        let mut channels = Channels::new(&volume, self.masks(), self.extras);
         let mut along_one = vec![0; volume.size().iter().product()];
         for &(xy, z) in &self.offsets.0 {
             channels.push(|mask| {
@@ -205,6 +194,10 @@ impl Transform for LabelToAffinities {
         }
         Ok(channels.finish())
     }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        self.extras.output_shape(input, self.masks())
+    }
 }
 
 pub(super) static LABEL_TO_Z_AFFINITIES: TransformEntry = TransformEntry {
@@ -217,10 +210,6 @@ pub(super) static LABEL_TO_Z_AFFINITIES: TransformEntry = TransformEntry {
             offsets: offsets(section, "offsets")?.unwrap_or_default(),
             extras: Extras::read(section, true),
         }))
-    },
-    output_shape: |section, input| {
-        let offsets = offsets(section, "offsets")?.unwrap_or_default();
-        masks(section, input, offsets.len())
     },
 };
 
@@ -236,6 +225,10 @@ impl Transform for LabelToZAffinities {
             push_affinity(&volume, Axis::Z, offset, &mut channels);
         }
         Ok(channels.finish())
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        self.extras.output_shape(input, self.offsets.len())
     }
 }
 
@@ -257,7 +250,6 @@ pub(super) static RANDOM_LABEL_TO_AFFINITIES: TransformEntry = TransformEntry {
             extras: Extras::read(section, true),
         }))
     },
-    output_shape: |section, input| masks(section, input, 1),
 };
 
 /// Draws the axis (x, y or z), then the offset.
@@ -279,6 +271,10 @@ impl Transform for RandomLabelToAffinities {
         push_affinity(&volume, axis, offset, &mut channels);
         Ok(channels.finish())
     }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        self.extras.output_shape(input, 1)
+    }
 }
 
 pub(super) static LABEL_TO_BOUNDARY_AND_AFFINITIES: TransformEntry = TransformEntry {
@@ -293,10 +289,6 @@ pub(super) static LABEL_TO_BOUNDARY_AND_AFFINITIES: TransformEntry = TransformEn
             extras: Extras::read(section, true),
         }))
     },
-    output_shape: |section, input| {
-        let offsets = Offsets::read(section, "xy_offsets", "z_offsets")?;
-        masks(section, input, Boundary::read(section).channels() + offsets.channels())
-    },
 };
 
 struct LabelToBoundaryAndAffinities {
@@ -305,13 +297,22 @@ struct LabelToBoundaryAndAffinities {
     extras: Extras,
 }
 
+impl LabelToBoundaryAndAffinities {
+    fn masks(&self) -> usize {
+        self.boundary.channels() + self.offsets.channels()
+    }
+}
+
 impl Transform for LabelToBoundaryAndAffinities {
     fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
-        let count = self.boundary.channels() + self.offsets.channels();
-        let mut channels = Channels::new(&volume, count, self.extras);
+        let mut channels = Channels::new(&volume, self.masks(), self.extras);
         self.boundary.push(&volume, &mut channels);
         self.offsets.push(&volume, &mut channels);
         Ok(channels.finish())
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        self.extras.output_shape(input, self.masks())
     }
 }
 
@@ -333,10 +334,6 @@ pub(super) static LABEL_TO_MASK_AND_AFFINITIES: TransformEntry = TransformEntry 
             extras: Extras::read(section, true),
         }))
     },
-    output_shape: |section, input| {
-        let offsets = Offsets::read(section, "xy_offsets", "z_offsets")?;
-        masks(section, input, 1 + offsets.channels())
-    },
 };
 
 struct LabelToMaskAndAffinities {
@@ -351,5 +348,9 @@ impl Transform for LabelToMaskAndAffinities {
         channels.push_plain(|mask| above(&volume, self.background, mask));
         self.offsets.push(&volume, &mut channels);
         Ok(channels.finish())
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        self.extras.output_shape(input, 1 + self.offsets.channels())
     }
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::boundary::{SIDES, Side, blur, find_boundaries};
 use super::label_to_boundary::{BLUR, SIGMA, above};
 use super::labels::{APPEND_LABEL, Channels, Extras};
-use super::{Transform, TransformClass, TransformContext, TransformEntry};
+use super::{ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
 use crate::config::{Parameter, Section};
 use crate::volume::Volume;
 
@@ -26,13 +26,6 @@ pub(super) static WITH_BOUNDARY: TransformEntry = TransformEntry {
             sigma: section.flag(BLUR.name).then(|| section.number(SIGMA.name)),
             extras: Extras::read(section, false),
         }))
-    },
-    output_shape: |section, mut input| {
-        input.wants_3d(section)?;
-        let extras = Extras::read(section, false);
-        input.channels = Some(1 + sides(section).len() + extras.count());
-        let element = extras.element(input.element);
-        Ok(input.with_element(element))
     },
 };
 
@@ -61,6 +54,10 @@ impl Transform for BlobsWithBoundary {
         }
         Ok(channels.finish())
     }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        self.extras.output_shape(input, 1 + self.sides.len())
+    }
 }
 
 pub(super) static TO_MASK: TransformEntry = TransformEntry {
@@ -74,13 +71,6 @@ pub(super) static TO_MASK: TransformEntry = TransformEntry {
         Parameter::flag("cross_entropy", false, "as class 2 of the mask, not as a channel"),
     ],
     build: |section| Ok(Box::new(BlobsToMask::read(section))),
-    output_shape: |section, mut input| {
-        input.wants_3d(section)?;
-        let transform = BlobsToMask::read(section);
-        input.channels = Some(transform.masks() + transform.extras.count());
-        let element = transform.extras.element(input.element);
-        Ok(input.with_element(element))
-    },
 };
 
 struct BlobsToMask {
@@ -122,5 +112,9 @@ impl Transform for BlobsToMask {
             }
         }
         Ok(channels.finish())
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        self.extras.output_shape(input, self.masks())
     }
 }

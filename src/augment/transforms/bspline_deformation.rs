@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::affine::deviation;
 use super::stream::RandomSource;
-use super::{Transform, TransformClass, TransformContext, TransformEntry};
+use super::{ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
 use crate::config::Parameter;
 use crate::resample::Size;
 use crate::resample::bspline::{BSpline, Deformation, counts};
@@ -46,10 +46,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             ),
         }))
     },
-    output_shape: |section, input| {
-        input.wants_3d(section)?;
-        Ok(input)
-    },
 };
 
 struct BSplineDeformation {
@@ -71,6 +67,11 @@ impl Transform for BSplineDeformation {
             Some(deformation) => resample(volume, self.resampling, &mut &*deformation),
             None => Ok(volume),
         }
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        input.wants_3d()?;
+        Ok(input)
     }
 }
 

@@ -3,7 +3,9 @@
 use anyhow::Result;
 
 use super::stream::RandomSource;
-use super::{Transform, TransformClass, TransformContext, TransformEntry, floats};
+use super::{
+    ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape, floats,
+};
 use crate::config::Parameter;
 use crate::volume::{Values, Volume};
 
@@ -25,10 +27,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             use_data_mean: section.flag("use_data_mean"),
             execution_probability: section.number("execution_probability"),
         }))
-    },
-    output_shape: |_, input| {
-        let element = floats::element_of(input.element);
-        Ok(input.with_element(element))
     },
 };
 
@@ -68,5 +66,9 @@ impl Transform for RandomContrast {
             _ => unreachable!("the volume was converted"),
         }
         Ok(volume)
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        Ok(floats::output_shape(input))
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use ndarray::Array4;
 
 use super::stream::RandomSource;
-use super::{Transform, TransformClass, TransformContext, TransformEntry};
+use super::{ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
 use crate::config::Parameter;
 use crate::map_values;
 use crate::resample::mirror_index;
@@ -27,14 +27,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             size: wanted(&section.integers("size")),
             centered: section.flag("centered"),
         }))
-    },
-    output_shape: |section, mut input| {
-        input.wants_3d(section)?;
-        let [height, width] = wanted(&section.integers("size"));
-        for size in &mut input.sizes {
-            *size = [size[0], height, width];
-        }
-        Ok(input)
     },
 };
 
@@ -68,5 +60,14 @@ impl Transform for CropToFixed {
             Array4::from_shape_fn(shape, |(c, z, y, x)| a[(c, z, rows[y], columns[x])])
         });
         Ok(Volume { values, has_channels: volume.has_channels })
+    }
+
+    fn output_shape(&self, mut input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        input.wants_3d()?;
+        let [height, width] = self.size;
+        for size in &mut input.sizes {
+            *size = [size[0], height, width];
+        }
+        Ok(input)
     }
 }

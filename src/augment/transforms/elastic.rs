@@ -42,7 +42,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             },
         }))
     },
-    output_shape: |_, input| Ok(input),
 };
 
 struct ElasticDeformation {

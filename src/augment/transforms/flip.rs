@@ -17,7 +17,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
         "an axis is mirrored when a uniform number exceeds this",
     )],
     build: |section| Ok(Box::new(RandomFlip { axis_prob: section.number("axis_prob") })),
-    output_shape: |_, input| Ok(input),
 };
 
 /// Draws one uniform number per axis z, y, x.

@@ -2,12 +2,18 @@
 
 use ndarray::Array4;
 
-use crate::volume::{Element, Values, Volume};
+use crate::volume::{Element, Values, Volume, VolumeShape};
 
 /// The element type of the result of an intensity transform: float64 stays float64, every other
 /// type becomes float32.
 pub fn element_of(element: Element) -> Element {
     if element == Element::F64 { Element::F64 } else { Element::F32 }
+}
+
+/// The shape of the result of an intensity transform.
+pub fn output_shape(input: VolumeShape) -> VolumeShape {
+    let element = element_of(input.element);
+    input.with_element(element)
 }
 
 /// Converts a volume to the type of [`element_of`].

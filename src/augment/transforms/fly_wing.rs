@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::affinities::{Axis, offsets, push_affinity};
 use super::boundary::{Side, find_boundaries};
 use super::labels::{APPEND_LABEL, Channels, Extras, IGNORE_INDEX, Label};
-use super::{Transform, TransformClass, TransformContext, TransformEntry};
+use super::{ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
 use crate::config::{ConfigError, Parameter, Section};
 use crate::volume::Volume;
 use crate::with_values;
@@ -25,13 +25,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             .optional(),
     ],
     build: |section| Ok(Box::new(FlyWingBoundary::read(section)?)),
-    output_shape: |section, mut input| {
-        input.wants_3d(section)?;
-        let transform = FlyWingBoundary::read(section)?;
-        input.channels = Some(transform.masks() + transform.extras.count());
-        let element = transform.extras.element(input.element);
-        Ok(input.with_element(element))
-    },
 };
 
 struct FlyWingBoundary {
@@ -71,5 +64,9 @@ impl Transform for FlyWingBoundary {
             push_affinity(&volume, Axis::Z, offset, &mut channels);
         }
         Ok(channels.finish())
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        self.extras.output_shape(input, self.masks())
     }
 }

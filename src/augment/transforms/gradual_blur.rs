@@ -4,7 +4,9 @@ use anyhow::Result;
 
 use super::affine::deviation;
 use super::stream::RandomSource;
-use super::{Transform, TransformClass, TransformContext, TransformEntry, floats};
+use super::{
+    ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape, floats,
+};
 use crate::config::Parameter;
 use crate::resample::Size;
 use crate::resample::gaussian::{Axis, Edge, Real, across, along};
@@ -27,18 +29,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             copies: section.size("num_blurs"),
             execution_probability: section.number("execution_probability"),
         }))
-    },
-    output_shape: |section, input| {
-        input.wants_4d(section)?;
-        let copies = section.size("num_blurs");
-        if let Some(size) = input.sizes.iter().find(|size| size[0] < copies) {
-            return Err(section.error(
-                "num_blurs",
-                format!("{copies} copies are more than the {} slices of a patch", size[0]),
-            ));
-        }
-        let element = floats::element_of(input.element);
-        Ok(input.with_element(element))
     },
 };
 
@@ -73,6 +63,17 @@ impl Transform for GradualGaussianBlur {
             _ => unreachable!("the volume was converted"),
         }
         Ok(volume)
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        input.wants_4d()?;
+        let copies = self.copies;
+        if let Some(size) = input.sizes.iter().find(|size| size[0] < copies) {
+            let slices = size[0];
+            let message = format!("{copies} copies are more than the {slices} slices of a patch");
+            return Err(ShapeError { key: Some("num_blurs"), message });
+        }
+        Ok(floats::output_shape(input))
     }
 }
 

@@ -85,7 +85,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             ),
         }))
     },
-    output_shape: |_, input| Ok(input),
 };
 
 struct RandomItkDeformation {

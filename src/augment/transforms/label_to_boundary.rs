@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::boundary::{SIDES, Side, blur, find_boundaries};
 use super::labels::{APPEND_LABEL, Channels, Extras, IGNORE_INDEX, Label};
-use super::{Transform, TransformClass, TransformContext, TransformEntry};
+use super::{ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
 use crate::config::{Parameter, Section};
 use crate::volume::Volume;
 use crate::with_values;
@@ -18,13 +18,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     build: |section| {
         let extras = Extras::read(section, true);
         Ok(Box::new(StandardLabelToBoundary { boundary: Boundary::read(section), extras }))
-    },
-    output_shape: |section, mut input| {
-        input.wants_3d(section)?;
-        let extras = Extras::read(section, true);
-        input.channels = Some(Boundary::read(section).channels() + extras.count());
-        let element = extras.element(input.element);
-        Ok(input.with_element(element))
     },
 };
 
@@ -94,5 +87,9 @@ impl Transform for StandardLabelToBoundary {
         let mut channels = Channels::new(&volume, self.boundary.channels(), self.extras);
         self.boundary.push(&volume, &mut channels);
         Ok(channels.finish())
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        self.extras.output_shape(input, self.boundary.channels())
     }
 }

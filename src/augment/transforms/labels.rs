@@ -3,6 +3,7 @@
 
 use ndarray::{Array4, Axis};
 
+use super::{ShapeError, VolumeShape};
 use crate::config::{Parameter, Section};
 use crate::volume::{Element, Values, Volume};
 use crate::with_values;
@@ -94,6 +95,19 @@ impl Extras {
             [Element::U8, Element::U16, Element::I32, Element::I64, Element::F32, Element::F64];
         let place = |element| order.iter().position(|&other| other == element);
         if place(label) < place(ignored) { ignored } else { label }
+    }
+
+    /// The shape of `masks` channels made of a label (D, H, W), and of the label itself
+    /// if asked for.
+    pub fn output_shape(
+        &self,
+        mut input: VolumeShape,
+        masks: usize,
+    ) -> Result<VolumeShape, ShapeError> {
+        input.wants_3d()?;
+        input.channels = Some(masks + self.count());
+        let element = self.element(input.element);
+        Ok(input.with_element(element))
     }
 
     /// Number of channels that the appended label adds.

@@ -25,7 +25,9 @@ mod rotate90;
 mod standardize;
 mod to_tensor;
 
-use super::{IndexMap, Transform, TransformClass, TransformContext, TransformEntry, stream};
+use super::{
+    IndexMap, ShapeError, Transform, TransformClass, TransformContext, TransformEntry, stream,
+};
 use crate::config::{Parameter, Registry};
 use crate::volume::VolumeShape;
 

@@ -5,7 +5,9 @@ use rand::RngExt;
 use rand_distr::{Exp1, Poisson, StandardNormal};
 
 use super::stream::{RandomSource, Stream};
-use super::{Transform, TransformClass, TransformContext, TransformEntry, floats};
+use super::{
+    ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape, floats,
+};
 use crate::config::{ConfigError, Parameter, Section};
 use crate::volume::{Values, Volume};
 
@@ -25,10 +27,6 @@ pub(super) static GAUSSIAN: TransformEntry = TransformEntry {
             execution_probability: section.number("execution_probability"),
         }))
     },
-    output_shape: |_, input| {
-        let element = floats::element_of(input.element);
-        Ok(input.with_element(element))
-    },
 };
 
 pub(super) static POISSON: TransformEntry = TransformEntry {
@@ -46,10 +44,6 @@ pub(super) static POISSON: TransformEntry = TransformEntry {
             lam: range(section, "lam")?,
             execution_probability: section.number("execution_probability"),
         }))
-    },
-    output_shape: |_, input| {
-        let element = floats::element_of(input.element);
-        Ok(input.with_element(element))
     },
 };
 
@@ -87,6 +81,10 @@ impl Transform for GaussianNoise {
         }
         Ok(volume)
     }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        Ok(floats::output_shape(input))
+    }
 }
 
 /// Draws whether it is applied, the mean, then counts for the voxels in C order.
@@ -115,6 +113,10 @@ impl Transform for PoissonNoise {
             _ => unreachable!("the volume was converted"),
         }
         Ok(volume)
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        Ok(floats::output_shape(input))
     }
 }
 

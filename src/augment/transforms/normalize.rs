@@ -2,7 +2,9 @@
 
 use anyhow::{Result, anyhow};
 
-use super::{Transform, TransformClass, TransformContext, TransformEntry, floats};
+use super::{
+    ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape, floats,
+};
 use crate::config::Parameter;
 use crate::volume::{Statistics, Volume};
 
@@ -24,10 +26,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             return Err(section.error("max_value", message));
         }
         Ok(Box::new(Normalize { min, max }))
-    },
-    output_shape: |_, input| {
-        let element = floats::element_of(input.element);
-        Ok(input.with_element(element))
     },
 };
 
@@ -60,5 +58,9 @@ impl Transform for Normalize {
 
     fn check(&self, statistics: &Statistics) -> Result<(), String> {
         self.range(statistics).map(|_| ())
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        Ok(floats::output_shape(input))
     }
 }

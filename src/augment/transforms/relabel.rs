@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Transform, TransformClass, TransformContext, TransformEntry};
+use super::{ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
 use crate::volume::{Element, Values, Volume};
 
 pub(super) static ENTRY: TransformEntry = TransformEntry {
@@ -12,14 +12,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
               becomes 2, 2, 0, 1.",
     parameters: &[],
     build: |_| Ok(Box::new(Relabel)),
-    output_shape: |_, input| {
-        let element = match input.element {
-            Element::U8 => Element::U8,
-            Element::U16 => Element::U16,
-            _ => Element::I32,
-        };
-        Ok(input.with_element(element))
-    },
 };
 
 struct Relabel;
@@ -55,6 +47,15 @@ impl Transform for Relabel {
             }
         };
         Ok(Volume { values, has_channels: volume.has_channels })
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        let element = match input.element {
+            Element::U8 => Element::U8,
+            Element::U16 => Element::U16,
+            _ => Element::I32,
+        };
+        Ok(input.with_element(element))
     }
 }
 

@@ -45,7 +45,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             execution_probability: section.number("execution_probability"),
         }))
     },
-    output_shape: |_, input| Ok(input),
 };
 
 const MODE_REFLECT: Parameter = Parameter::choice(

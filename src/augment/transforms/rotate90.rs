@@ -4,8 +4,10 @@ use anyhow::Result;
 
 use super::affine::PLANES;
 use super::stream::RandomSource;
-use super::{IndexMap, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
-use crate::config::{ConfigError, Parameter, Section};
+use super::{
+    IndexMap, ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape,
+};
+use crate::config::{Parameter, Section};
 use crate::volume::Volume;
 
 pub(super) static ENTRY: TransformEntry = TransformEntry {
@@ -23,7 +25,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             force_180: section.flag("force_180"),
         }))
     },
-    output_shape,
 };
 
 /// Draws the plane (an index into `axes`), then the number of quarter turns
@@ -40,22 +41,6 @@ fn planes(section: &Section<'_>) -> Vec<[usize; 2]> {
     section.maybe_planes("axes").unwrap_or_default()
 }
 
-fn output_shape(section: &Section<'_>, mut input: VolumeShape) -> Result<VolumeShape, ConfigError> {
-    if section.flag("force_180") {
-        return Ok(input);
-    }
-    for size in input.sizes.clone() {
-        for [a, b] in planes(section) {
-            let mut turned = size;
-            turned.swap(a, b);
-            if !input.sizes.contains(&turned) {
-                input.sizes.push(turned);
-            }
-        }
-    }
-    Ok(input)
-}
-
 impl Transform for RandomRotate90 {
     fn apply(&self, volume: Volume, context: &TransformContext<'_>) -> Result<Volume> {
         Ok(self.map(context).apply(volume))
@@ -63,6 +48,22 @@ impl Transform for RandomRotate90 {
 
     fn index_map(&self, context: &TransformContext<'_>) -> Option<IndexMap> {
         Some(self.map(context))
+    }
+
+    fn output_shape(&self, mut input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        if self.force_180 {
+            return Ok(input);
+        }
+        for size in input.sizes.clone() {
+            for &[a, b] in &self.planes {
+                let mut turned = size;
+                turned.swap(a, b);
+                if !input.sizes.contains(&turned) {
+                    input.sizes.push(turned);
+                }
+            }
+        }
+        Ok(input)
     }
 }
 

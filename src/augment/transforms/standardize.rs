@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use super::{Transform, TransformClass, TransformContext, TransformEntry, floats};
+use super::{
+    ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape, floats,
+};
 use crate::config::Parameter;
 use crate::volume::Volume;
 
@@ -25,10 +27,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             eps: section.number("eps"),
         }))
     },
-    output_shape: |_, input| {
-        let element = floats::element_of(input.element);
-        Ok(input.with_element(element))
-    },
 };
 
 struct Standardize {
@@ -42,5 +40,9 @@ impl Transform for Standardize {
         let mean = self.mean.unwrap_or(context.statistics.mean);
         let divisor = self.std.unwrap_or(context.statistics.std).max(self.eps);
         Ok(floats::map(volume, |x| (x - mean) / divisor))
+    }
+
+    fn output_shape(&self, input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        Ok(floats::output_shape(input))
     }
 }

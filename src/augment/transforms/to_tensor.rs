@@ -3,7 +3,7 @@
 use anyhow::Result;
 use half::f16;
 
-use super::{Transform, TransformClass, TransformContext, TransformEntry};
+use super::{ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
 use crate::config::{self, ConfigError, Parameter, Section};
 use crate::volume::{Element, OneHot, Palette, Values, Volume, Voxels};
 
@@ -18,13 +18,6 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     ],
     build: |section| {
         Ok(Box::new(ToTensor { expand_dims: section.flag("expand_dims"), dtype: dtype(section)? }))
-    },
-    output_shape: |section, mut input| {
-        if section.flag("expand_dims") {
-            input.channels = Some(input.channels.unwrap_or(1));
-        }
-        let element = dtype(section)?.element();
-        Ok(input.with_element(element))
     },
 };
 
@@ -52,6 +45,13 @@ impl Transform for ToTensor {
                 Voxels::Palette(Palette { table, ..palette })
             }
         })
+    }
+
+    fn output_shape(&self, mut input: VolumeShape) -> Result<VolumeShape, ShapeError> {
+        if self.expand_dims {
+            input.channels = Some(input.channels.unwrap_or(1));
+        }
+        Ok(input.with_element(self.dtype.element()))
     }
 }
 
