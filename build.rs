@@ -26,6 +26,7 @@ fn main() {
         .file("src/ffi/loss.cpp")
         .file("src/ffi/shim.cpp")
         .compile("unet3d_shim");
+    println!("cargo:rerun-if-changed=src/ffi/guard.h");
     println!("cargo:rerun-if-changed=src/ffi/loss.cpp");
     println!("cargo:rerun-if-changed=src/ffi/shim.cpp");
     println!("cargo:rerun-if-changed=build.rs");

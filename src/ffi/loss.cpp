@@ -1,9 +1,7 @@
 // A scalar whose gradient with respect to one tensor is precomputed.
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <cstdlib>
-#include <cstring>
-#include <exception>
+#include "guard.h"
 
 namespace {
 
@@ -36,20 +34,6 @@ struct WithGradient : public torch::autograd::Function<WithGradient> {
 
 extern "C" char *unet3d_with_gradient(at::Tensor **out, at::Tensor *input, at::Tensor *value,
                                       at::Tensor *gradient) {
-  const char *text = "unknown C++ exception";
-  std::string message;
-  try {
-    *out = new at::Tensor(WithGradient::apply(*input, *value, *gradient));
-    return nullptr;
-  } catch (const c10::Error &error) {
-    message = error.what_without_backtrace();
-    text = message.c_str();
-  } catch (const std::exception &error) {
-    message = error.what();
-    text = message.c_str();
-  } catch (...) {
-  }
-  char *copy = static_cast<char *>(std::malloc(std::strlen(text) + 1));
-  if (copy != nullptr) std::strcpy(copy, text);
-  return copy;
+  return unet3d::guarded(
+      [&] { *out = new at::Tensor(WithGradient::apply(*input, *value, *gradient)); });
 }

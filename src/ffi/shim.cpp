@@ -7,9 +7,10 @@
 #include <ATen/core/grad_mode.h>
 
 #include <climits>
-#include <cstring>
-#include <exception>
+#include <cstdlib>
 #include <vector>
+
+#include "guard.h"
 
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -17,24 +18,7 @@
 
 namespace {
 
-char *copy_text(const char *text) {
-  char *copy = static_cast<char *>(std::malloc(std::strlen(text) + 1));
-  if (copy != nullptr) std::strcpy(copy, text);
-  return copy;
-}
-
-template <typename Body> char *guarded(Body body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error &error) {
-    return copy_text(error.what_without_backtrace());
-  } catch (const std::exception &error) {
-    return copy_text(error.what());
-  } catch (...) {
-    return copy_text("unknown C++ exception");
-  }
-}
+using unet3d::guarded;
 
 std::vector<at::Tensor> list(at::Tensor *const *tensors, size_t count) {
   std::vector<at::Tensor> result;
