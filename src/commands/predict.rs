@@ -83,7 +83,7 @@ pub fn inputs(loaders: &Loaders<'_>) -> Result<Vec<PathBuf>, ConfigError> {
 
 /// The checkpoint to predict with, which must exist.
 pub fn model_path(settings: &Settings<'_>) -> Result<PathBuf, ConfigError> {
-    let path = settings.top.maybe_text("model_path").map(PathBuf::from).ok_or_else(|| {
+    let path = settings.top.maybe_path("model_path").ok_or_else(|| {
         settings.top.error("model_path", "the key is missing: which checkpoint to predict with?")
     })?;
     if path.is_file() {

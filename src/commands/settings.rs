@@ -37,7 +37,7 @@ pub const TOP: &[Parameter] = &[
     ),
     Parameter::entry("loaders", &DATA_SETS, "the data"),
     Parameter::section("predictor", PREDICTOR, "how predictions are made"),
-    Parameter::text("model_path", "", "the checkpoint to predict with").optional(),
+    Parameter::path("model_path", "the checkpoint to predict with"),
     Parameter::integer("prediction_channel", 0, "keep this output channel only")
         .at_least(0.0)
         .optional(),

@@ -16,7 +16,9 @@ pub mod reference;
 mod registry;
 pub mod schema;
 mod section;
+mod source;
 mod tree;
+mod yaml;
 
 pub use error::{ConfigError, Place};
 pub use parameter::{Fallback, Kind, Parameter, number_to_json};

@@ -19,6 +19,8 @@ pub enum Kind {
         max: f64,
     },
     Text,
+    /// The path of a file or directory; `~/` stands for the home directory.
+    Path,
     /// One of the given words.
     Choice(&'static [&'static str]),
     /// Integers in `min..=max`; exactly `len` of them if that is not 0.
@@ -135,6 +137,11 @@ impl Parameter {
 
     pub const fn text(name: &'static str, default: &'static str, meaning: &'static str) -> Self {
         Self::new(name, Kind::Text, Fallback::Text(default), meaning)
+    }
+
+    /// The path of a file or directory, without a default.
+    pub const fn path(name: &'static str, meaning: &'static str) -> Self {
+        Self::new(name, Kind::Path, Fallback::Nothing, meaning)
     }
 
     pub const fn choice(

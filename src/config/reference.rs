@@ -192,6 +192,7 @@ fn value(kind: Kind) -> String {
         Kind::Integer { min, max } => format!("integer{}", range(min as f64, max as f64)),
         Kind::Number { min, max } => format!("number{}", range(min, max)),
         Kind::Text => "text".into(),
+        Kind::Path => "path".into(),
         Kind::Choice(words) => quoted(words).join(", "),
         Kind::Integers { min, max, len } => {
             format!("{} integers{}", count(len), range(min as f64, max as f64))

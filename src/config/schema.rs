@@ -85,7 +85,7 @@ fn value(kind: Kind, definitions: &mut Map<String, Value>) -> Map<String, Value>
             return admit_underscores(ranged("integer", min as f64, max as f64));
         }
         Kind::Number { min, max } => return admit_underscores(ranged("number", min, max)),
-        Kind::Text => json!({"type": "string"}),
+        Kind::Text | Kind::Path => json!({"type": "string"}),
         Kind::Choice(words) => json!({"enum": words}),
         Kind::Integers { min, max, len } => list(ranged("integer", min as f64, max as f64), len),
         Kind::Numbers { min, max, len } => list(ranged("number", min, max), len),

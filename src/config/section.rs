@@ -1,5 +1,7 @@
 //! A map of the file opened with the table of keys that may stand in it.
 
+use std::path::PathBuf;
+
 use super::registry::nearest;
 use super::{ConfigError, Fallback, Kind, Node, Parameter, YamlValue};
 
@@ -105,6 +107,10 @@ fn check(node: &Node, parameter: &Parameter) -> Result<(), ConfigError> {
         Kind::Text => match node.value {
             YamlValue::Text(_) => Ok(()),
             _ => wrong("text".into()),
+        },
+        Kind::Path => match node.value {
+            YamlValue::Text(_) => node.file_path().map(drop),
+            _ => wrong("a path".into()),
         },
         Kind::Choice(words) => match &node.value {
             YamlValue::Text(text) if words.contains(&text.as_str()) => Ok(()),
@@ -295,6 +301,16 @@ impl<'a> Section<'a> {
 
     pub fn text(&self, name: &str) -> &'a str {
         self.maybe_text(name).unwrap_or_else(|| panic!("`{name}` has no default"))
+    }
+
+    /// The path of a file or directory.
+    pub fn maybe_path(&self, name: &str) -> Option<PathBuf> {
+        self.child(name).and_then(|node| node.file_path().ok())
+    }
+
+    /// A path whose key is required.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.maybe_path(name).unwrap_or_else(|| panic!("`{name}` has no default"))
     }
 
     pub fn maybe_integers(&self, name: &str) -> Option<Vec<i64>> {

@@ -1,13 +1,10 @@
-//! Parsing YAML into nodes with places, and overriding values by dotted path.
+//! The tree of values, and overriding them by dotted path.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
-
-use super::{ConfigError, Place};
+use super::{ConfigError, Place, source, yaml};
 
 /// The value of a node.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,6 +133,29 @@ impl Node {
         }
     }
 
+    /// The path of a file or directory: text in which a leading `~/` stands for the
+    /// home directory.
+    ///
+    /// # Errors
+    /// A value that is no text, `~` without a home directory, or `~user`.
+    pub fn file_path(&self) -> Result<PathBuf, ConfigError> {
+        let text = self.text()?;
+        let (first, rest) = text.split_once('/').unwrap_or((text, ""));
+        if !first.starts_with('~') {
+            return Ok(PathBuf::from(text));
+        }
+        if first != "~" {
+            return Err(self.error(format!("`{first}` is not understood; write the path in full")));
+        }
+        match std::env::home_dir().filter(|home| !home.as_os_str().is_empty()) {
+            Some(home) => Ok(home.join(rest.trim_start_matches('/'))),
+            None => Err(self.error(
+                "`~` stands for the home directory, which is not known here (HOME is not set); \
+                 write the path in full",
+            )),
+        }
+    }
+
     /// The values below this node as JSON, which is YAML too, in the order of the
     /// file: how a checkpoint or an output says what it was made with.
     pub fn to_json(&self) -> String {
@@ -192,25 +212,17 @@ impl Tree {
     /// Reads `file` and applies the `--set key=value` overrides in order.
     pub fn read(file: &Path, overrides: &[String]) -> Result<Tree, ConfigError> {
         let name = file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
-            ConfigError {
-                place: Place { source: name.as_str().into(), position: None },
-                key: String::new(),
-                message: match error.kind() {
-                    std::io::ErrorKind::NotFound => {
-                        format!("no such configuration file (looked for {})", absolute.display())
-                    }
-                    _ => format!("cannot be read: {error}"),
-                },
-            }
+        let text = source::read(file).map_err(|message| ConfigError {
+            place: Place { source: name.as_str().into(), position: None },
+            key: String::new(),
+            message,
         })?;
         Tree::parse(&text, &name, overrides)
     }
 
     /// Parses YAML text; `name` is what errors call it.
     pub fn parse(text: &str, name: &str, overrides: &[String]) -> Result<Tree, ConfigError> {
-        let mut root = parse_node(text, name)?;
+        let mut root = yaml::parse(text, name)?;
         if !matches!(root.value, YamlValue::Map(_)) {
             return Err(root.error("a configuration is a section of `key: value` lines"));
         }
@@ -228,20 +240,6 @@ impl Tree {
     }
 }
 
-fn parse_node(text: &str, name: &str) -> Result<Node, ConfigError> {
-    let source: Arc<str> = name.into();
-    let parsed: Spanned<Parsed> = serde_saphyr::from_str(text).map_err(|error| {
-        let position = error.location().map(|at| (at.line() as u32, at.column() as u32));
-        ConfigError {
-            place: Place { source: source.clone(), position },
-            key: String::new(),
-            message: format!("not valid YAML: {error}"),
-        }
-    })?;
-    let lines: Vec<&str> = text.lines().collect();
-    Ok(attach(parsed, &source, &lines))
-}
-
 /// Sets one value from `dotted.key=YAML`, making sections that are not there.
 fn apply_override(root: &mut Node, option: &str) -> Result<(), ConfigError> {
     let source = format!("--set {option}");
@@ -250,7 +248,7 @@ fn apply_override(root: &mut Node, option: &str) -> Result<(), ConfigError> {
     let (dotted, text) = option
         .split_once('=')
         .ok_or_else(|| fail("write it as dotted.key=value, such as trainer.iters=100".into()))?;
-    let mut value = parse_node(if text.is_empty() { "null" } else { text }, &source)?;
+    let mut value = yaml::parse(if text.is_empty() { "null" } else { text }, &source)?;
     fn replant(node: &mut Node, place: &Place) {
         node.place = place.clone();
         match &mut node.value {
@@ -297,122 +295,4 @@ fn apply_override(root: &mut Node, option: &str) -> Result<(), ConfigError> {
     }
     *node = value;
     Ok(())
-}
-
-/// What serde makes of the YAML before it is turned into nodes.
-enum Parsed {
-    Null,
-    Flag(bool),
-    Integer(i64),
-    Number(f64),
-    Text(String),
-    List(Vec<Spanned<Parsed>>),
-    Map(Vec<(String, Spanned<Parsed>)>),
-}
-
-fn attach(parsed: Spanned<Parsed>, source: &Arc<str>, lines: &[&str]) -> Node {
-    let at = parsed.referenced;
-    let (line, column) = (parsed.defined.line() as usize, parsed.defined.column() as usize);
-    // YAML 1.1 counts y and n among the booleans; PyYAML, which reads these
-    // files today, does not, and `[z, y, x]` is a list of axes.
-    let letter = || {
-        let mut rest = lines.get(line.wrapping_sub(1))?.chars().skip(column.wrapping_sub(1));
-        let first = rest.next().filter(|first| "yYnN".contains(*first))?;
-        let alone = rest.next().is_none_or(|next| !next.is_alphanumeric());
-        alone.then(|| first.to_string())
-    };
-    let value = match parsed.value {
-        Parsed::Null => YamlValue::Null,
-        Parsed::Flag(b) => letter().map_or(YamlValue::Flag(b), YamlValue::Text),
-        Parsed::Integer(i) => YamlValue::Integer(i),
-        Parsed::Number(x) => YamlValue::Number(x),
-        Parsed::Text(s) => YamlValue::Text(s),
-        Parsed::List(items) => {
-            YamlValue::List(items.into_iter().map(|item| attach(item, source, lines)).collect())
-        }
-        Parsed::Map(entries) => YamlValue::Map(
-            entries.into_iter().map(|(key, node)| (key, attach(node, source, lines))).collect(),
-        ),
-    };
-    Node {
-        path: String::new(),
-        place: Place {
-            source: source.clone(),
-            position: Some((at.line() as u32, at.column() as u32)),
-        },
-        value,
-        notes: Arc::default(),
-    }
-}
-
-impl<'de> Deserialize<'de> for Parsed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ParsedVisitor)
-    }
-}
-
-struct ParsedVisitor;
-
-impl<'de> Visitor<'de> for ParsedVisitor {
-    type Value = Parsed;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Parsed, E> {
-        Ok(Parsed::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Parsed, E> {
-        Ok(Parsed::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parsed, D::Error> {
-        Parsed::deserialize(deserializer)
-    }
-
-    fn visit_bool<E>(self, b: bool) -> Result<Parsed, E> {
-        Ok(Parsed::Flag(b))
-    }
-
-    fn visit_i64<E>(self, i: i64) -> Result<Parsed, E> {
-        Ok(Parsed::Integer(i))
-    }
-
-    fn visit_u64<E: de::Error>(self, i: u64) -> Result<Parsed, E> {
-        i64::try_from(i).map(Parsed::Integer).map_err(|_| E::custom(format!("{i} is too large")))
-    }
-
-    fn visit_f64<E>(self, x: f64) -> Result<Parsed, E> {
-        Ok(Parsed::Number(x))
-    }
-
-    fn visit_str<E>(self, s: &str) -> Result<Parsed, E> {
-        Ok(Parsed::Text(s.to_string()))
-    }
-
-    fn visit_string<E>(self, s: String) -> Result<Parsed, E> {
-        Ok(Parsed::Text(s))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parsed, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
-            items.push(item);
-        }
-        Ok(Parsed::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parsed, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(key) = map.next_key::<Spanned<String>>()? {
-            let mut value: Spanned<Parsed> = map.next_value()?;
-            // A key is where a reader looks for its section; a nested block
-            // would otherwise be placed at its own first line.
-            value.referenced = key.referenced;
-            entries.push((key.value, value));
-        }
-        Ok(Parsed::Map(entries))
-    }
 }

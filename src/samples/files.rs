@@ -53,7 +53,7 @@ fn is_output(file: &dyn VolumeFile, raw: &str) -> bool {
 fn expand(node: &Node, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, ConfigError> {
     let mut files = Vec::new();
     for entry in entries(node)? {
-        let path = Path::new(entry.text()?);
+        let path = &entry.file_path()?;
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let metadata = fs::metadata(path).map_err(|error| {
             entry.error(match error.kind() {

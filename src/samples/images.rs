@@ -70,7 +70,7 @@ impl ImagePairs {
         let transformer = Transformer::read(required(phase, "transformer")?)?;
         let mut pairs = Vec::new();
         for entry in entries(required(phase, "file_paths")?)? {
-            let root = Path::new(entry.text()?);
+            let root = &entry.file_path()?;
             pairs.extend(read_root(root).map_err(|error| entry.error(format!("{error:#}")))?);
         }
         if loaders.batch_size > 1 {

@@ -16,8 +16,7 @@ pub const LOADERS: &[Parameter] = &[
     Parameter::texts("weight_internal_path", "", "data set of the weight map, none if absent")
         .optional(),
     Parameter::per_axis("mirror_padding", &[0, 0, 0], "prediction: voxels mirrored at each side"),
-    Parameter::text("output_dir", "", "where predictions go; beside their input if absent")
-        .optional(),
+    Parameter::path("output_dir", "where predictions go; beside their input if absent"),
     Parameter::section("train", PHASE, "files, patches and transforms of training"),
     Parameter::section("val", PHASE, "files, patches and transforms of validation"),
     Parameter::section("test", PHASE, "files, patches and transforms of prediction"),
@@ -67,7 +66,7 @@ impl<'a> Loaders<'a> {
             label: single("label_internal_path")?.unwrap_or("label"),
             weight: single("weight_internal_path")?,
             mirror_padding: section.per_axis("mirror_padding").map(|voxels| voxels as usize),
-            output_dir: section.maybe_text("output_dir").map(PathBuf::from),
+            output_dir: section.maybe_path("output_dir"),
             section,
         })
     }

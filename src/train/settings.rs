@@ -8,9 +8,9 @@ use super::directory::is_written;
 
 /// The keys of the `trainer` section.
 pub const TRAINER: &[Parameter] = &[
-    Parameter::text("checkpoint_dir", "", "where checkpoints and logs go").required(),
-    Parameter::text("resume", "", "go on from this checkpoint if it exists").optional(),
-    Parameter::text("pre_trained", "", "start from the weights of this checkpoint").optional(),
+    Parameter::path("checkpoint_dir", "where checkpoints and logs go").required(),
+    Parameter::path("resume", "go on from this checkpoint if it exists"),
+    Parameter::path("pre_trained", "start from the weights of this checkpoint"),
     Parameter::integer("epochs", 100, "stop after this many epochs").at_least(0.0).optional(),
     Parameter::integer("iters", 100_000, "stop after this many iterations")
         .at_least(0.0)
@@ -26,7 +26,7 @@ pub const TRAINER: &[Parameter] = &[
     Parameter::integer("validate_iters", 1, "batches of a validation; all if absent")
         .at_least(1.0)
         .optional(),
-    Parameter::text("h5_dir", "", "where training batches are dumped; nowhere if empty"),
+    Parameter::path("h5_dir", "where training batches are dumped; nowhere if empty"),
     Parameter::flag("eval_score_higher_is_better", true, "which score is the best"),
     Parameter::flag("skip_train_validation", false, "leave the metric out of training logs"),
     Parameter::section("tensorboard_formatter", FORMATTER, "how images reach TensorBoard"),
@@ -89,10 +89,9 @@ impl TrainerSpec {
                 "only DefaultTensorboardFormatter is there; others belong to networks with several outputs",
             ));
         }
-        let path = |name: &str| {
-            section.maybe_text(name).filter(|text| !text.is_empty()).map(PathBuf::from)
-        };
-        let checkpoint_dir = PathBuf::from(section.text("checkpoint_dir"));
+        let path =
+            |name: &str| section.maybe_path(name).filter(|path| !path.as_os_str().is_empty());
+        let checkpoint_dir = section.path("checkpoint_dir");
         if let Some(weights) = path("pre_trained").filter(|file| is_written(file, &checkpoint_dir))
         {
             return Err(section.error(

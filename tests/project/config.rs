@@ -75,6 +75,91 @@ fn broken_files_are_errors_with_a_place() {
     assert!(missing.contains("looked for /") && missing.contains("no/such.yaml"), "{missing}");
 }
 
+#[test]
+fn mistakes_in_yaml_are_explained_in_terms_of_the_file() {
+    let deep = format!("a: {}{}", "[".repeat(3000), "]".repeat(3000));
+    let mut many = String::from("a: &a [x, x, x, x, x, x, x, x, x]\n");
+    for (name, above) in ('b'..='h').zip('a'..) {
+        many += &format!("{name}: &{name} [{}]\n", vec![format!("*{above}"); 9].join(", "));
+    }
+    for (yaml, place, words) in [
+        ("a: 1\nm:\n  x: 1\n  y: 2\n  x: 3\n", ":5:3", "`x` stands twice, in lines 3 and 5"),
+        ("a: {x: 1, x: 2}\n", ":1:11", "`x` stands twice, in line 1"),
+        ("a:\n\tb: 1\n", ":2:", "a tab stands here"),
+        ("a:\n  b: 1\n c: 2\n", ":3:2", "begin in the same column"),
+        ("a: b: c\n", ":1:5", "second `: ` in one line"),
+        ("a: [1, 2\nb: 3\n", ":2:2", "may not be closed"),
+        ("a: 'b\nc: 1\n", ":1:4", "quote that begins here is not closed"),
+        ("a: @b\n", ":1:4", "unless it stands in quotes"),
+        ("a: *b\n", ":1:4", "has to stand in quotes"),
+        ("a: &x [*x]\n", ":1:8", "no value can contain itself"),
+        ("a: !!python/object:os.system x\n", ":1:", "tags"),
+        ("a: !thing 3\n", ":1:", "tags"),
+        ("a: 1\n---\nb: 2\n", ":3:1", "remove the line `---`"),
+        ("? [1, 2]\n: 3\n", ":1:3", "a key is one word"),
+        ("a: .nan\n", ":1:4", "`.nan` is no number"),
+        (&deep, ":1:", "nested too deep"),
+        (&many, ":", "too large for a configuration"),
+    ] {
+        let message = fails(yaml, &[]);
+        assert!(message.starts_with(&format!("file.yaml{place}")), "{message}");
+        assert!(message.contains(words), "{yaml}: {message}");
+        for jargon in ["Options", "from_str", "<input>", "\n", "policy", "budget"] {
+            assert!(!message.contains(jargon), "{message}");
+        }
+    }
+    // A merged section is overridden, not doubled.
+    let tree = parse("base: &b {x: 1, y: 2}\nc:\n  <<: *b\n  y: 3\n");
+    assert_eq!(tree.root.at("c.y").unwrap().value, YamlValue::Integer(3));
+    assert_eq!(tree.root.at("c.x").unwrap().value, YamlValue::Integer(1));
+}
+
+#[test]
+fn what_is_no_text_file_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let write = |name: &str, bytes: &[u8]| std::fs::write(path(name), bytes).unwrap();
+    write("utf16", &[0xff, 0xfe, b'a', 0, b':', 0]);
+    write("latin1", b"a: 1\nb: caf\xe9\n");
+    write("binary", &[b'a', 0, 1, 2]);
+    let fifo = std::process::Command::new("mkfifo").arg(path("fifo")).status().unwrap();
+    assert!(fifo.success());
+    for (path, words) in [
+        (path("utf16"), "save it as UTF-8"),
+        (path("latin1"), "line 2 has a character in another encoding"),
+        (path("binary"), "is no text"),
+        (path("fifo"), "is a FIFO"),
+        ("/dev/zero".into(), "device"),
+        (folder.path().into(), "is a directory"),
+    ] {
+        let message = Tree::read(&path, &[]).unwrap_err().to_string();
+        assert!(message.contains(words), "{message}");
+        assert!(message.starts_with(&path.display().to_string()), "{message}");
+    }
+    write("mark", b"\xef\xbb\xbfa: 1\n");
+    assert!(Tree::read(&path("mark"), &[]).unwrap().root.get("a").is_some());
+}
+
+const PATH: &[Parameter] = &[Parameter::path("folder", "").required()];
+
+#[test]
+fn a_tilde_stands_for_the_home_directory() {
+    let home = std::path::PathBuf::from(std::env::var_os("HOME").expect("tests have a home"));
+    for (text, wanted) in [
+        ("~/a/b", home.join("a/b")),
+        ("'~'", home.clone()),
+        ("/c/~/d", "/c/~/d".into()),
+        ("e~", "e~".into()),
+    ] {
+        let tree = parse(&format!("folder: {text}"));
+        assert_eq!(tree.root.section(PATH).unwrap().path("folder"), wanted);
+    }
+    let message = parse("folder: ~other/a").root.section(PATH).unwrap_err().to_string();
+    assert!(message.contains("`~other`") && message.contains("in full"), "{message}");
+    let message = parse("folder: 3").root.section(PATH).unwrap_err().to_string();
+    assert!(message.contains("a path is wanted"), "{message}");
+}
+
 const TABLE: &[Parameter] = &[
     Parameter::flag("flag", true, ""),
     Parameter::integer("count", 3, "").within(1.0, 9.0),
