@@ -4,6 +4,8 @@
 
 #[path = "../../src/checkpoint/mod.rs"]
 mod checkpoint;
+#[path = "../../src/files/mod.rs"]
+mod files;
 #[path = "../readers/checkpoint.rs"]
 mod reader;
 

@@ -1,4 +1,4 @@
-//! What can be wrong with a checkpoint.
+//! Errors of reading and writing checkpoints.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ pub enum CheckpointError {
     Write { path: PathBuf, source: io::Error },
     #[error("{}: {what}; the file is damaged or incomplete: take another checkpoint or copy it again", path.display())]
     Damaged { path: PathBuf, what: String },
-    #[error("{}: holds the Python object `{name}`, which is not part of a checkpoint and is never created here; save plain tensors, numbers and text with `torch.save`", path.display())]
+    #[error("{}: holds the Python object `{name}` where weights are wanted; it is never created here, since that could run any code: save the network's `state_dict()` with `torch.save`", path.display())]
     UnknownGlobal { path: PathBuf, name: String },
     #[error("{}: {what}; save it again with `torch.save` of torch 1.6 or later", path.display())]
     Unsupported { path: PathBuf, what: String },
@@ -34,7 +34,8 @@ impl CheckpointError {
     }
 }
 
-/// The same before the file's name is known to the code that finds it.
+/// A [`CheckpointError`] without the name of the file, for code that does not know
+/// it.
 #[derive(Debug)]
 pub enum Fault {
     Io(io::Error),
@@ -48,7 +49,7 @@ impl Fault {
     pub fn at(self, path: &Path) -> CheckpointError {
         let path = path.to_path_buf();
         match self {
-            // The system call worked; the bytes are what is wrong.
+            // Reading worked, but the bytes are wrong.
             Fault::Io(source)
                 if matches!(
                     source.kind(),

@@ -12,6 +12,7 @@ use zip::read::{ArchiveOffset, Config};
 use super::error::{CheckpointError, Fault, damaged};
 use super::legacy;
 use super::objects::{element_sizes, to_value};
+use super::safetensors;
 use super::source::{Location, ReadSeek, Reader, Source, Storage, read_entry, zip_fault};
 use super::unpickle::{self, Input};
 use super::value::PickleValue;
@@ -19,7 +20,7 @@ use super::value::PickleValue;
 /// An open checkpoint.
 #[derive(Clone, Debug)]
 pub struct File {
-    /// What was given to `torch.save`; its tensors are still in the file.
+    /// The object given to `torch.save`; its tensors are still in the file.
     pub root: PickleValue,
 }
 
@@ -32,13 +33,20 @@ impl File {
         Self::from_reader(path, BufReader::new(file))
     }
 
-    /// The same from anything that can be read and sought in; `name` stands in
-    /// messages.
+    /// Reads a checkpoint from memory or any other source that can seek; `name`
+    /// stands for the file in messages.
     pub fn from_reader(
         name: &Path,
         reader: impl Read + Seek + Send + 'static,
     ) -> Result<File, CheckpointError> {
         let root = read(name, Box::new(reader)).map_err(|fault| fault.at(name))?;
+        // Opaque objects are allowed anywhere but in place of the weights.
+        let weights = ["model_state_dict", "state_dict"].map(|key| root.get(key));
+        for value in weights.into_iter().flatten().chain([&root]) {
+            if let PickleValue::Opaque(object) = value {
+                return Err(Fault::UnknownGlobal(object.to_string()).at(name));
+            }
+        }
         Ok(File { root })
     }
 }
@@ -47,13 +55,17 @@ fn read(name: &Path, mut reader: Box<dyn ReadSeek>) -> Result<PickleValue, Fault
     let length = reader.seek(SeekFrom::End(0))?;
     reader.seek(SeekFrom::Start(0))?;
     let mut magic = Vec::new();
-    (&mut reader).take(4).read_to_end(&mut magic)?;
+    (&mut reader).take(9).read_to_end(&mut magic)?;
     reader.seek(SeekFrom::Start(0))?;
     match magic.as_slice() {
         [] => damaged("is empty"),
-        b"PK\x03\x04" => read_zip(name, reader, length),
+        start if safetensors::is_one(start, length) => safetensors::read(name, reader, length),
+        [b'P', b'K', 3, 4, ..] => read_zip(name, reader, length),
         [0x80, ..] => legacy::read(name, reader, length),
-        _ => damaged("is no checkpoint: it begins neither as a zip archive nor as a pickle"),
+        _ => damaged(
+            "is no checkpoint: it begins neither as a zip archive nor as a pickle, nor \
+                      as a file of `safetensors`",
+        ),
     }
 }
 
@@ -62,12 +74,14 @@ fn read(name: &Path, mut reader: Box<dyn ReadSeek>) -> Result<PickleValue, Fault
 const UNPACKING: u64 = 64;
 
 fn read_zip(name: &Path, reader: Box<dyn ReadSeek>, length: u64) -> Result<PickleValue, Fault> {
-    // The file begins with the archive, so positions in it are meant as they
-    // stand. The `zip` crate (9.8.1) would otherwise look for the directory of
-    // entries where it would lie if it ended at the end record. torch always
-    // puts a zip64 record of 76 bytes between the two. If the directory's first
-    // header is of 76 bytes, too, which it is when `data.pkl` lies in a folder
-    // of 21 bytes, the crate takes the second header for the first and fails.
+    // Nothing precedes the archive, so offsets in it count from the start of the
+    // file. Without this setting the `zip` crate (9.8.1) guesses that the central
+    // directory ends where the end record begins. torch always writes a zip64 end
+    // record and its locator in between, 76 bytes. The crate keeps its guess if a
+    // header begins there: 76 bytes behind the start of the directory, which is the
+    // second header if the first is of 76 bytes, `data.pkl` in a folder whose name
+    // has 21 bytes. It then takes the second header for the first and reports
+    // damage. `tests/checkpoint/archives.rs` has the smallest such archive.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, reader).map_err(zip_fault)?;
     let mut entries = HashMap::with_capacity(archive.len());

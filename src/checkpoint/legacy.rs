@@ -11,7 +11,7 @@ use super::source::{Location, ReadSeek, Reader, Source, Storage};
 use super::unpickle::{self, Heap, Input, Node};
 use super::value::PickleValue;
 
-/// The number that torch puts in front, in ten bytes.
+/// The first pickle: torch's magic number of ten bytes.
 const MAGIC: [u8; 14] =
     [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
@@ -20,7 +20,8 @@ pub(super) fn read(
     mut reader: Box<dyn ReadSeek>,
     length: u64,
 ) -> Result<PickleValue, Fault> {
-    // Too large for an integer of the machine, and fixed but for the protocol.
+    // The number exceeds 64 bits, so its bytes are compared. Only the protocol in
+    // the second byte varies.
     let mut magic = [0; 15];
     reader.read_exact(&mut magic)?;
     if magic[0] != MAGIC[0] || magic[2..14] != MAGIC[2..] || magic[14] != b'.' {

@@ -1,4 +1,4 @@
-//! What a pickle built, as a [`PickleValue`].
+//! Converts the objects of a pickle to a [`PickleValue`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,15 +6,18 @@ use std::sync::Arc;
 use super::error::{Fault, damaged};
 use super::source::Source;
 use super::tensor::{Tensor, View};
-use super::unpickle::{Heap, Id, Node};
+use super::unpickle::{Heap, Id, Node, Numbers};
 use super::value::PickleValue;
 
-/// Bytes of an element of each storage if they need swapping.
+/// Bytes per element of each storage, or `None` if the bytes are not swapped.
 pub(super) fn element_sizes(heap: &Heap, swapped: bool) -> Result<Option<Vec<usize>>, Fault> {
     if !swapped {
         return Ok(None);
     }
-    let sizes = heap.storages.iter().map(|declared| declared.dtype.map(|dtype| dtype.size()));
+    let sizes = heap.storages.iter().map(|declared| match declared.numbers {
+        Numbers::Bytes => None,
+        _ => Some(declared.element()),
+    });
     match sizes.collect() {
         Some(sizes) => Ok(Some(sizes)),
         None => Err(Fault::Unsupported("holds untyped numbers of a big-endian machine".into())),
@@ -26,8 +29,8 @@ const MAX_DEPTH: usize = 64;
 
 /// The objects of a pickle as a tree.
 pub(super) fn to_value(heap: &Heap, source: &Arc<Source>) -> Result<PickleValue, Fault> {
-    // A list may stand in many places: the tree may be larger than the heap, but
-    // not without end.
+    // A list may occur in many places, so the tree may be larger than the heap; the
+    // budget bounds it.
     let budget = heap.nodes.len().saturating_mul(4).saturating_add(10_000);
     Tree { heap, source, budget }.value(heap.root, 0)
 }
@@ -73,16 +76,13 @@ impl Tree<'_> {
                     window.dtype,
                     window.shape.clone(),
                     window.layout.clone(),
+                    window.negative,
                 )?))
             }
-            Node::Global(global) => match global.type_name() {
-                Some(name) => PickleValue::Type(name.into()),
-                None => return damaged("its pickle stores a function"),
-            },
+            Node::Global(global) => PickleValue::Type(global.full_name().into()),
             Node::NumpyType(_) => PickleValue::Type("numpy.dtype".into()),
-            Node::Storage { .. } => {
-                return Err(Fault::Unsupported("holds a storage without a tensor".into()));
-            }
+            Node::Storage { .. } => PickleValue::Opaque("torch.UntypedStorage".into()),
+            Node::Opaque(name) => PickleValue::Opaque(name.clone()),
         })
     }
 
@@ -90,9 +90,8 @@ impl Tree<'_> {
         items.iter().map(|&item| self.value(item, depth + 1)).collect()
     }
 
-    /// As in Python, the last value of a key wins and stands where the key was
-    /// first set. Only texts and integers are compared; other keys do not occur
-    /// twice.
+    /// As in Python, a key that is set again keeps its place and gets the new value.
+    /// Only texts and integers are compared; other keys do not occur twice.
     fn entries(
         &mut self,
         entries: &[(Id, Id)],

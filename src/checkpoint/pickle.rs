@@ -7,7 +7,7 @@ use super::error::{Fault, contents};
 use super::tensor::{Tensor, TensorData};
 use super::value::PickleValue;
 
-/// A pickle and the tensors whose numbers belong into the storages `0`, `1`, …
+/// A pickle and the tensors to store as `0`, `1`, …
 pub(super) struct Pickle {
     pub bytes: Vec<u8>,
     pub tensors: Vec<Tensor>,
@@ -28,9 +28,9 @@ pub(super) fn pickle(value: &PickleValue) -> Result<Pickle, Fault> {
 struct Writer {
     bytes: Vec<u8>,
     tensors: Vec<Tensor>,
-    /// Tensors that stand in several places are stored once.
+    /// Storage numbers of tensors in memory: a tensor that occurs twice is stored once.
     storages: HashMap<*const TensorData, usize>,
-    /// Names and words that come up with every tensor.
+    /// Memo numbers of names and words that every tensor repeats.
     memo: HashMap<String, u8>,
 }
 
@@ -46,7 +46,7 @@ impl Writer {
                 self.bytes.extend(number.to_be_bytes());
             }
             PickleValue::Str(text) => self.text(text)?,
-            // Protocol 2 has no bytes; this is how Python spells them in it.
+            // Protocol 2 has no bytes; Python writes them as a call of `encode`.
             PickleValue::Bytes(bytes) => {
                 self.global("_codecs", "encode");
                 let text: String = bytes.iter().map(|&byte| char::from(byte)).collect();
@@ -77,7 +77,7 @@ impl Writer {
                 self.entries(entries)?;
             }
             PickleValue::Tensor(tensor) => self.tensor(tensor)?,
-            PickleValue::Type(name) => {
+            PickleValue::Type(name) | PickleValue::Opaque(name) => {
                 return contents(format!("the type `{name}` is not written"));
             }
         }

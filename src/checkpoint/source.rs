@@ -1,4 +1,4 @@
-//! The numbers of a file that its tensors are views of.
+//! Storages: the numbers of a file, of which its tensors are views.
 //!
 //! A storage is read when a tensor asks for it, straight into the tensor's
 //! memory if the tensor is all of it. The last storage of which only a part was
@@ -37,7 +37,7 @@ pub(super) enum Reader {
 
 struct Open {
     reader: Reader,
-    /// What tensors may still take out of this file, in bytes.
+    /// Bytes that tensors may still read.
     budget: u64,
     kept: Option<(usize, Arc<Vec<u8>>)>,
 }
@@ -45,7 +45,7 @@ struct Open {
 pub(super) struct Source {
     path: PathBuf,
     storages: Vec<Storage>,
-    /// The file comes from a big-endian machine: bytes of an element, by storage.
+    /// For files of big-endian machines: bytes per element of each storage.
     swapped: Option<Vec<usize>>,
     open: Mutex<Open>,
 }
@@ -57,9 +57,9 @@ impl std::fmt::Debug for Source {
 }
 
 impl Source {
-    /// Tensors of one file may share storages, and so take more than the file
-    /// holds; this many times its storages, and a little, is where sharing ends
-    /// and a file made to fill the memory begins.
+    /// Tensors of one file may share storages and so need more memory than the file
+    /// is large. All tensors together may be this many times as large as the
+    /// storages; a file made to fill the memory exceeds that.
     const SHARING: u64 = 4;
 
     pub fn new(
@@ -78,7 +78,7 @@ impl Source {
         &self.path
     }
 
-    /// Accounts for a tensor of that many bytes.
+    /// Takes the bytes of a tensor from the budget.
     pub fn spend(&self, bytes: u64) -> Result<(), Fault> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         match open.budget.checked_sub(bytes) {
@@ -144,15 +144,15 @@ pub(super) fn read_entry(
 ) -> Result<Vec<u8>, Fault> {
     let mut file = archive.by_index(entry).map_err(zip_fault)?;
     let data = read_exactly(&mut file, bytes)?;
-    // The checksum is looked at when the end is met.
+    // The crate compares the checksum when it reaches the end of the entry.
     if file.read(&mut [0])? != 0 {
         return damaged("an entry of the archive is longer than it should be");
     }
     Ok(data)
 }
 
-/// Reads into memory of exactly that size. The caller has checked that the file
-/// can hold as much.
+/// Reads exactly that many bytes. The caller has checked that the file can hold
+/// them.
 fn read_exactly(reader: &mut impl Read, bytes: usize) -> io::Result<Vec<u8>> {
     let mut data = Vec::new();
     data.try_reserve_exact(bytes)

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::error::{CheckpointError, Fault, contents};
 use super::file::File;
-use super::optimizer::{OptimizerState, reason, scalar};
+use super::optimizer::{OptimizerState, scalar};
 use super::tensor::TensorData;
 use super::value::PickleValue;
+use super::weights::{has_weights, model_state};
 use super::write::write;
 
 /// The key under which everything stands that only this program knows.
@@ -76,6 +77,12 @@ impl Checkpoint {
         let keys = Keys { root };
         let optimizer = match root.get("optimizer_state_dict") {
             Some(value) => OptimizerState::from_value(value)?,
+            None if has_weights(root) => {
+                return contents(
+                    "it holds weights, but no `optimizer_state_dict` to resume with; to start \
+                     from its weights, name it in `trainer.pre_trained`",
+                );
+            }
             None => return contents("the key `optimizer_state_dict` is missing"),
         };
         let extra = match root.get(OWN) {
@@ -134,44 +141,6 @@ impl Checkpoint {
         }
         PickleValue::dict(entries)
     }
-}
-
-/// Only the parameters and buffers of a checkpoint, as prediction and
-/// `pre_trained` want them; the optimizer's tensors are not read.
-pub fn read_model_state(path: &Path) -> Result<Vec<(String, TensorData)>, CheckpointError> {
-    let file = File::open(path)?;
-    model_state(&file.root).map_err(|fault| fault.at(path))
-}
-
-/// Removes the `module.` that `DataParallel` puts before every name. Does
-/// nothing unless all names have it.
-pub fn strip_module_prefix(state: &mut [(String, TensorData)]) {
-    const PREFIX: &str = "module.";
-    if state.iter().all(|(name, _)| name.starts_with(PREFIX)) {
-        for (name, _) in state {
-            name.drain(..PREFIX.len());
-        }
-    }
-}
-
-fn model_state(root: &PickleValue) -> Result<Vec<(String, TensorData)>, Fault> {
-    let Some(entries) = root.get("model_state_dict").and_then(PickleValue::entries) else {
-        return contents("the key `model_state_dict` is missing or holds no dict");
-    };
-    let mut state = Vec::with_capacity(entries.len());
-    for (name, value) in entries {
-        match (name, value) {
-            (PickleValue::Str(name), PickleValue::Tensor(tensor)) => {
-                let data = tensor.data().map_err(|error| Fault::Damaged(reason(error)))?;
-                state.push((name.to_string(), data));
-            }
-            (PickleValue::Str(name), other) => {
-                return contents(format!("`{name}` of its model is {}", other.describe()));
-            }
-            _ => return contents("its `model_state_dict` has a key that is no text"),
-        }
-    }
-    Ok(state)
 }
 
 struct Keys<'a> {

@@ -60,7 +60,7 @@ impl DType {
         }
     }
 
-    /// The class of torch that stands for a storage of this type in a pickle.
+    /// torch's class for storages of this type, as pickles name it.
     pub(super) const fn storage_class(self) -> &'static str {
         match self {
             DType::F16 => "HalfStorage",
@@ -152,7 +152,7 @@ impl Tensor {
         }
     }
 
-    /// The elements, read from the file if they are still there.
+    /// The elements, read from the file unless they are in memory.
     pub fn data(&self) -> Result<TensorData, CheckpointError> {
         match self {
             Tensor::Memory(data) => Ok(data.as_ref().clone()),
@@ -175,25 +175,40 @@ pub struct View {
     dtype: DType,
     shape: Vec<usize>,
     layout: Layout,
+    /// Whether the elements are minus those of the storage.
+    negative: bool,
 }
 
-/// Where the elements of a view stand in its storage, in elements.
+/// Offset and strides of a view in its storage, in elements.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     pub offset: usize,
     pub strides: Vec<usize>,
 }
 
-/// What a view may repeat of its storage, in bytes: enough for an expanded
-/// scalar, too little to fill the memory.
+impl Layout {
+    /// The layout of elements in C order from the start of the storage.
+    pub(super) fn contiguous(shape: &[usize]) -> Layout {
+        let mut strides = vec![1usize; shape.len()];
+        for axis in (1..shape.len()).rev() {
+            strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
+        }
+        Layout { offset: 0, strides }
+    }
+}
+
+/// Largest size in bytes of a view that repeats elements of its storage: enough for
+/// an expanded scalar, too little to fill the memory.
 const REPEATED: usize = 4096;
 
-/// torch's own limit.
+/// The largest number of dimensions; torch has the same limit.
 pub(super) const MAX_RANK: usize = 64;
 
 impl View {
-    /// `storage_bytes` is the size of the storage. Shapes or strides that leave
-    /// it, or that blow it up by repeating elements, are errors.
+    /// A view of a storage of `storage_bytes` bytes.
+    ///
+    /// # Errors
+    /// If the view leaves the storage, or is far larger because it repeats elements.
     pub(super) fn new(
         source: Arc<Source>,
         storage: usize,
@@ -201,12 +216,13 @@ impl View {
         dtype: DType,
         shape: Vec<usize>,
         mut layout: Layout,
+        negative: bool,
     ) -> Result<View, Fault> {
         if shape.len() != layout.strides.len() {
             return damaged("the sizes and strides of a tensor do not fit");
         }
         for (&size, stride) in shape.iter().zip(&mut layout.strides) {
-            // Never stepped along, so torch lets it be anything.
+            // The stride is never used, and torch stores any value.
             if size <= 1 {
                 *stride = 0;
             }
@@ -226,7 +242,7 @@ impl View {
         if bytes > storage_bytes.max(REPEATED) {
             return damaged(format!("a tensor of shape {shape:?} repeats its storage"));
         }
-        Ok(View { source, storage, dtype, shape, layout })
+        Ok(View { source, storage, dtype, shape, layout, negative })
     }
 
     fn read(&self) -> Result<TensorData, Fault> {
@@ -239,7 +255,7 @@ impl View {
             return Ok(TensorData { dtype: self.dtype, shape, bytes: Vec::new() });
         }
         let start = self.layout.offset * element;
-        let bytes = if self.is_contiguous() {
+        let mut bytes = if self.is_contiguous() {
             self.source.read(self.storage, start, wanted)?
         } else {
             let storage = self.source.shared(self.storage)?;
@@ -247,6 +263,9 @@ impl View {
             gather(&storage, start, &self.shape, &self.layout.strides, element, &mut bytes);
             bytes
         };
+        if self.negative {
+            negate(self.dtype, &mut bytes);
+        }
         Ok(TensorData { dtype: self.dtype, shape: self.shape.clone(), bytes })
     }
 
@@ -257,6 +276,27 @@ impl View {
             expected *= size;
             fits
         })
+    }
+}
+
+/// Changes the sign of little-endian elements, as torch does: unsigned integers
+/// wrap around.
+fn negate(dtype: DType, bytes: &mut [u8]) {
+    let elements = bytes.chunks_exact_mut(dtype.size());
+    match dtype {
+        DType::F16 | DType::BF16 | DType::F32 | DType::F64 => {
+            elements.for_each(|element| element[dtype.size() - 1] ^= 0x80);
+        }
+        DType::U8 | DType::I8 | DType::I16 | DType::I32 | DType::I64 => {
+            elements.for_each(|element| {
+                // Two's complement: invert, then add one.
+                let mut carry = true;
+                for byte in element {
+                    (*byte, carry) = (!*byte).overflowing_add(u8::from(carry));
+                }
+            })
+        }
+        DType::Bool => {}
     }
 }
 

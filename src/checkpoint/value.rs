@@ -16,17 +16,20 @@ pub enum PickleValue {
     Bytes(Arc<[u8]>),
     List(Vec<PickleValue>),
     Tuple(Vec<PickleValue>),
-    /// In the order of insertion; a key stands in it once.
+    /// Entries in the order of insertion. No key occurs twice.
     Dict(Vec<(PickleValue, PickleValue)>),
     /// `collections.OrderedDict`.
     OrderedDict(Vec<(PickleValue, PickleValue)>),
     Tensor(Tensor),
-    /// A type object such as `torch.float32`, by its full name.
+    /// A type or function such as `torch.float32`, by its full name.
     Type(Arc<str>),
+    /// An object that is not made here, by the name of the type or function that
+    /// would make it.
+    Opaque(Arc<str>),
 }
 
 impl PickleValue {
-    /// What the value is, for messages.
+    /// The kind of the value, for messages.
     pub fn describe(&self) -> &'static str {
         match self {
             PickleValue::None => "None",
@@ -40,6 +43,7 @@ impl PickleValue {
             PickleValue::Dict(_) | PickleValue::OrderedDict(_) => "a dict",
             PickleValue::Tensor(_) => "a tensor",
             PickleValue::Type(_) => "a type",
+            PickleValue::Opaque(_) => "a Python object",
         }
     }
 
@@ -79,7 +83,7 @@ impl PickleValue {
         }
     }
 
-    /// An integer, or a number that is one: `max_num_iterations` may be `1e5`.
+    /// An integer, or a number without a fraction: `max_num_iterations` may be `1e5`.
     pub fn as_int(&self) -> Option<i64> {
         match self {
             PickleValue::Int(i) => Some(*i),

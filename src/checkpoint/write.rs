@@ -14,7 +14,7 @@ use super::tensor::Tensor;
 use super::value::PickleValue;
 use crate::files;
 
-/// Storages begin at multiples of this, so that torch can map the file.
+/// Alignment of the storages in bytes, so that torch can map the file.
 const ALIGNMENT: u16 = 64;
 
 /// Writes what `torch.save(value, path)` would. The file takes its place only
@@ -94,9 +94,9 @@ fn write_fault(error: ZipError) -> Fault {
     }
 }
 
-/// Keeps the first failure to itself and from then on takes everything without
-/// writing it: an archive that meets an error tries to finish the file when it
-/// is dropped, and prints that it cannot.
+/// A writer that stores its first error and discards everything after it. An
+/// archive whose writer returns an error tries to finish the file when it is
+/// dropped and prints that it failed.
 struct Latch<W> {
     inner: W,
     position: u64,

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use tch::{Kind, Tensor};
 
-use crate::checkpoint::{DType, TensorData, read_model_state, strip_module_prefix};
+use crate::checkpoint::{DType, TensorData, read_model_state, strip_prefixes};
 use crate::ffi::tensor::from_vec;
 
 use super::UNet;
@@ -58,7 +58,7 @@ impl UNet {
     /// that is missing, left over or of another shape is named.
     pub fn load_checkpoint(&self, path: &Path) -> Result<()> {
         let mut state = read_model_state(path)?;
-        strip_module_prefix(&mut state);
+        strip_prefixes(&mut state);
         let tensors = state
             .iter()
             .map(|(name, data)| Ok((name.clone(), to_tensor(data)?)))

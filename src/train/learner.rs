@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use tch::Device;
 
-use crate::checkpoint::{Checkpoint, copy_file, strip_module_prefix};
+use crate::checkpoint::{Checkpoint, copy_file, strip_prefixes};
 use crate::device::Precision;
 use crate::model::{Layout, NetworkSpec, UNet, from_tensor, to_tensor};
 use crate::optim::{Optimizer, OptimizerSpec, Scheduler};
@@ -71,7 +71,7 @@ impl Learner {
     /// A file that cannot be read, or that is of another network or optimizer.
     pub fn resume(&mut self, path: &Path, seed: Option<u64>) -> Result<Option<Computation>> {
         let mut checkpoint = Checkpoint::read(path)?;
-        strip_module_prefix(&mut checkpoint.model_state);
+        strip_prefixes(&mut checkpoint.model_state);
         let tensors = checkpoint
             .model_state
             .iter()

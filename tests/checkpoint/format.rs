@@ -9,7 +9,7 @@ use std::process::Command;
 use serde::Deserialize;
 use unet3d::checkpoint::{
     Checkpoint, CheckpointError, DType, File, PickleValue, TensorData, read_model_state, sha256,
-    strip_module_prefix, write,
+    strip_prefixes, write,
 };
 
 pub fn fixtures() -> PathBuf {
@@ -21,10 +21,10 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 #[derive(Deserialize)]
-struct Expected {
-    dtype: String,
-    shape: Vec<usize>,
-    values: Vec<f64>,
+pub struct Expected {
+    pub dtype: String,
+    pub shape: Vec<usize>,
+    pub values: Vec<f64>,
 }
 
 #[test]
@@ -56,12 +56,12 @@ fn order_of_the_model_is_kept() {
 fn module_prefix_is_removed_when_all_names_have_it() {
     let mut state = read_model_state(&fixture("data_parallel")).unwrap();
     assert_eq!(state[0].0, "module.conv.weight");
-    strip_module_prefix(&mut state);
+    strip_prefixes(&mut state);
     assert_eq!(state[0].0, "conv.weight");
 
     let scalar = || TensorData::from_f32(vec![], &[0.0]);
     let mut mixed = vec![("module.a".to_string(), scalar()), ("b".to_string(), scalar())];
-    strip_module_prefix(&mut mixed);
+    strip_prefixes(&mut mixed);
     assert_eq!(mixed[0].0, "module.a");
 }
 

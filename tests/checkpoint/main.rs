@@ -2,6 +2,7 @@
 
 mod archives;
 mod crash;
+mod foreign;
 mod format;
 mod fuzz_corpus;
 

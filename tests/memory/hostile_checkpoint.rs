@@ -57,6 +57,11 @@ fn lone_tensor(elements: i64, offset: i64, shape: &[i64], strides: &[i64]) -> Ve
     pickled(&[tensor(elements, offset, shape, strides), b".".to_vec()].concat())
 }
 
+/// A file of safetensors: a header and so many bytes behind it.
+fn safetensors(header: &str, bytes: usize) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; bytes]].concat()
+}
+
 fn cases() -> Vec<(&'static str, Vec<u8>)> {
     let zeros = vec![0; 64 << 20];
     let many = i64::from(1 << 24);
@@ -177,6 +182,34 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
         }),
         ("a storage of something else", pickled(b"X\x06\0\0\0moduleQ.")),
         ("a type that is called", pickled(b"ctorch\nFloatStorage\n)R.")),
+        ("a sign that is no boolean", {
+            let tensor = tensor(4, 0, &[4], &[1]);
+            pickled(&[&tensor[..tensor.len() - 2], b"}X\x03\0\0\0negK\x01stR."].concat())
+        }),
+        ("metadata that is no dict", {
+            let tensor = tensor(4, 0, &[4], &[1]);
+            pickled(&[&tensor[..tensor.len() - 2], b"K\x01tR."].concat())
+        }),
+        ("a type within a type", pickled(b"cother\nThing\n)R)R.")),
+        ("an object with keywords", pickled(b"cother\nThing\n)}K\x01K\x02s\x92.")),
+        ("a header of safetensors that is no JSON", safetensors("{]", 0)),
+        ("a header nested without end", safetensors(&"{\"a\":".repeat(1 << 18), 0)),
+        ("a header longer than its tensors", {
+            safetensors(r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#, 12)
+        }),
+        ("tensors of safetensors that overlap", {
+            let header = r#"{"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},
+                "b":{"dtype":"U8","shape":[8],"data_offsets":[4,12]}}"#;
+            safetensors(header, 12)
+        }),
+        ("a shape of safetensors that wraps", {
+            let header = r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],
+                "data_offsets":[0,0]}}"#;
+            safetensors(header, 0)
+        }),
+        ("a tensor of safetensors that ends before it begins", {
+            safetensors(r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[4,0]}}"#, 4)
+        }),
         ("rebuilding that rebuilds", {
             let name = b"ctorch._tensor\n_rebuild_from_type_v2\n";
             pickled(&[&name[..], b"(", name, b"N)NtR."].concat())

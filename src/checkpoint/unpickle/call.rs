@@ -1,23 +1,29 @@
-//! What calling a known name gives: an object of data.
+//! Results of the calls in a pickle: data for known functions, opaque objects for
+//! all others.
 
 use std::io::BufRead;
 use std::sync::Arc;
 
 use super::super::error::{Fault, damaged};
 use super::super::tensor::{DType, Layout, MAX_RANK};
-use super::globals::Global;
+use super::globals::{Global, printable};
 use super::numpy::NumpyType;
 use super::text::latin1;
-use super::{Declared, Id, Machine, Node, Window};
+use super::{Declared, Id, Machine, Node, Numbers, Window, opaque};
 
-/// The functions known here take at most nine.
+/// The known functions take at most nine arguments.
 const MAX_ARGUMENTS: usize = 16;
 
 impl<R: BufRead> Machine<'_, R> {
-    /// `function(*arguments)`, for the few functions that make data.
+    /// Pushes the result of `function(*arguments)`.
     pub fn call(&mut self, function: Id, arguments: Id) -> Result<(), Fault> {
-        let Node::Global(function) = *self.node(function) else {
-            return damaged("its pickle calls what is no function");
+        let function = match self.node(function) {
+            Node::Global(function) => *function,
+            Node::Opaque(name) => {
+                let name = name.clone();
+                return self.push(Node::Opaque(name));
+            }
+            _ => return damaged("its pickle calls what is no function"),
         };
         let Node::Tuple(arguments) = self.node(arguments) else {
             return damaged("its pickle calls without a tuple of arguments");
@@ -43,6 +49,18 @@ impl<R: BufRead> Machine<'_, R> {
     }
 
     fn evaluate(&self, function: Global, arguments: &[Id]) -> Result<Node, Fault> {
+        // An object made of an opaque one is opaque, too. Arguments that do not
+        // matter for the data, such as hooks, are left out.
+        let relevant = match function {
+            Global::DefaultDict => &[],
+            Global::FromType | Global::Parameter => arguments.get(..1).unwrap_or_default(),
+            Global::Tensor => arguments.get(..4).unwrap_or_default(),
+            _ => arguments,
+        };
+        let unmade = relevant.iter().find(|&&id| matches!(self.node(id), Node::Opaque(_)));
+        if let Some(&id) = unmade {
+            return Ok(self.node(id).clone());
+        }
         let argument = |index: usize| match arguments.get(index) {
             Some(&id) => Ok(self.node(id)),
             None => damaged("its pickle calls with too few arguments"),
@@ -75,7 +93,7 @@ impl<R: BufRead> Machine<'_, R> {
                 Node::Dict { ordered: function == Global::OrderedDict, entries }
             }
             Global::List | Global::Set => Node::List(sequence()?),
-            Global::Tuple => Node::Tuple(sequence()?),
+            Global::Tuple | Global::Size => Node::Tuple(sequence()?),
             Global::Bytes => match arguments.first().map(|&id| self.node(id)) {
                 None => Node::Bytes(Arc::new([])),
                 Some(Node::Bytes(bytes)) => Node::Bytes(bytes.clone()),
@@ -94,7 +112,7 @@ impl<R: BufRead> Machine<'_, R> {
                 _ => return damaged("its pickle holds a device without a name"),
             },
             Global::NumpyDType => match argument(0)? {
-                Node::Str(name) => Node::NumpyType(NumpyType::parse(name)?),
+                Node::Str(name) => NumpyType::parse(name),
                 _ => return damaged("its pickle holds a numpy type without a name"),
             },
             Global::NumpyScalar => match (argument(0)?, argument(1)?) {
@@ -103,60 +121,93 @@ impl<R: BufRead> Machine<'_, R> {
                 (Node::NumpyType(kind), Node::Str(raw)) => kind.scalar(raw.as_bytes())?,
                 _ => return damaged("its pickle holds a numpy scalar without a value"),
             },
-            Global::Tensor => {
-                self.window(argument(0)?, argument(1)?, argument(2)?, argument(3)?, None)?
-            }
+            Global::Tensor => self.tensor(arguments, None, arguments.get(6))?,
             Global::TypedTensor => match argument(6)? {
-                Node::Global(Global::Element(dtype)) => self.window(
-                    argument(0)?,
-                    argument(1)?,
-                    argument(2)?,
-                    argument(3)?,
-                    Some(*dtype),
-                )?,
+                Node::Global(Global::Element(dtype)) => {
+                    self.tensor(arguments, Some(*dtype), arguments.get(7))?
+                }
                 _ => return damaged("its pickle holds a tensor without a type"),
+            },
+            Global::DeviceTensor => match (argument(0)?, argument(1)?) {
+                (Node::Tensor(window), Node::Global(Global::Element(dtype)))
+                    if window.dtype == *dtype =>
+                {
+                    Node::Tensor(window.clone())
+                }
+                (Node::Tensor(_), _) => opaque(&function.full_name()),
+                _ => return damaged("its pickle moves what is no tensor to a device"),
             },
             Global::Parameter => match argument(0)? {
                 tensor @ Node::Tensor(_) => tensor.clone(),
                 _ => return damaged("its pickle makes a parameter of what is no tensor"),
             },
             Global::FromType => match (argument(0)?, argument(2)?) {
-                // One level only: a rebuilding function that rebuilds is a trick.
+                // One level only: torch never nests this function, and nesting would
+                // make the recursion as deep as a file likes.
                 (Node::Global(function), Node::Tuple(inner)) if *function != Global::FromType => {
                     self.evaluate(*function, inner)?
                 }
                 _ => return damaged("its pickle rebuilds a tensor from nothing"),
             },
-            Global::Storage(_) | Global::UntypedStorage | Global::Element(_) | Global::Named(_) => {
-                return damaged("its pickle calls a type");
-            }
+            // An object of a type that is expected as a name only, such as `int`.
+            Global::Named(name) => opaque(name),
+            Global::Storage(_)
+            | Global::UntypedStorage
+            | Global::OtherStorage(..)
+            | Global::Element(_) => return damaged("its pickle calls a type"),
         })
     }
 
-    fn window(
+    /// The tensor of `(storage, offset, size, stride, ...)`. `dtype`, if
+    /// given, takes precedence over the storage's. `metadata` is torch's dict of
+    /// flags, of which `neg` says that the tensor is minus the numbers in its
+    /// storage.
+    fn tensor(
         &self,
-        storage: &Node,
-        offset: &Node,
-        shape: &Node,
-        strides: &Node,
+        arguments: &[Id],
         dtype: Option<DType>,
+        metadata: Option<&Id>,
     ) -> Result<Node, Fault> {
-        let &Node::Storage { index, base } = storage else {
+        let Some(&[storage, offset, shape, strides]) = arguments.first_chunk() else {
+            return damaged("its pickle calls with too few arguments");
+        };
+        let &Node::Storage { index, base } = self.node(storage) else {
             return damaged("its pickle holds a tensor without a storage");
         };
-        let Some(dtype) = dtype.or(self.storages[index].dtype) else {
-            return damaged("its pickle holds a tensor without a type");
+        let dtype = match (dtype, self.storages[index].numbers) {
+            (Some(dtype), _) | (None, Numbers::Typed(dtype)) => dtype,
+            (None, Numbers::Other(name, _)) => return Ok(opaque(name)),
+            (None, Numbers::Bytes) => return damaged("its pickle holds a tensor without a type"),
         };
-        let offset = match *offset {
+        let mut negative = false;
+        match metadata.map(|&id| self.node(id)) {
+            None | Some(Node::None) => {}
+            Some(Node::Dict { entries, .. }) => {
+                for &(key, value) in entries {
+                    let Node::Str(key) = self.node(key) else {
+                        return damaged("its pickle holds a tensor with wrong metadata");
+                    };
+                    match (key.as_ref(), self.node(value)) {
+                        (_, Node::Bool(false)) => {}
+                        // torch does not define the negative of a boolean.
+                        ("neg", Node::Bool(true)) if dtype != DType::Bool => negative = true,
+                        // `conj` occurs with complex numbers only.
+                        _ => return Ok(opaque(&printable("torch.Tensor with metadata", key))),
+                    }
+                }
+            }
+            Some(_) => return damaged("its pickle holds a tensor with wrong metadata"),
+        }
+        let offset = match *self.node(offset) {
             Node::Int(offset) => usize::try_from(offset).ok(),
             _ => None,
         };
         let Some(offset) = offset.and_then(|offset| offset.checked_add(base)) else {
             return damaged("a tensor of it starts before its storage");
         };
-        let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
+        let (shape, strides) = (self.sizes(self.node(shape))?, self.sizes(self.node(strides))?);
         let layout = Layout { offset, strides };
-        Ok(Node::Tensor(Box::new(Window { storage: index, dtype, shape, layout })))
+        Ok(Node::Tensor(Box::new(Window { storage: index, dtype, shape, layout, negative })))
     }
 
     fn sizes(&self, node: &Node) -> Result<Vec<usize>, Fault> {
@@ -176,7 +227,8 @@ impl<R: BufRead> Machine<'_, R> {
         }
     }
 
-    /// `object.__setstate__(state)`: only numpy types have a state that matters.
+    /// Executes `object.__setstate__(state)`. Only for numpy types does the state
+    /// matter: it holds the byte order.
     pub fn build(&mut self, state: Id) -> Result<(), Fault> {
         let object = self.top()?;
         let big_endian = match self.node(state) {
@@ -189,29 +241,43 @@ impl<R: BufRead> Machine<'_, R> {
         };
         match &mut self.nodes[object as usize] {
             Node::NumpyType(kind) => kind.big_endian |= big_endian,
-            // Attributes of an OrderedDict (`_metadata`) or of a tensor.
-            Node::Dict { .. } | Node::Tensor(_) => {}
+            // Python attributes, such as `_metadata` of a state dict.
+            Node::Dict { .. } | Node::Tensor(_) | Node::Opaque(_) => {}
             _ => return damaged("its pickle gives a state to what has none"),
         }
         Ok(())
     }
 
-    /// What torch keeps outside of the pickle: `('storage', type, key, device,
-    /// elements)`, and before torch 1.6 a view of it as sixth.
+    /// Pushes the storage that the tuple `('storage', type, key, device, elements)`
+    /// refers to; its numbers are outside of the pickle. Files of torch before 1.6
+    /// have a view of the storage as sixth element.
     pub fn storage(&mut self, id: Id) -> Result<(), Fault> {
         let Node::Tuple(fields) = self.node(id) else {
             return damaged("its pickle refers to something outside that is no storage");
         };
         let fields: Vec<&Node> = fields.iter().take(6).map(|&id| self.node(id)).collect();
-        let (dtype, key, elements, view) = match fields[..] {
+        let (numbers, key, elements, view) = match fields[..] {
+            // torch before 1.6 refers to classes of networks so, with their source code.
+            [Node::Str(kind), class @ (Node::Opaque(_) | Node::Global(_)), ..]
+                if kind.as_ref() == "module" =>
+            {
+                let class = class.clone();
+                return self.push(class);
+            }
+            // A type of storage that is not known here.
+            [Node::Str(kind), class @ Node::Opaque(_), ..] if kind.as_ref() == "storage" => {
+                let class = class.clone();
+                return self.push(class);
+            }
             [Node::Str(kind), ref rest @ ..] if kind.as_ref() == "storage" => match rest[..] {
                 [Node::Global(kind), Node::Str(key), _, Node::Int(elements), ref view @ ..] => {
-                    let dtype = match *kind {
-                        Global::Storage(dtype) => Some(dtype),
-                        Global::UntypedStorage => None,
+                    let numbers = match *kind {
+                        Global::Storage(dtype) => Numbers::Typed(dtype),
+                        Global::UntypedStorage => Numbers::Bytes,
+                        Global::OtherStorage(name, size) => Numbers::Other(name, size),
                         _ => return damaged("its pickle holds a storage without a type"),
                     };
-                    (dtype, key.clone(), *elements, view.first().copied().cloned())
+                    (numbers, key.clone(), *elements, view.first().copied().cloned())
                 }
                 _ => return damaged("its pickle describes a storage wrongly"),
             },
@@ -225,22 +291,22 @@ impl<R: BufRead> Machine<'_, R> {
             },
             Some(_) => return damaged("its pickle describes a storage wrongly"),
         };
-        let size = dtype.map_or(1, DType::size);
-        let elements = match usize::try_from(elements) {
-            Ok(elements) if elements.checked_mul(size).is_some() => elements,
-            _ => return damaged("its pickle holds a storage of impossible size"),
-        };
+        let elements = usize::try_from(elements).unwrap_or(usize::MAX);
+        let declared = Declared { key: key.clone(), numbers, elements };
+        if elements.checked_mul(declared.element()).is_none_or(|bytes| bytes == usize::MAX) {
+            return damaged("its pickle holds a storage of impossible size");
+        }
         let index = match self.known.get(&key) {
             Some(&index) => {
                 let known = &self.storages[index];
-                if known.dtype != dtype || known.elements != elements {
+                if known.numbers != numbers || known.elements != elements {
                     return damaged(format!("it describes the storage `{key}` in two ways"));
                 }
                 index
             }
             None => {
-                self.known.insert(key.clone(), self.storages.len());
-                self.storages.push(Declared { key, dtype, elements });
+                self.known.insert(key, self.storages.len());
+                self.storages.push(declared);
                 self.storages.len() - 1
             }
         };

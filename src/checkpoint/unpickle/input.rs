@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::super::error::{Fault, damaged};
 
-/// Input that knows how much of the file is left, so that a length in it is
-/// disbelieved before memory is taken for it.
+/// A reader that knows how many bytes of the file are left. A length in the file
+/// that exceeds them is refused before memory is allocated for it.
 pub struct Input<R> {
     reader: R,
     left: u64,
@@ -44,7 +44,8 @@ impl<R: BufRead> Input<R> {
     }
 
     pub fn text(&mut self, count: u64) -> Result<Arc<str>, Fault> {
-        // Python lets lone surrogates into pickled text; nothing here needs them.
+        // Pickled text may contain lone surrogates, which Rust's text cannot hold;
+        // they are replaced.
         Ok(String::from_utf8_lossy(&self.bytes(count)?).into())
     }
 

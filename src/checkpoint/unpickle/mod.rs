@@ -1,10 +1,16 @@
 //! A machine that runs pickles of protocols 0 to 5 and builds data only.
 //!
+//! A name that is not known here becomes an opaque object, and so does the result
+//! of a call of it; nothing is executed. Operations on opaque objects are ignored.
+//! So the tensors of a file are read even if a configuration object, a date or an
+//! array of another package is stored beside them. Code that needs the object itself
+//! reports an error with its name.
+//!
 //! Objects live in an arena and refer to each other by number, as lists and
 //! dicts of a pickle may be filled after they were stored in others. The arena
-//! grows by at most one object per byte of input. [`to_value`](super::file::to_value) turns it
-//! into a tree at the end, with limits on depth and size, since an object may
-//! stand in a thousand places and even within itself.
+//! grows by at most one object per byte of input. At the end
+//! [`to_value`](super::objects::to_value) turns it into a tree, with limits on depth
+//! and size, since an object may occur in a thousand places and even within itself.
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -36,43 +42,77 @@ pub(super) enum Node {
     Bytes(Arc<[u8]>),
     List(Vec<Id>),
     Tuple(Vec<Id>),
-    Dict { ordered: bool, entries: Vec<(Id, Id)> },
+    Dict {
+        ordered: bool,
+        entries: Vec<(Id, Id)>,
+    },
     Global(Global),
     NumpyType(NumpyType),
-    Storage { index: usize, base: usize },
+    Storage {
+        index: usize,
+        base: usize,
+    },
     Tensor(Box<Window>),
+    /// An object that is not created, with the name of its type or of the function
+    /// that would create it.
+    Opaque(Arc<str>),
 }
 
-/// A tensor: a window on the storage of that number.
+fn opaque(name: &str) -> Node {
+    Node::Opaque(name.into())
+}
+
+/// An integer of more than 64 bits, as in the state of some random generators.
+fn long_integer() -> Node {
+    opaque("int of more than 64 bits")
+}
+
+/// A tensor: a strided view of a storage.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
+    /// Index of the storage.
     pub storage: usize,
     pub dtype: DType,
     pub shape: Vec<usize>,
     pub layout: Layout,
+    /// torch's negative bit: the tensor is minus the numbers of the storage.
+    pub negative: bool,
 }
 
 /// A storage that the pickle refers to.
 #[derive(Clone, Debug)]
 pub(super) struct Declared {
     pub key: Arc<str>,
-    /// `None` for a storage of plain bytes.
-    pub dtype: Option<DType>,
+    pub numbers: Numbers,
     pub elements: usize,
+}
+
+/// Type of the elements of a storage.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Numbers {
+    Typed(DType),
+    /// Bytes; the tensors on the storage have types of their own.
+    Bytes,
+    /// Numbers that cannot be read: name of the storage's class, bytes per element.
+    Other(&'static str, usize),
 }
 
 impl Declared {
     pub fn element(&self) -> usize {
-        self.dtype.map_or(1, DType::size)
+        match self.numbers {
+            Numbers::Typed(dtype) => dtype.size(),
+            Numbers::Bytes => 1,
+            Numbers::Other(_, size) => size,
+        }
     }
 
-    /// Checked for overflow when the storage was declared.
+    /// Size in bytes; it was checked for overflow when the storage was declared.
     pub fn bytes(&self) -> usize {
         self.elements * self.element()
     }
 }
 
-/// What came out of a pickle.
+/// The objects and storages of a pickle.
 pub(super) struct Heap {
     pub nodes: Vec<Node>,
     pub root: Id,
@@ -119,7 +159,7 @@ impl<R: BufRead> Machine<'_, R> {
         let code = self.input.byte()?;
         match code {
             b'.' => return Ok(false),
-            // Protocol and frames say nothing that the instructions do not.
+            // Protocol and frames do not change what the instructions mean.
             0x80 => _ = self.input.byte()?,
             0x95 => _ = self.input.array::<8>()?,
 
@@ -141,11 +181,11 @@ impl<R: BufRead> Machine<'_, R> {
             b'I' => match self.input.line()?.trim() {
                 "00" => self.push(Node::Bool(false))?,
                 "01" => self.push(Node::Bool(true))?,
-                text => self.push(Node::Int(decimal(text)?))?,
+                text => self.push(decimal(text)?)?,
             },
             b'L' => {
                 let line = self.input.line()?;
-                self.push(Node::Int(decimal(line.trim().trim_end_matches('L'))?))?;
+                self.push(decimal(line.trim().trim_end_matches('L'))?)?;
             }
             0x8a => {
                 let length = self.input.byte()?;
@@ -283,7 +323,7 @@ impl<R: BufRead> Machine<'_, R> {
             b'c' => {
                 let module = self.input.line()?;
                 let name = self.input.line()?;
-                self.push(Node::Global(globals::find(&module, &name)?))?;
+                self.push(globals::find(&module, &name))?;
             }
             0x93 => {
                 let names = self.last(2)?;
@@ -292,8 +332,8 @@ impl<R: BufRead> Machine<'_, R> {
                 else {
                     return damaged("its pickle names an object by something that is no text");
                 };
-                let global = globals::find(module, name)?;
-                self.push(Node::Global(global))?;
+                let global = globals::find(module, name);
+                self.push(global)?;
             }
             b'R' | 0x81 => {
                 let arguments = self.pop()?;
@@ -302,12 +342,13 @@ impl<R: BufRead> Machine<'_, R> {
             }
             0x92 => {
                 let keywords = self.pop()?;
-                if !matches!(self.node(keywords), Node::Dict { entries, .. } if entries.is_empty())
-                {
-                    return damaged("its pickle calls with keywords");
-                }
                 let arguments = self.pop()?;
                 let function = self.pop()?;
+                let plain =
+                    matches!(self.node(keywords), Node::Dict { entries, .. } if entries.is_empty());
+                if !plain && !matches!(self.node(function), Node::Opaque(_)) {
+                    return damaged("its pickle calls with keywords");
+                }
                 self.call(function, arguments)?;
             }
             b'o' => {
@@ -321,7 +362,7 @@ impl<R: BufRead> Machine<'_, R> {
             b'i' => {
                 let module = self.input.line()?;
                 let name = self.input.line()?;
-                let function = self.add(Node::Global(globals::find(&module, &name)?))?;
+                let function = self.add(globals::find(&module, &name))?;
                 let items = self.since_mark()?;
                 let arguments = self.add(Node::Tuple(items))?;
                 self.call(function, arguments)?;
@@ -406,7 +447,7 @@ impl<R: BufRead> Machine<'_, R> {
         let negative = bytes.last().is_some_and(|&byte| byte >= 0x80);
         let fill = if negative { 0xff } else { 0 };
         if bytes.iter().skip(8).any(|&byte| byte != fill) {
-            return damaged("its pickle holds an integer of more than 64 bits");
+            return self.push(long_integer());
         }
         let mut array = [fill; 8];
         for (to, from) in array.iter_mut().zip(&bytes) {
@@ -454,6 +495,7 @@ impl<R: BufRead> Machine<'_, R> {
         let list = self.top()?;
         match &mut self.nodes[list as usize] {
             Node::List(items) => items.append(&mut new),
+            Node::Opaque(_) => {}
             _ => return damaged("its pickle appends to what is no list"),
         }
         Ok(())
@@ -464,6 +506,7 @@ impl<R: BufRead> Machine<'_, R> {
         let mut new = pairs(new)?;
         match &mut self.nodes[dict as usize] {
             Node::Dict { entries, .. } => entries.append(&mut new),
+            Node::Opaque(_) => {}
             _ => return damaged("its pickle sets keys of what is no dict"),
         }
         Ok(())

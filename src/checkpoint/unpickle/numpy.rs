@@ -1,7 +1,8 @@
 //! numpy scalars as they stand in pickles: a type and a few bytes.
 
 use super::super::error::{Fault, damaged};
-use super::Node;
+use super::globals::printable;
+use super::{Node, long_integer, opaque};
 
 /// `numpy.dtype` of a scalar.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,8 +13,9 @@ pub struct NumpyType {
 }
 
 impl NumpyType {
-    /// From the text that numpy pickles, such as `f8` or `b1`.
-    pub fn parse(text: &str) -> Result<NumpyType, Fault> {
+    /// The type that numpy pickles as this text, such as `f8` or `b1`. Other types,
+    /// such as structures, texts and dates, are opaque.
+    pub fn parse(text: &str) -> Node {
         let big_endian = text.starts_with('>');
         let name = text.trim_start_matches(['<', '>', '=', '|']);
         let known = matches!(
@@ -22,9 +24,10 @@ impl NumpyType {
         );
         match name.as_bytes() {
             [kind, digit] if known => {
-                Ok(NumpyType { kind: *kind, size: usize::from(digit - b'0'), big_endian })
+                let size = usize::from(digit - b'0');
+                Node::NumpyType(NumpyType { kind: *kind, size, big_endian })
             }
-            _ => Err(Fault::Unsupported(format!("holds a numpy value of type `{text}`"))),
+            _ => opaque(&printable("numpy.dtype", text)),
         }
     }
 
@@ -48,10 +51,7 @@ impl NumpyType {
             (b'i', 4) => Node::Int(i64::from(bits as i32)),
             (b'i', _) => Node::Int(bits as i64),
             (b'b', _) => Node::Bool(bits != 0),
-            _ => match i64::try_from(bits) {
-                Ok(integer) => Node::Int(integer),
-                Err(_) => return damaged(format!("the integer {bits} is too large")),
-            },
+            _ => i64::try_from(bits).map_or_else(|_| long_integer(), Node::Int),
         })
     }
 }

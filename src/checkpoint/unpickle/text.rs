@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use super::super::error::{Fault, damaged};
-use super::Node;
+use super::{Node, long_integer};
 
-pub(super) fn decimal(text: &str) -> Result<i64, Fault> {
-    text.parse().or_else(|_| damaged("its pickle holds an integer that is none"))
+pub(super) fn decimal(text: &str) -> Result<Node, Fault> {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    match text.parse::<i64>() {
+        Ok(integer) => Ok(Node::Int(integer)),
+        Err(error) if matches!(error.kind(), PosOverflow | NegOverflow) => Ok(long_integer()),
+        Err(_) => damaged("its pickle holds an integer that is none"),
+    }
 }
 
 /// The bytes of a text whose characters are all below 256.
@@ -18,7 +23,7 @@ pub(super) fn latin1(text: &str) -> Result<Arc<[u8]>, Fault> {
     }
 }
 
-/// Python 2 had one type for both.
+/// A text of Python 2, which had one type for text and bytes: text if it is UTF-8.
 pub(super) fn text_or_bytes(bytes: Vec<u8>) -> Node {
     match String::from_utf8(bytes) {
         Ok(text) => Node::Str(text.into()),
