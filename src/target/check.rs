@@ -43,29 +43,6 @@ pub struct LabelRange {
     pub ignored: Option<i64>,
 }
 
-impl LabelRange {
-    pub fn allows(&self, label: i64) -> bool {
-        (0..self.classes).contains(&label) || self.ignored == Some(label)
-    }
-
-    /// What is wrong with a label outside the range, and what would be right.
-    pub fn complaint(&self, label: i64) -> String {
-        let ignored = match self.ignored {
-            Some(ignored) if !(0..self.classes).contains(&ignored) => {
-                format!(" (or {ignored}, which `loss.ignore_index` leaves out)")
-            }
-            _ => String::new(),
-        };
-        format!(
-            "the label {label} is outside the {0} classes of the network, 0 to {1}{ignored}; \
-             set `model.out_channels` to the number of classes, or `loss.ignore_index` to a label \
-             that should not count",
-            self.classes,
-            self.classes - 1
-        )
-    }
-}
-
 /// What a loss or metric asks of labels and weights.
 #[derive(Clone, Copy, Debug)]
 pub struct Requirement<'a> {
@@ -87,8 +64,12 @@ impl Requirement<'_> {
     /// Labels or weights that the criterion cannot work on; the message says which
     /// key to change.
     pub fn check(&self, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {
-        self.check_labels(shapes)?;
-        if self.weight { self.check_weight(shapes) } else { Ok(()) }
+        let labels = self.check_labels(shapes);
+        let result = labels.and_then(|()| match self.weight {
+            true => self.check_weight(shapes),
+            false => Ok(()),
+        });
+        result.map_err(|message| self.node.error_at("name", message))
     }
 
     /// Compares the requirement with whether the loaders read a weight map at all.
@@ -106,112 +87,118 @@ impl Requirement<'_> {
         Ok(())
     }
 
-    fn fail(&self, message: String) -> Result<(), ConfigError> {
-        Err(self.node.error_at("name", message))
-    }
-
-    fn check_labels(&self, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {
+    /// What is wrong with the labels.
+    fn check_labels(&self, shapes: &TargetShapes<'_>) -> Result<(), String> {
         let (name, labels) = (self.criterion, &shapes.labels);
-        let list = shapes.label_list();
-        let fail = |message| self.fail(message);
+        let (list, out_channels) = (shapes.label_list(), shapes.out_channels);
         let element = labels.element.name();
-        let integer = || {
-            if labels.element.is_float() {
-                return fail(format!(
-                    "{name} wants integer labels, and those of {list} are {element}: set `dtype: long` \
-                 in their `ToTensor`"
-                ));
-            }
-            Ok(())
-        };
-        let channels = |channels: usize| {
-            if channels == shapes.out_channels {
-                return Ok(());
-            }
-            fail(format!(
-                "{name} compares every output channel with one of the labels, and there are {channels} \
-             label channels for `model.out_channels: {}`: set `model.out_channels` to {channels}, \
-             or change the transforms of {list}{}",
-                shapes.out_channels,
-                if channels == shapes.out_channels + 1 && self.can_skip_last {
-                    " (`loss.skip_last_target: true` leaves the last channel out of the loss)"
-                } else {
-                    ""
-                }
-            ))
-        };
-        let enough_classes = || {
-            if shapes.out_channels < 2 {
-                return fail(format!(
-                    "{name} chooses between classes, and the network has one output channel: set \
-                 `model.out_channels` to the number of classes (2 for background and foreground), \
-                 or `expand_dims: true` in the `ToTensor` of {list} for a loss and a metric that \
-                 work on channels"
-                ));
-            }
-            Ok(())
-        };
         match (self.labels, labels.channels) {
-            (LabelForm::Classes, None) => integer().and_then(|()| enough_classes()),
-            (LabelForm::ClassesOrProbabilities | LabelForm::ClassesOrOneHot, None) => {
-                integer().and_then(|()| enough_classes())
+            (
+                LabelForm::Classes | LabelForm::ClassesOrProbabilities | LabelForm::ClassesOrOneHot,
+                None,
+            ) => {
+                self.check_integer(shapes)?;
+                if out_channels < 2 {
+                    return Err(format!(
+                        "{name} chooses between classes, and the network has one output channel: \
+                         set `model.out_channels` to the number of classes (2 for background and \
+                         foreground), or `expand_dims: true` in the `ToTensor` of {list} for a \
+                         loss and a metric that work on channels"
+                    ));
+                }
+                Ok(())
             }
-            (LabelForm::Classes, Some(_)) => fail(format!(
-                "{name} wants class indices (D, H, W), and the labels of {list} have a channel axis: \
-             set `expand_dims: false` in their `ToTensor`"
+            (LabelForm::Classes, Some(_)) => Err(format!(
+                "{name} wants class indices (D, H, W), and the labels of {list} have a channel \
+                 axis: set `expand_dims: false` in their `ToTensor`"
             )),
             (LabelForm::ClassesOrProbabilities, Some(count)) => {
-                if count == 1 && shapes.out_channels > 1 {
-                    return fail(format!(
-                        "{name} wants class indices (D, H, W), and the labels of {list} have a channel \
-                     axis: set `expand_dims: false` and `dtype: long` in their `ToTensor`"
+                if count == 1 && out_channels > 1 {
+                    return Err(format!(
+                        "{name} wants class indices (D, H, W), and the labels of {list} have a \
+                         channel axis: set `expand_dims: false` and `dtype: long` in their \
+                         `ToTensor`"
                     ));
                 }
                 if !labels.element.is_float() {
-                    return fail(format!(
-                        "{name} takes labels with channels as class probabilities, and those of {list} \
-                     are {element}: set `dtype: float32` in their `ToTensor`"
+                    return Err(format!(
+                        "{name} takes labels with channels as class probabilities, and those of \
+                         {list} are {element}: set `dtype: float32` in their `ToTensor`"
                     ));
                 }
-                channels(count)
+                self.check_channels(count, shapes)
             }
             (LabelForm::ClassesOrOneHot, Some(count)) => {
-                if count == 1 && shapes.out_channels > 1 {
-                    return fail(format!(
-                        "{name} wants class indices (D, H, W) or one channel a class, and the labels \
-                     of {list} have one channel for `model.out_channels: {}`: set `expand_dims: \
-                     false` and `dtype: long` in their `ToTensor`",
-                        shapes.out_channels
+                if count == 1 && out_channels > 1 {
+                    return Err(format!(
+                        "{name} wants class indices (D, H, W) or one channel a class, and the \
+                         labels of {list} have one channel for `model.out_channels: \
+                         {out_channels}`: set `expand_dims: false` and `dtype: long` in their \
+                         `ToTensor`"
                     ));
                 }
-                channels(count)
+                self.check_channels(count, shapes)
             }
-            (LabelForm::LikeLogits { .. }, None) => fail(format!(
+            (LabelForm::LikeLogits { .. }, None) => Err(format!(
                 "{name} wants labels with a channel axis, and those of {list} are (D, H, W): set \
-             `expand_dims: true` in their `ToTensor`"
+                 `expand_dims: true` in their `ToTensor`"
             )),
             (LabelForm::LikeLogits { float }, Some(count)) => {
                 if float && !labels.element.is_float() {
-                    return fail(format!(
-                        "{name} wants labels in floating point, and those of {list} are {element}: set \
-                     `dtype: float32` in their `ToTensor`"
+                    return Err(format!(
+                        "{name} wants labels in floating point, and those of {list} are \
+                         {element}: set `dtype: float32` in their `ToTensor`"
                     ));
                 }
-                channels(count)
+                self.check_channels(count, shapes)
             }
-            (LabelForm::Instances, None) => integer(),
-            (LabelForm::Instances, Some(_)) => fail(format!(
-                "{name} wants instance labels (D, H, W), and the labels of {list} have a channel axis: \
-             set `expand_dims: false` in their `ToTensor`"
+            (LabelForm::Instances, None) => self.check_integer(shapes),
+            (LabelForm::Instances, Some(_)) => Err(format!(
+                "{name} wants instance labels (D, H, W), and the labels of {list} have a channel \
+                 axis: set `expand_dims: false` in their `ToTensor`"
             )),
             (LabelForm::AnyInstances, _) => Ok(()),
         }
     }
 
-    fn check_weight(&self, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {
+    fn check_integer(&self, shapes: &TargetShapes<'_>) -> Result<(), String> {
+        if !shapes.labels.element.is_float() {
+            return Ok(());
+        }
+        Err(format!(
+            "{} wants integer labels, and those of {} are {}: set `dtype: long` in their \
+             `ToTensor`",
+            self.criterion,
+            shapes.label_list(),
+            shapes.labels.element.name()
+        ))
+    }
+
+    /// Compares the number of label channels with that of output channels.
+    fn check_channels(&self, channels: usize, shapes: &TargetShapes<'_>) -> Result<(), String> {
+        let out_channels = shapes.out_channels;
+        if channels == out_channels {
+            return Ok(());
+        }
+        let hint = if channels == out_channels + 1 && self.can_skip_last {
+            " (`loss.skip_last_target: true` leaves the last channel out of the loss)"
+        } else {
+            ""
+        };
+        Err(format!(
+            "{} compares every output channel with one of the labels, and there are {channels} \
+             label channels for `model.out_channels: {out_channels}`: set `model.out_channels` to \
+             {channels}, or change the transforms of {}{hint}",
+            self.criterion,
+            shapes.label_list()
+        ))
+    }
+
+    /// What is wrong with the weight map.
+    fn check_weight(&self, shapes: &TargetShapes<'_>) -> Result<(), String> {
         let (name, phase) = (self.criterion, shapes.phase);
         let Some(weight) = &shapes.weight else {
-            return self.fail(format!(
+            return Err(format!(
                 "{name} needs a weight map: set `loaders.weight_internal_path` to its data set, \
                  and list its transforms under `loaders.{phase}.transformer.weight`"
             ));
@@ -219,12 +206,12 @@ impl Requirement<'_> {
         match weight.channels {
             None => Ok(()),
             Some(channels) if channels == shapes.out_channels => Ok(()),
-            Some(1) => self.fail(format!(
+            Some(1) => Err(format!(
                 "{name} wants weights (D, H, W) or one channel a class, and those of \
                  `loaders.{phase}.transformer.weight` have one channel: set `expand_dims: false` \
                  in their `ToTensor`"
             )),
-            Some(channels) => self.fail(format!(
+            Some(channels) => Err(format!(
                 "{name} wants weights (D, H, W) or one channel a class, and the weight map of \
                  `loaders.weight_internal_path` has {channels} channels for `model.out_channels: \
                  {}`",

@@ -1,10 +1,12 @@
 //! What is found wrong from shapes alone, and that the message names the cure.
 
+use ndarray::Array4;
 use unet3d::config::{ConfigError, Tree};
 use unet3d::loss;
 use unet3d::metric;
+use unet3d::samples::LabelCheck;
 use unet3d::target::{LabelRange, TargetShapes};
-use unet3d::volume::{Element, VolumeShape};
+use unet3d::volume::{Element, Volume, VolumeShape};
 
 const INDEX: VolumeShape = VolumeShape { channels: None, element: Element::I64, sizes: Vec::new() };
 const FLOAT: VolumeShape = VolumeShape { channels: None, element: Element::F32, sizes: Vec::new() };
@@ -241,10 +243,19 @@ fn label_ranges_honour_what_is_ignored() {
     };
     let found = range("name: CrossEntropyLoss, ignore_index: -1", INDEX).unwrap();
     assert_eq!(found, LabelRange { classes: 3, ignored: Some(-1) });
-    assert!(found.allows(2) && found.allows(-1) && !found.allows(3) && !found.allows(-2));
-    assert!(found.complaint(3).contains("0 to 2"), "{}", found.complaint(3));
-    assert!(range("name: CrossEntropyLoss", INDEX).unwrap().allows(-100));
-    assert!(!range("name: PixelWiseCrossEntropyLoss", INDEX).unwrap().allows(-100));
+    // The loader's check, made of the range, lets these labels through or names them.
+    let check = |range: LabelRange| LabelCheck {
+        classes: range.classes as usize,
+        ignore_index: range.ignored,
+    };
+    let allows = |range: LabelRange, label: i64| {
+        let labels = Volume::plain(Array4::from_elem((1, 1, 1, 1), label));
+        check(range).find(&labels.into()).is_none()
+    };
+    assert!(allows(found, 2) && allows(found, -1) && !allows(found, 3) && !allows(found, -2));
+    assert!(check(found).message(3.0).contains("0 to 2"), "{}", check(found).message(3.0));
+    assert!(allows(range("name: CrossEntropyLoss", INDEX).unwrap(), -100));
+    assert!(!allows(range("name: PixelWiseCrossEntropyLoss", INDEX).unwrap(), -100));
     assert_eq!(range("name: PixelWiseCrossEntropyLoss", channels(3, Element::I64)), None);
     assert_eq!(range("name: DiceLoss", channels(3, Element::I64)), None);
 }
