@@ -9,13 +9,12 @@ use crate::cli;
 use crate::config::{ConfigError, Section, Tree};
 use crate::format;
 use crate::model::{NetworkSpec, UNet};
-use crate::predict::Job;
+use crate::predict::{FilePair, PredictionPlan};
+use crate::samples::required;
 use crate::samples::slices;
-use crate::samples::{Loaders, required};
 
 use super::data::TrainingData;
 use super::plan::Plan;
-use super::predict::{inputs, model_path};
 use super::settings::Settings;
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -87,27 +86,25 @@ fn check_phase(plan: &Plan<'_>, phase: &Section<'_>) -> Result<Option<[usize; 3]
 }
 
 fn check_prediction(settings: &Settings<'_>, no_data: bool) -> Result<()> {
-    let network = NetworkSpec::read(settings.required("model")?)?;
-    let loaders = Loaders::read(settings.required("loaders")?)?;
-    let files = if no_data { Vec::new() } else { inputs(&loaders)? };
-    let job = Job::read(&settings.top, &loaders, network, files)?;
-    describe(&job.network, Some(job.grid.patch), job.batch_size as u64, false)?;
+    let plan = PredictionPlan::read(&settings.top)?;
+    let files = if no_data { Vec::new() } else { plan.files()? };
+    describe(&plan.network, Some(plan.tiling.grid.patch), plan.batch_size as u64, false)?;
     if no_data {
         return Ok(());
     }
-    let path = model_path(settings)?;
-    let net = UNet::new(&job.network, tch::Kind::Float, tch::Device::Cpu)?;
-    net.load_checkpoint(&path)?;
+    let path = plan.checkpoint()?;
+    let net = UNet::new(&plan.network, tch::Kind::Float, tch::Device::Cpu)?;
+    net.load_checkpoint(path)?;
     info!("{}: fits the network", path.display());
-    for input in &job.inputs {
-        let dataset = format::open(input, &job.raw)?;
-        let plan = job.plan_for(&*dataset).with_context(|| input.display().to_string())?;
+    for FilePair { input, .. } in &files {
+        let dataset = format::open(input, &plan.raw)?;
+        let tiling = plan.tile(&*dataset).with_context(|| input.display().to_string())?;
         info!(
             "{}: {:?} {}, {} patches",
             input.display(),
             dataset.shape(),
             dataset.element().name(),
-            plan.patch_count()
+            tiling.patch_count()
         );
     }
     Ok(())

@@ -9,7 +9,7 @@ use crate::loss::LOSSES;
 use crate::metric::METRICS;
 use crate::model::NETWORKS;
 use crate::optim::{OPTIMIZERS, SCHEDULERS};
-use crate::predict::PREDICTOR;
+use crate::predict::PREDICTORS;
 use crate::samples::DATA_SETS;
 use crate::train::TRAINER;
 
@@ -36,7 +36,7 @@ pub const TOP: &[Parameter] = &[
         "the learning-rate scheduler; if absent, ReduceLROnPlateau with mode max, factor 0.5 and patience 20",
     ),
     Parameter::entry("loaders", &DATA_SETS, "the data"),
-    Parameter::section("predictor", PREDICTOR, "how predictions are made"),
+    Parameter::entry("predictor", &PREDICTORS, "how predictions are made"),
     Parameter::path("model_path", "the checkpoint to predict with"),
     Parameter::integer("prediction_channel", 0, "keep this output channel only")
         .at_least(0.0)

@@ -1,22 +1,30 @@
-//! Patches out, stitching, writing: a pipeline of stages joined by bounded
-//! channels.
+//! Prediction: patches out, stitching, writing.
 //!
-//! Three threads work on consecutive files: one reads and normalises patches
-//! ([`read`]), one runs the network and adds its outputs up ([`network`]), one
-//! compresses and writes finished planes ([`write`]). So the device waits for a
-//! file only when none could be ready, and memory holds two inputs and one stack
-//! of planes, whatever the number of files. A file that fails in any stage is
-//! reported, the others go on.
+//! A [`PredictionPlan`] is what the configuration says, a [`PredictionRun`] is that
+//! plan with files to predict. The run is a pipeline of stages joined by bounded
+//! channels. Three threads work on consecutive files: one reads and normalises
+//! patches ([`reader`]), one runs the network and adds its outputs up ([`device`]),
+//! one compresses and writes finished planes ([`writer`]). So the device waits for a
+//! file only when none could be ready, and memory holds two inputs and one stack of
+//! planes, whatever the number of files. A file that fails in any stage is reported,
+//! the others go on.
 
-mod job;
-mod network;
+mod device;
+mod error;
+mod existing;
+mod files;
 mod output;
+mod plan;
+mod predictors;
 mod preview;
-mod read;
+mod reader;
 mod run;
-mod write;
+mod writer;
 
-pub use job::{Job, PREDICTOR};
-pub use network::Network;
-pub use output::{OutputSpec, is_up_to_date};
-pub use run::{Outcome, run};
+pub use device::DeviceNetwork;
+pub use error::StageError;
+pub use files::FilePair;
+pub use output::OutputSpec;
+pub use plan::{PredictionPlan, TilingSpec};
+pub use predictors::{PREDICTORS, Predictor};
+pub use run::{Outcome, PredictionRun, Selection};

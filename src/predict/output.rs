@@ -2,7 +2,6 @@
 //! attributes that tell how it was made.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use ndarray::ArrayView4;
@@ -14,10 +13,12 @@ use crate::format;
 use crate::stitch::Block;
 use crate::volume::{Compression, Encoding, NewVolume, VolumeId, VolumeWriter};
 
+use super::existing::is_output;
 use super::preview::is_preview;
+use super::run::PredictionRun;
 
 /// Keys of the `predictor` section that are about the output.
-pub const OUTPUT: &[Parameter] = &[
+pub const OUTPUT_KEYS: &[Parameter] = &[
     Parameter::choice("compression", "gzip", &["gzip", "none"], "of the written volumes"),
     Parameter::integer("compression_level", 4, "1 is fast, 9 is small").within(1.0, 9.0),
     Parameter::choice(
@@ -35,7 +36,7 @@ pub const OUTPUT: &[Parameter] = &[
     Parameter::flag("preview", false, "write `<stem>_predictions.png`, maximum projections"),
 ];
 
-/// What to write and how.
+/// What is written for each volume, and how it is stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OutputSpec {
     pub compression: Compression,
@@ -46,6 +47,7 @@ pub struct OutputSpec {
 }
 
 impl OutputSpec {
+    /// Reads the [`OUTPUT_KEYS`] of the `predictor` section.
     pub fn read(predictor: &Section<'_>) -> Result<Self, ConfigError> {
         let spec = OutputSpec {
             compression: match predictor.text("compression") {
@@ -71,13 +73,11 @@ impl OutputSpec {
     }
 }
 
-/// Text attributes of an output: version, configuration, checkpoint.
+/// Names and texts of the attributes of an output file: version, configuration,
+/// checkpoint.
 pub type Attributes = Vec<(&'static str, String)>;
 
-/// The attributes that must be the same for an output to be up to date.
-pub const DECISIVE: [&str; 3] = ["unet3d_version", "settings", "checkpoint_sha256"];
-
-/// A result being written.
+/// A result file that is being written.
 pub struct Output {
     file: Box<dyn VolumeWriter>,
     probabilities: Option<VolumeId>,
@@ -85,15 +85,13 @@ pub struct Output {
 }
 
 impl Output {
-    /// Begins the result of `channels` channels and size (z, y, x).
-    pub fn create(
-        path: &Path,
-        spec: &OutputSpec,
-        attributes: &Attributes,
-        channels: usize,
-        size: [usize; 3],
-        threads: usize,
-    ) -> Result<Self> {
+    /// Begins the result of file `index`, of size (z, y, x).
+    ///
+    /// # Errors
+    /// Files under its name that prediction did not write, and what fails on the disk.
+    pub fn create(run: &PredictionRun, index: usize, size: [usize; 3]) -> Result<Self> {
+        let (spec, channels) = (&run.plan.output, run.plan.out_channels());
+        let path = &run.files[index].output;
         ensure!(
             !path.exists() || is_output(path),
             "{}: exists and holds no predictions; it is not replaced. Move it away, or set \
@@ -111,8 +109,8 @@ impl Output {
             fs::create_dir_all(directory)
                 .with_context(|| format!("{}: cannot be made", directory.display()))?;
         }
-        let mut file = format::create(path, threads)?;
-        for (name, text) in attributes {
+        let mut file = format::create(path, run.compressors)?;
+        for (name, text) in &run.attributes {
             file.attribute(name, text)?;
         }
         let [d, h, w] = size;
@@ -150,7 +148,7 @@ impl Output {
         Ok(())
     }
 
-    /// Gives the file its name.
+    /// Completes the file and gives it its name.
     pub fn finish(self) -> Result<()> {
         self.file.finish()
     }
@@ -162,34 +160,4 @@ pub fn view(tensor: &Tensor) -> Result<ArrayView4<'_, f32>> {
     let shape: [usize; 4] =
         size.try_into().map_err(|_| anyhow::anyhow!("a tensor (C, D, H, W) is wanted"))?;
     Ok(ArrayView4::from_shape(shape, as_slice::<f32>(tensor)?)?)
-}
-
-/// Whether a file is an output of prediction, and nothing is lost by replacing it.
-fn is_output(path: &Path) -> bool {
-    format::open_file(path).is_ok_and(|file| {
-        ["predictions", "segmentation"].iter().any(|name| file.has(name)) && !file.has("raw")
-    })
-}
-
-/// Whether the file at `path` holds the result of these settings, made after the
-/// input was last changed.
-pub fn is_up_to_date(
-    path: &Path,
-    input: &Path,
-    spec: &OutputSpec,
-    attributes: &Attributes,
-) -> bool {
-    let changed = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
-    let (Some(made), Some(given)) = (changed(path), changed(input)) else { return false };
-    if made < given {
-        return false;
-    }
-    let Ok(file) = format::open_file(path) else { return false };
-    let holds = |name: &str, wanted: bool| !wanted || file.has(name);
-    (!spec.preview || path.with_extension("png").is_file())
-        && holds("predictions", spec.probabilities)
-        && holds("segmentation", spec.segmentation)
-        && attributes.iter().filter(|(name, _)| DECISIVE.contains(name)).all(|(name, text)| {
-            file.attribute(name).is_ok_and(|found| found.as_ref() == Some(text))
-        })
 }

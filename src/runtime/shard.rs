@@ -57,6 +57,12 @@ impl Shard {
         Ok(Shard { index, count })
     }
 
+    /// The files of this share.
+    pub fn select<T>(&self, files: Vec<T>) -> Vec<T> {
+        let numbered = files.into_iter().enumerate();
+        numbered.filter(|(index, _)| self.takes(*index)).map(|(_, file)| file).collect()
+    }
+
     /// Whether the file with index `file` (from 0) belongs to this share.
     pub fn takes(&self, file: usize) -> bool {
         file % self.count == self.index - 1

@@ -5,7 +5,7 @@ use std::ops::Range;
 use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
-use super::plan::{Inside, Plan};
+use super::tiling::{Inside, Tiling};
 
 /// A box of the result that no later patch reaches: all x from some z and y on.
 #[derive(Debug)]
@@ -60,20 +60,20 @@ impl Band {
 
 impl Sums {
     /// Bytes that sums take at most, but for copies while they grow.
-    pub fn bytes(plan: &Plan, channels: usize) -> usize {
-        let [_, height, width] = plan.result_size();
-        let layers = 0..plan.axes[0].segments.len();
+    pub fn bytes(tiling: &Tiling, channels: usize) -> usize {
+        let [_, height, width] = tiling.result_size();
+        let layers = 0..tiling.axes[0].segments.len();
         let shared = layers
-            .map(|z| plan.planes_reached(z).saturating_sub(plan.final_before(0, z + 1)))
+            .map(|z| tiling.planes_reached(z).saturating_sub(tiling.final_before(0, z + 1)))
             .max()
             .unwrap_or(0);
-        let rows = shared * height + plan.patch[0] * plan.patch[1].min(height);
+        let rows = shared * height + tiling.patch[0] * tiling.patch[1].min(height);
         4 * channels * rows * width
     }
 
-    pub fn new(plan: &Plan, channels: usize, device: Device) -> Self {
-        let rows = plan.axes[1].segments.len();
-        let end = |row: usize| plan.final_before(1, row);
+    pub fn new(tiling: &Tiling, channels: usize, device: Device) -> Self {
+        let rows = tiling.axes[1].segments.len();
+        let end = |row: usize| tiling.final_before(1, row);
         let bands = (0..rows)
             .map(|row| Band { rows: end(row)..end(row + 1), first: 0, sums: None })
             .collect();
@@ -88,14 +88,14 @@ impl Sums {
     /// If memory runs out: then nothing was added.
     pub fn add(
         &mut self,
-        plan: &Plan,
+        tiling: &Tiling,
         patch: [usize; 3],
         planes: Range<usize>,
         values: &Tensor,
     ) -> Result<()> {
         let (device, channels) = (self.device, self.channels);
-        let [_, _, width] = plan.result_size();
-        let Some([z, y, x]) = plan.inside(patch, planes.clone()) else { return Ok(()) };
+        let [_, _, width] = tiling.result_size();
+        let Some([z, y, x]) = tiling.inside(patch, planes.clone()) else { return Ok(()) };
         let source = values
             .f_narrow(1, (z.from - planes.start) as i64, z.length as i64)?
             .f_narrow(2, y.from as i64, y.length as i64)?
@@ -103,7 +103,7 @@ impl Sums {
             .f_to_device(device)?;
         let weights = {
             let along = |axis: usize, part: &Inside| -> Result<Tensor> {
-                let segment = &plan.axes[axis].segments[patch[axis]];
+                let segment = &tiling.axes[axis].segments[patch[axis]];
                 let first = part.from - segment.keep.start;
                 let mut shape = [1; 3];
                 shape[axis] = part.length as i64;
@@ -121,7 +121,7 @@ impl Sums {
             if low >= high {
                 continue;
             }
-            let depth = plan.planes_reached(patch[0]) - band.first;
+            let depth = tiling.planes_reached(patch[0]) - band.first;
             if band.planes() < depth {
                 band.sums = Some(band.grown(depth, width, channels, device)?);
             }
@@ -150,9 +150,9 @@ impl Sums {
     ///
     /// # Errors
     /// If memory runs out: then nothing was taken.
-    pub fn take(&mut self, plan: &Plan, layer: usize, row: usize) -> Result<Option<Block>> {
-        let end = plan.final_before(0, layer + 1);
-        let [_, _, width] = plan.result_size();
+    pub fn take(&mut self, tiling: &Tiling, layer: usize, row: usize) -> Result<Option<Block>> {
+        let end = tiling.final_before(0, layer + 1);
+        let [_, _, width] = tiling.result_size();
         let (device, channels) = (self.device, self.channels);
         let band = &mut self.bands[row];
         if end <= band.first || band.rows.is_empty() {

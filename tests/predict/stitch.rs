@@ -4,19 +4,19 @@ use ndarray::{Array4, s};
 use proptest::prelude::*;
 use tch::{Device, Tensor};
 use unet3d::samples::slices::Grid;
-use unet3d::stitch::{Blending, Block, Plan, PlanError, Sums};
+use unet3d::stitch::{Blending, Block, Sums, Tiling, TilingError};
 
-fn plan(
+fn tile(
     size: [usize; 3],
     patch: [usize; 3],
     stride: [usize; 3],
     halo: [usize; 3],
     padding: [usize; 3],
     blending: Blending,
-) -> Result<Plan, PlanError> {
+) -> Result<Tiling, TilingError> {
     let grid = Grid { patch, stride };
     let starts = [0, 1, 2].map(|axis| grid.starts(axis, size[axis]));
-    Plan::new(size, patch, starts, halo, padding, blending)
+    Tiling::new(size, patch, starts, halo, padding, blending)
 }
 
 /// The output of a patch: any function of its own voxels and place will do.
@@ -91,23 +91,23 @@ fn itertools(
 
 /// Adds patches in order, each in pieces of `piece` planes, and takes boxes as they
 /// become final.
-fn stitched(plan: &Plan, piece: usize) -> Array4<f32> {
-    let size = plan.result_size();
+fn stitched(tiling: &Tiling, piece: usize) -> Array4<f32> {
+    let size = tiling.result_size();
     let mut result = Array4::<f32>::from_elem((2, size[0], size[1], size[2]), f32::NAN);
-    let mut sums = Sums::new(plan, 2, Device::Cpu);
-    for patch in plan.patches() {
-        let output = patch_output(plan.corner(patch), plan.patch);
+    let mut sums = Sums::new(tiling, 2, Device::Cpu);
+    for patch in tiling.patches() {
+        let output = patch_output(tiling.corner(patch), tiling.patch);
         let mut low = 0;
-        while low < plan.patch[0] {
-            let high = (low + piece).min(plan.patch[0]);
+        while low < tiling.patch[0] {
+            let high = (low + piece).min(tiling.patch[0]);
             let part = output.slice(s![.., low..high, .., ..]).to_owned();
-            let shape = [2, (high - low) as i64, plan.patch[1] as i64, plan.patch[2] as i64];
+            let shape = [2, (high - low) as i64, tiling.patch[1] as i64, tiling.patch[2] as i64];
             let tensor = Tensor::from_slice(part.as_slice().unwrap()).view(shape);
-            sums.add(plan, patch, low..high, &tensor).unwrap();
+            sums.add(tiling, patch, low..high, &tensor).unwrap();
             low = high;
         }
-        if patch[2] + 1 == plan.axes[2].segments.len()
-            && let Some(Block { z, y, values }) = sums.take(plan, patch[0], patch[1]).unwrap()
+        if patch[2] + 1 == tiling.axes[2].segments.len()
+            && let Some(Block { z, y, values }) = sums.take(tiling, patch[0], patch[1]).unwrap()
         {
             let [_, depth, height, _] = values.size()[..] else { panic!("a box") };
             let (depth, height) = (depth as usize, height as usize);
@@ -134,17 +134,17 @@ proptest! {
     ) {
         let size: [usize; 3] = std::array::from_fn(|a| (patch[a] + extra[a]).max(2 * padding[a] + 1));
         let expected = plain(size, patch, stride, halo, padding);
-        let made = plan(size, patch, stride, halo, padding, Blending::Average);
+        let made = tile(size, patch, stride, halo, padding, Blending::Average);
         match (made, expected) {
-            (Ok(plan), Some(expected)) => {
-                let result = stitched(&plan, piece);
+            (Ok(tiling), Some(expected)) => {
+                let result = stitched(&tiling, piece);
                 prop_assert_eq!(result.dim(), expected.dim());
                 for (ours, theirs) in result.iter().zip(&expected) {
                     prop_assert!((ours - theirs).abs() <= 1e-5, "{} {}", ours, theirs);
                 }
             }
             (Err(_), None) => {}
-            (plan, expected) => prop_assert!(false, "{:?} {:?}", plan.is_ok(), expected.is_some()),
+            (tiling, expected) => prop_assert!(false, "{:?} {:?}", tiling.is_ok(), expected.is_some()),
         }
     }
 
@@ -158,7 +158,7 @@ proptest! {
     ) {
         let size: [usize; 3] = std::array::from_fn(|a| patch[a] + extra[a]);
         let stride: [usize; 3] = std::array::from_fn(|a| stride[a].min(patch[a]));
-        let made = plan(size, patch, stride, [0; 3], [0; 3], Blending::Gaussian).unwrap();
+        let made = tile(size, patch, stride, [0; 3], [0; 3], Blending::Gaussian).unwrap();
         for axis in &made.axes {
             let mut totals = vec![0f32; axis.size];
             for segment in &axis.segments {
@@ -173,7 +173,7 @@ proptest! {
 
 #[test]
 fn halo_zero_cuts_nothing_and_halo_is_kept_at_the_borders() {
-    let made = plan([8, 4, 4], [4; 3], [2; 3], [1, 0, 0], [0; 3], Blending::Average).unwrap();
+    let made = tile([8, 4, 4], [4; 3], [2; 3], [1, 0, 0], [0; 3], Blending::Average).unwrap();
     let keeps: Vec<_> = made.axes[0].segments.iter().map(|s| s.covers()).collect();
     assert_eq!(keeps, [0..3, 3..5, 5..8]);
     assert_eq!(made.axes[1].segments[0].covers(), 0..4);
@@ -183,7 +183,7 @@ fn halo_zero_cuts_nothing_and_halo_is_kept_at_the_borders() {
 #[test]
 fn uncovered_voxels_are_an_error_that_names_the_cure() {
     let message =
-        plan([64, 64, 64], [32, 32, 32], [24, 24, 24], [4, 8, 8], [0; 3], Blending::Average)
+        tile([64, 64, 64], [32, 32, 32], [24, 24, 24], [4, 8, 8], [0; 3], Blending::Average)
             .unwrap_err()
             .to_string();
     assert!(message.contains("along y"), "{message}");

@@ -15,7 +15,7 @@ pub enum Blending {
 
 /// A grid of patches that leaves voxels without any.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum PlanError {
+pub enum TilingError {
     /// The patch is larger than the volume.
     #[error("{0}")]
     TooSmall(String),
@@ -44,13 +44,13 @@ impl Segment {
 
 /// The patches of one axis, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AxisPlan {
+pub struct AxisTiling {
     pub segments: Vec<Segment>,
     /// Size of the padded volume.
     pub size: usize,
 }
 
-impl AxisPlan {
+impl AxisTiling {
     fn new(
         axis: usize,
         size: usize,
@@ -58,7 +58,7 @@ impl AxisPlan {
         starts: &[usize],
         halo: usize,
         blending: Blending,
-    ) -> Result<Self, PlanError> {
+    ) -> Result<Self, TilingError> {
         let mut segments = Vec::new();
         let mut totals = vec![0f64; size];
         for &start in starts {
@@ -86,7 +86,7 @@ impl AxisPlan {
         if let Some(voxel) = totals.iter().position(|total| *total == 0.0) {
             let stride = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
             let (name, overlap) = (AXES[axis], patch as i64 - stride as i64);
-            return Err(PlanError::Uncovered(format!(
+            return Err(TilingError::Uncovered(format!(
                 "no patch covers voxel {voxel} along {name} once a halo of {halo} is cut from patches \
                  of {patch} that overlap by {overlap}: reduce `predictor.patch_halo` to at most {} or \
                  `slice_builder.stride_shape` to at most {} along {name}",
@@ -105,21 +105,21 @@ impl AxisPlan {
                 Segment { start, keep, weights }
             })
             .collect();
-        Ok(AxisPlan { segments, size })
+        Ok(AxisTiling { segments, size })
     }
 }
 
 /// The patches of a volume and how they are put together.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    pub axes: [AxisPlan; 3],
+pub struct Tiling {
+    pub axes: [AxisTiling; 3],
     pub patch: [usize; 3],
     /// Mirror padding on each side, cut from the result.
     pub padding: [usize; 3],
 }
 
-impl Plan {
-    /// A plan for a padded volume of `size` (z, y, x), with patches that begin at
+impl Tiling {
+    /// Tiles a padded volume of `size` (z, y, x), with patches that begin at
     /// `starts` along each axis, in rising order.
     ///
     /// # Errors
@@ -131,19 +131,19 @@ impl Plan {
         halo: [usize; 3],
         padding: [usize; 3],
         blending: Blending,
-    ) -> Result<Self, PlanError> {
+    ) -> Result<Self, TilingError> {
         let axes = [0, 1, 2].map(|axis| {
             if starts[axis].is_empty() {
-                return Err(PlanError::TooSmall(format!(
+                return Err(TilingError::TooSmall(format!(
                     "a patch of {} is larger than the volume, {} along {}: reduce \
                      `slice_builder.patch_shape`",
                     patch[axis], size[axis], AXES[axis]
                 )));
             }
-            AxisPlan::new(axis, size[axis], patch[axis], &starts[axis], halo[axis], blending)
+            AxisTiling::new(axis, size[axis], patch[axis], &starts[axis], halo[axis], blending)
         });
         let [z, y, x] = axes;
-        Ok(Plan { axes: [z?, y?, x?], patch, padding })
+        Ok(Tiling { axes: [z?, y?, x?], patch, padding })
     }
 
     /// Size of the result (z, y, x), without padding.
@@ -172,7 +172,7 @@ impl Plan {
     /// The voxel of the result, along an axis, before which no patch from `index`
     /// on counts.
     pub fn final_before(&self, axis: usize, index: usize) -> usize {
-        let AxisPlan { segments, size } = &self.axes[axis];
+        let AxisTiling { segments, size } = &self.axes[axis];
         let first = segments[index..].iter().map(|s| s.covers().start).min().unwrap_or(*size);
         first.saturating_sub(self.padding[axis]).min(self.result_size()[axis])
     }

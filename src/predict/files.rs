@@ -1,0 +1,60 @@
+//! Which file the result of each input is written to.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// An input file and the file its result is written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilePair {
+    pub input: PathBuf,
+    pub output: PathBuf,
+}
+
+/// Gives each input its output: `<stem>_predictions.h5`, beside the input or in
+/// `directory`.
+///
+/// # Errors
+/// A message if an output is one of the inputs, or the output of two of them.
+pub fn pair_files(inputs: Vec<PathBuf>, directory: Option<&Path>) -> Result<Vec<FilePair>, String> {
+    let files: Vec<FilePair> = inputs
+        .into_iter()
+        .map(|input| FilePair { output: output_path(&input, directory), input })
+        .collect();
+    let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
+    let inputs: HashSet<_> = files.iter().filter_map(|file| identity(&file.input)).collect();
+    for FilePair { input, output } in &files {
+        if identity(output).is_some_and(|identity| inputs.contains(&identity)) {
+            return Err(format!(
+                "{} is an input, and the result of {} would replace it; set another \
+                 `loaders.output_dir`",
+                output.display(),
+                input.display()
+            ));
+        }
+    }
+    let mut seen: HashMap<&Path, &Path> = HashMap::new();
+    for FilePair { input, output } in &files {
+        if let Some(other) = seen.insert(output, input) {
+            return Err(format!(
+                "{} and {} would both be written to {}; rename one, or leave out \
+                 `loaders.output_dir`",
+                other.display(),
+                input.display(),
+                output.display()
+            ));
+        }
+    }
+    Ok(files)
+}
+
+fn output_path(input: &Path, directory: Option<&Path>) -> PathBuf {
+    let mut name = OsString::from(input.file_stem().unwrap_or_default());
+    name.push("_predictions.h5");
+    match directory {
+        Some(directory) => directory.join(name),
+        None => input.with_file_name(name),
+    }
+}

@@ -1,0 +1,303 @@
+//! What a configuration says about prediction, as types.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::augment::{SampleShape, Transformer};
+use crate::config::{ConfigError, Node, Section, Tree};
+use crate::model::NetworkSpec;
+use crate::samples::slices::{self, Grid};
+use crate::samples::{Loaders, prediction_inputs, required};
+use crate::stitch::{Blending, Tiling, TilingError};
+use crate::volume::{Access, Encoding, Mirror, VolumeReader, VolumeShape};
+
+use super::files::{FilePair, pair_files};
+use super::output::OutputSpec;
+use super::predictors::PREDICTORS;
+
+/// Everything that a configuration says about prediction. It owns what it holds;
+/// the configuration is not read again, only named in error messages.
+pub struct PredictionPlan {
+    pub network: NetworkSpec,
+    /// Path of the data set with the raw data within each input file.
+    pub raw: String,
+    /// Whether volumes are held in memory or read piece by piece.
+    pub access: Access,
+    pub tiling: TilingSpec,
+    pub batch_size: usize,
+    /// The transforms that turn a patch of the file into the network's input.
+    pub transformer: Transformer,
+    /// Sets of axes of (N, C, D, H, W) to flip. Predictions are averaged over the
+    /// sets; the first one is empty.
+    pub flips: Vec<Vec<i64>>,
+    /// The only output channel to keep; `None` keeps all of them.
+    pub channel: Option<usize>,
+    pub output: OutputSpec,
+    /// The settings that decide the values of the result, as text: an output made
+    /// with others is out of date.
+    pub settings: String,
+    /// The whole configuration as JSON.
+    pub configuration: String,
+    output_dir: Option<PathBuf>,
+    model_path: PathBuf,
+    places: Places,
+}
+
+/// Nodes of the configuration that error messages point to.
+struct Places {
+    file_paths: Node,
+    transformer: Node,
+    model_path: Node,
+}
+
+/// How volumes are cut into patches and how their outputs are combined.
+#[derive(Clone, Debug)]
+pub struct TilingSpec {
+    /// Size of the patches and the distance between them.
+    pub grid: Grid,
+    /// Voxels (z, y, x) cut from each side of a patch's output.
+    pub halo: [usize; 3],
+    /// Mirror padding of the volume before it is cut.
+    pub mirror: Mirror,
+    pub blending: Blending,
+}
+
+impl TilingSpec {
+    /// Tiles a volume of `size` (z, y, x), without padding.
+    ///
+    /// # Errors
+    /// A volume smaller than a patch, or voxels that no patch covers.
+    pub fn tile(&self, size: [usize; 3]) -> Result<Tiling, TilingError> {
+        let padded = self.mirror.padded(size);
+        let starts = [0, 1, 2].map(|axis| self.grid.starts(axis, padded[axis]));
+        Tiling::new(padded, self.grid.patch, starts, self.halo, self.mirror.pad, self.blending)
+    }
+}
+
+impl PredictionPlan {
+    /// Reads `model`, `model_path`, `loaders`, `predictor` and `prediction_channel`
+    /// from the top of a configuration.
+    ///
+    /// # Errors
+    /// Missing keys, impossible values, and settings that contradict each other.
+    pub fn read(top: &Section<'_>) -> Result<Self, ConfigError> {
+        let network = NetworkSpec::read(section(top, "model")?)?;
+        let loaders = Loaders::read(section(top, "loaders")?)?;
+        if let Some(reason) = loaders.dataset.refuses_prediction {
+            let message = format!("{} {reason}", loaders.dataset.name);
+            return Err(loaders.section.error("dataset", message));
+        }
+        let empty = Tree::parse("{}", "no predictor section", &[])?.root;
+        let (predictor, section) = PREDICTORS.open(top.child("predictor").unwrap_or(&empty))?;
+        let phase = loaders.phase("test")?;
+        let tiling = TilingSpec {
+            grid: read_grid(required(&phase, "slice_builder")?, &network)?,
+            halo: section.per_axis("patch_halo").map(|voxels| voxels as usize),
+            mirror: Mirror { pad: loaders.mirror_padding },
+            blending: match section.text("blending") {
+                "gaussian" => Blending::Gaussian,
+                _ => Blending::Average,
+            },
+        };
+        let transformer = required(&phase, "transformer")?;
+        let (Some(model_path), Some(path)) =
+            (top.child("model_path"), top.maybe_path("model_path"))
+        else {
+            let message = "the key is missing: which checkpoint to predict with?";
+            return Err(top.error("model_path", message));
+        };
+        Ok(PredictionPlan {
+            raw: loaders.raw.to_string(),
+            access: predictor.access.unwrap_or(loaders.dataset.access),
+            tiling,
+            batch_size: loaders.batch_size,
+            transformer: Transformer::read_raw(transformer)?,
+            flips: read_flips(&section)?,
+            channel: read_channel(top, &network)?,
+            output: read_output(&section, &network)?,
+            settings: decisive_settings(top, &loaders, &section),
+            configuration: top.node.to_json(),
+            output_dir: loaders.output_dir.clone(),
+            model_path: path,
+            places: Places {
+                file_paths: required(&phase, "file_paths")?.clone(),
+                transformer: transformer.clone(),
+                model_path: model_path.clone(),
+            },
+            network,
+        })
+    }
+
+    /// The input files that `loaders.test.file_paths` stands for, each with the file
+    /// its result is written to.
+    ///
+    /// # Errors
+    /// Files that do not exist; results that would replace an input or each other.
+    pub fn files(&self) -> Result<Vec<FilePair>, ConfigError> {
+        let inputs = prediction_inputs(&self.places.file_paths, &self.raw)?;
+        pair_files(inputs, self.output_dir.as_deref())
+            .map_err(|message| self.places.file_paths.error(message))
+    }
+
+    /// The checkpoint to predict with.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn checkpoint(&self) -> Result<&Path, ConfigError> {
+        let path = &self.model_path;
+        if path.is_file() {
+            return Ok(path);
+        }
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        Err(self.places.model_path.error(format!("no such checkpoint: {}", absolute.display())))
+    }
+
+    /// Checks that a volume fits the network, the transforms and the patches, and
+    /// tiles it.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] if the transforms make something else of it than the
+    /// network takes, a [`TilingError`] if the patches do not cover it.
+    pub fn tile(&self, dataset: &dyn VolumeReader) -> Result<Tiling> {
+        let (channels, wanted) = (dataset.channels(), self.network.in_channels as usize);
+        ensure!(
+            channels == wanted,
+            "`{}` has {channels} channel(s) (shape {:?}), the network takes {wanted}: set \
+             `model.in_channels` to the number it was trained with, or choose another \
+             `raw_internal_path`",
+            self.raw,
+            dataset.shape()
+        );
+        self.check_transforms(dataset)?;
+        let size = dataset.size();
+        self.tiling.tile(size).with_context(|| format!("(volume {size:?})"))
+    }
+
+    /// Checks that the transforms make patches of a volume that the network takes.
+    fn check_transforms(&self, dataset: &dyn VolumeReader) -> Result<(), ConfigError> {
+        let (patch, wanted) = (self.tiling.grid.patch, self.network.in_channels as usize);
+        let input = VolumeShape {
+            channels: dataset.has_channels().then(|| dataset.channels()),
+            element: dataset.element(),
+            sizes: vec![patch],
+        };
+        let input = SampleShape { raw: input, label: None, weight: None };
+        let output = self.transformer.output_shape(input)?.raw;
+        let refuse = |message: String| Err(self.places.transformer.error(message));
+        let made =
+            output.network_channels().map_err(|error| self.places.transformer.error(error))?;
+        if made != wanted {
+            return refuse(format!(
+                "the `raw` list turns {wanted} channel(s) into {made}, and the network takes {wanted}"
+            ));
+        }
+        if output.sizes.iter().any(|size| *size != patch) {
+            return refuse(format!(
+                "the `raw` list turns patches {patch:?} into {:?}; prediction needs transforms that \
+                 keep their shape",
+                output.sizes
+            ));
+        }
+        Ok(())
+    }
+
+    /// Number of channels of the result.
+    pub fn out_channels(&self) -> usize {
+        match self.channel {
+            Some(_) => 1,
+            None => self.network.out_channels as usize,
+        }
+    }
+}
+
+/// A section at the top of the configuration, which must be there.
+fn section<'a>(top: &Section<'a>, name: &str) -> Result<&'a Node, ConfigError> {
+    top.child(name).ok_or_else(|| {
+        top.node.error(format!("the section `{name}` is missing from the configuration"))
+    })
+}
+
+/// The grid of patches of a slice builder.
+fn read_grid(slice_builder: &Node, network: &NetworkSpec) -> Result<Grid, ConfigError> {
+    let grid = slices::read(slice_builder)?.grid().ok_or_else(|| {
+        slice_builder.error("prediction needs patches on a grid: use `name: SliceBuilder`")
+    })?;
+    network
+        .check_patch(grid.patch)
+        .map_err(|error| slice_builder.error(format!("`patch_shape`: {error}")))?;
+    Ok(grid)
+}
+
+/// The output channel that `prediction_channel` names.
+fn read_channel(top: &Section<'_>, network: &NetworkSpec) -> Result<Option<usize>, ConfigError> {
+    let channel = top.maybe_size("prediction_channel");
+    if let Some(channel) = channel.filter(|channel| *channel as i64 >= network.out_channels) {
+        return Err(top.error(
+            "prediction_channel",
+            format!(
+                "channel {channel} of a network with {} output channels, which are numbered from 0",
+                network.out_channels
+            ),
+        ));
+    }
+    Ok(channel)
+}
+
+/// What is written, checked against what the network gives.
+fn read_output(predictor: &Section<'_>, network: &NetworkSpec) -> Result<OutputSpec, ConfigError> {
+    let output = OutputSpec::read(predictor)?;
+    if output.encoding == Encoding::ScaledUint8 && !network.is_segmentation {
+        return Err(predictor.error(
+            "output_dtype",
+            "uint8 holds probabilities from 0 to 1, which a regression network does not give; use \
+             float32 or float16",
+        ));
+    }
+    if output.segmentation && !network.is_segmentation {
+        return Err(predictor.error(
+            "save_segmentation",
+            "a regression network (`model.is_segmentation: false`) has no classes to choose from",
+        ));
+    }
+    Ok(output)
+}
+
+/// The settings that decide the values of the result, as text.
+fn decisive_settings(top: &Section<'_>, loaders: &Loaders<'_>, predictor: &Section<'_>) -> String {
+    let json = |node: Option<&Node>| node.map_or("null".into(), Node::to_json);
+    let test = top.node.at("loaders.test");
+    [
+        ("model", json(top.child("model"))),
+        ("predictor", predictor.node.to_json()),
+        ("prediction_channel", json(top.child("prediction_channel"))),
+        ("precision", json(top.child("precision"))),
+        ("raw_internal_path", loaders.raw.to_string()),
+        ("mirror_padding", format!("{:?}", loaders.mirror_padding)),
+        ("slice_builder", json(test.and_then(|test| test.get("slice_builder")))),
+        ("transformer", json(test.and_then(|test| test.get("transformer")))),
+    ]
+    .map(|(name, text)| format!("{name}: {text}"))
+    .join("\n")
+}
+
+/// All combinations of the axes of `tta`, as sets of axes of (N, C, D, H, W).
+fn read_flips(predictor: &Section<'_>) -> Result<Vec<Vec<i64>>, ConfigError> {
+    let mut flips = vec![Vec::new()];
+    let Some(node) = predictor.child("tta") else { return Ok(flips) };
+    for item in node.items()? {
+        let axis = match item.text()? {
+            "z" => 2,
+            "y" => 3,
+            "x" => 4,
+            other => return Err(item.error(format!("'{other}' is no axis; write z, y or x"))),
+        };
+        if flips.iter().any(|flip| flip.contains(&axis)) {
+            return Err(item.error("the axis stands twice"));
+        }
+        let with: Vec<Vec<i64>> =
+            flips.iter().map(|flip| flip.iter().copied().chain([axis]).collect()).collect();
+        flips.extend(with);
+    }
+    Ok(flips)
+}
