@@ -17,6 +17,9 @@ static TABLE: &[Parameter] = &[
     Parameter::numbers("alpha", &[0.5], "").of_length(2),
     Parameter::per_axis("patch_halo", &[4, 8, 8], ""),
     Parameter::texts("file_paths", "x", ""),
+    Parameter::path("checkpoint_dir", ""),
+    Parameter::planes("axes", &[[1, 2]], ""),
+    Parameter::words("mode", &[], &["thick", "inner"], ""),
 ];
 
 pub fn read(data: &[u8]) {

@@ -161,7 +161,7 @@ pub fn unknown(kind: &str, word: &str, known: impl Iterator<Item = &'static str>
 }
 
 /// The word of `words` that `word` was probably meant to be.
-pub(crate) fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub(super) fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     words
         .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
         .filter(|(likeness, _)| *likeness > 0.8)
