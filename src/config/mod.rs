@@ -1,11 +1,11 @@
-//! The configuration file as a tree in which every value knows its place.
+//! The configuration file as a tree of values with their places in the file.
 //!
 //! [`Tree::read`] parses a YAML file the way PyYAML's `safe_load` does
 //! (`10_000` is an integer, `yes` a boolean) and keeps line and column of every
 //! value. A module of the program declares the keys it understands as a table of
 //! [`Parameter`]s and opens its part of the tree with [`Node::section`], which
-//! checks types and ranges, fills in defaults and notes keys that nobody knows.
-//! What is chosen by name stands in a [`Registry`]. The tables are the only place
+//! checks types and ranges, fills in defaults and warns of unknown keys. Things
+//! that are chosen by name, such as losses, are listed in a [`Registry`]. The tables are the only place
 //! where a key, its default and its meaning are written down: warnings,
 //! `unet3d check`, `docs/configuration.md` ([`reference`]) and
 //! `unet3d.schema.json` ([`schema`]) come from them.

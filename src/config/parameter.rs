@@ -60,7 +60,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fallback {
     Required,
-    /// No value: the reader decides.
+    /// There is no default; the reader of the section decides.
     Nothing,
     Flag(bool),
     Integer(i64),
@@ -116,15 +116,18 @@ impl Parameter {
         Self { name, kind, fallback, meaning }
     }
 
+    /// True or false.
     pub const fn flag(name: &'static str, default: bool, meaning: &'static str) -> Self {
         Self::new(name, Kind::Flag, Fallback::Flag(default), meaning)
     }
 
+    /// An integer of any size; see [`Parameter::within`].
     pub const fn integer(name: &'static str, default: i64, meaning: &'static str) -> Self {
         let kind = Kind::Integer { min: i64::MIN, max: i64::MAX };
         Self::new(name, kind, Fallback::Integer(default), meaning)
     }
 
+    /// A finite number; see [`Parameter::within`].
     pub const fn number(name: &'static str, default: f64, meaning: &'static str) -> Self {
         let kind = Kind::Number { min: f64::MIN, max: f64::MAX };
         Self::new(name, kind, Fallback::Number(default), meaning)
@@ -135,6 +138,7 @@ impl Parameter {
         Self::number(name, default, meaning).within(0.0, 1.0)
     }
 
+    /// Text.
     pub const fn text(name: &'static str, default: &'static str, meaning: &'static str) -> Self {
         Self::new(name, Kind::Text, Fallback::Text(default), meaning)
     }
@@ -144,6 +148,7 @@ impl Parameter {
         Self::new(name, Kind::Path, Fallback::Nothing, meaning)
     }
 
+    /// One of the given words.
     pub const fn choice(
         name: &'static str,
         default: &'static str,
@@ -153,6 +158,7 @@ impl Parameter {
         Self::new(name, Kind::Choice(words), Fallback::Text(default), meaning)
     }
 
+    /// A list of integers; see [`Parameter::of_length`].
     pub const fn integers(
         name: &'static str,
         default: &'static [i64],
@@ -162,6 +168,7 @@ impl Parameter {
         Self::new(name, kind, Fallback::Integers(default), meaning)
     }
 
+    /// A list of numbers; see [`Parameter::of_length`].
     pub const fn numbers(
         name: &'static str,
         default: &'static [f64],
@@ -254,6 +261,7 @@ impl Parameter {
         self
     }
 
+    /// As [`Parameter::within`], without an upper bound.
     pub const fn at_least(self, low: f64) -> Self {
         self.within(low, f64::MAX)
     }

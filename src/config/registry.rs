@@ -5,9 +5,10 @@ use std::fmt;
 
 use super::{ConfigError, Keys, Node, Parameter, Section, YamlValue};
 
-/// One thing that can be chosen by name, such as a loss: what the registry, the
-/// reference page, the JSON schema and completion need to know of it.
+/// A thing that a configuration can choose by name, such as a loss, as the registry,
+/// the reference page and the JSON schema see it.
 pub trait Entry: Sync {
+    /// The name by which a configuration chooses it.
     fn name(&self) -> &'static str;
 
     /// What it does, in one sentence.
@@ -17,27 +18,29 @@ pub trait Entry: Sync {
     /// the registry's shared keys are added by the registry.
     fn parameters(&self) -> &'static [Parameter];
 
-    /// The part of the reference that it stands in, where there are several.
+    /// The group under which the reference page lists it, if the registry has groups.
     fn group(&self) -> Option<Group> {
         None
     }
 }
 
-/// A part of a registry's reference: entries that have something in common.
+/// Entries of a registry that have something in common, such as geometric transforms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
     pub title: &'static str,
     pub meaning: &'static str,
 }
 
-/// A registry whatever its entries are, as the reference page and the JSON schema
-/// see it.
+/// A registry with entries of any type, as the reference page and the JSON schema see
+/// it.
 pub trait AnyRegistry: Sync {
+    /// What one of its entries is called in messages.
     fn kind(&self) -> &'static str;
 
     /// The key that names an entry.
     fn name(&self) -> Parameter;
 
+    /// Keys that all entries take.
     fn shared(&self) -> &'static [Parameter];
 
     /// All entries, in the order of the list.
@@ -70,7 +73,7 @@ impl fmt::Debug for dyn AnyRegistry {
 
 /// All things of one kind that a configuration can choose by name.
 ///
-/// Adding one adds a file and a line to `entries`.
+/// A new one is added by one file and one line of `entries`.
 pub struct Registry<E: Entry + 'static> {
     /// What one of them is called in messages: `loss`, `slice builder`.
     pub kind: &'static str,
@@ -151,7 +154,8 @@ impl<E: Entry> Registry<E> {
     }
 }
 
-/// Refuses a word that is none of `known`: the nearest of them, or all.
+/// The message that refuses a word that is not among `known`. It names the most
+/// similar known word or, if there is none, all of them.
 pub fn unknown(kind: &str, word: &str, known: impl Iterator<Item = &'static str>) -> String {
     let known: Vec<_> = known.collect();
     match nearest(word, known.iter().copied()) {
@@ -160,7 +164,7 @@ pub fn unknown(kind: &str, word: &str, known: impl Iterator<Item = &'static str>
     }
 }
 
-/// The word of `words` that `word` was probably meant to be.
+/// The most similar of `words`, if it is similar enough to be what was meant.
 pub(super) fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     words
         .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))

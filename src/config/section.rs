@@ -8,8 +8,8 @@ use super::{ConfigError, Fallback, Kind, Node, Parameter, YamlValue};
 /// A checked section: every key that is present has the type and range its
 /// [`Parameter`] asks for, so that the getters cannot fail.
 ///
-/// Getters panic when asked for a name or type that the table does not have;
-/// that is a mistake in the program, not in the file.
+/// Getters panic if the table has no key of that name and type: that is a mistake in
+/// the program, not in the file.
 #[derive(Clone, Copy, Debug)]
 pub struct Section<'a> {
     pub node: &'a Node,
@@ -33,10 +33,12 @@ impl From<&'static [Parameter]> for Keys {
 }
 
 impl Keys {
+    /// All keys: the name first, then the entry's own, then the shared ones.
     pub fn iter(&self) -> impl Iterator<Item = Parameter> {
         self.name.into_iter().chain(self.own.iter().copied()).chain(self.shared.iter().copied())
     }
 
+    /// The key of that name.
     pub fn find(&self, name: &str) -> Option<Parameter> {
         self.iter().find(|parameter| parameter.name == name)
     }
@@ -249,6 +251,7 @@ impl<'a> Section<'a> {
         self.node.error_at(name, message)
     }
 
+    /// A flag, or its default.
     pub fn flag(&self, name: &str) -> bool {
         match (self.child(name).map(|node| &node.value), self.parameter(name).fallback) {
             (Some(YamlValue::Flag(b)), _) => *b,
@@ -257,6 +260,7 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// An integer, or its default; `None` if there is neither.
     pub fn maybe_integer(&self, name: &str) -> Option<i64> {
         match (self.child(name).and_then(integer), self.parameter(name).fallback) {
             (Some(i), _) => Some(i),
@@ -265,6 +269,7 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// An integer, or its default.
     pub fn integer(&self, name: &str) -> i64 {
         self.maybe_integer(name).unwrap_or_else(|| panic!("`{name}` has no default"))
     }
@@ -274,11 +279,13 @@ impl<'a> Section<'a> {
         usize::try_from(self.integer(name)).unwrap_or_else(|_| panic!("`{name}` may be negative"))
     }
 
+    /// As [`Section::size`]; `None` if absent without a default.
     pub fn maybe_size(&self, name: &str) -> Option<usize> {
         self.maybe_integer(name)
             .map(|i| usize::try_from(i).unwrap_or_else(|_| panic!("`{name}` may be negative")))
     }
 
+    /// A number, or its default; `None` if there is neither.
     pub fn maybe_number(&self, name: &str) -> Option<f64> {
         match (self.child(name).and_then(number), self.parameter(name).fallback) {
             (Some(x), _) => Some(x),
@@ -287,10 +294,12 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A number, or its default.
     pub fn number(&self, name: &str) -> f64 {
         self.maybe_number(name).unwrap_or_else(|| panic!("`{name}` has no default"))
     }
 
+    /// Text, or its default; `None` if there is neither.
     pub fn maybe_text(&self, name: &str) -> Option<&'a str> {
         match (self.child(name).map(|node| &node.value), self.parameter(name).fallback) {
             (Some(YamlValue::Text(s)), _) => Some(s),
@@ -299,6 +308,7 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Text, or its default.
     pub fn text(&self, name: &str) -> &'a str {
         self.maybe_text(name).unwrap_or_else(|| panic!("`{name}` has no default"))
     }
@@ -313,6 +323,7 @@ impl<'a> Section<'a> {
         self.maybe_path(name).unwrap_or_else(|| panic!("`{name}` has no default"))
     }
 
+    /// A list of integers, or its default; `None` if there is neither.
     pub fn maybe_integers(&self, name: &str) -> Option<Vec<i64>> {
         match (self.child(name).map(|node| &node.value), self.parameter(name).fallback) {
             (Some(YamlValue::List(items)), _) => Some(items.iter().filter_map(integer).collect()),
@@ -321,10 +332,12 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A list of integers, or its default.
     pub fn integers(&self, name: &str) -> Vec<i64> {
         self.maybe_integers(name).unwrap_or_else(|| panic!("`{name}` has no default"))
     }
 
+    /// A list of numbers, or its default; `None` if there is neither.
     pub fn maybe_numbers(&self, name: &str) -> Option<Vec<f64>> {
         match (self.child(name).map(|node| &node.value), self.parameter(name).fallback) {
             (Some(YamlValue::List(items)), _) => Some(items.iter().filter_map(number).collect()),
@@ -333,6 +346,7 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A list of numbers, or its default.
     pub fn numbers(&self, name: &str) -> Vec<f64> {
         self.maybe_numbers(name).unwrap_or_else(|| panic!("`{name}` has no default"))
     }
@@ -353,6 +367,7 @@ impl<'a> Section<'a> {
         given.try_into().ok()
     }
 
+    /// As [`Section::maybe_per_axis`], of a key that is required or has a default.
     pub fn per_axis(&self, name: &str) -> [i64; 3] {
         self.maybe_per_axis(name).unwrap_or_else(|| panic!("`{name}` has no default"))
     }

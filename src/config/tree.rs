@@ -49,7 +49,7 @@ impl PartialEq for Node {
     }
 }
 
-/// Warnings that were found while the tree was being read.
+/// Warnings found while sections were opened.
 #[derive(Debug, Default)]
 pub(super) struct Notes(Mutex<Vec<String>>);
 
@@ -63,6 +63,7 @@ impl Notes {
 }
 
 impl Node {
+    /// An error at the place of this value.
     pub fn error(&self, message: impl Into<String>) -> ConfigError {
         ConfigError { place: self.place.clone(), key: self.path.clone(), message: message.into() }
     }
@@ -119,6 +120,7 @@ impl Node {
         dotted.split('.').try_fold(self, |node, key| node.get(key))
     }
 
+    /// The items of a list; an error for any other value.
     pub fn items(&self) -> Result<&[Node], ConfigError> {
         match &self.value {
             YamlValue::List(items) => Ok(items),
@@ -126,6 +128,7 @@ impl Node {
         }
     }
 
+    /// The text; an error for any other value.
     pub fn text(&self) -> Result<&str, ConfigError> {
         match &self.value {
             YamlValue::Text(text) => Ok(text),
