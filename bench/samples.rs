@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<()> {
     let loaders = Loaders::read(loaders)?;
 
     let started = Instant::now();
-    let data = VolumePatches::open(&loaders, &loaders.phase("train")?, 0)?;
+    let data = VolumePatches::open(&loaders, &loaders.training_phase("train")?, 0)?;
     let (files, open) = (data.files().count(), started.elapsed().as_secs_f64());
     let held = data.bytes_held() as f64 / 1e9;
     println!(

@@ -3,30 +3,27 @@
 
 use anyhow::{Context, Result};
 use log::{info, warn};
+use tch::{Device, Kind};
 
-use crate::augment::Transformer;
 use crate::cli;
-use crate::config::{ConfigError, Section, Tree};
+use crate::config::{Section, Tree};
 use crate::format;
-use crate::model::{NetworkSpec, UNet};
+use crate::model::UNet;
 use crate::predict::{FilePair, PredictionPlan};
-use crate::samples::required;
-use crate::samples::slices;
+use crate::train::TrainingPlan;
 
-use super::data::TrainingData;
-use super::plan::Plan;
 use super::settings::Settings;
 
 const GIB: f64 = (1u64 << 30) as f64;
 
 pub fn check(args: &cli::Check) -> Result<()> {
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
-    let settings = Settings::open(&tree)?;
+    let settings = Settings::open(&tree, &args.common)?;
     let trains = settings.top.child("trainer").is_some();
     let result = if trains {
-        check_training(&settings, args.no_data)
+        check_training(&settings.top, args.no_data)
     } else {
-        check_prediction(&settings, args.no_data)
+        check_prediction(&settings.top, args.no_data)
     };
     // Warnings help to understand an error: they come first.
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
@@ -40,18 +37,20 @@ pub fn check(args: &cli::Check) -> Result<()> {
     Ok(())
 }
 
-fn check_training(settings: &Settings<'_>, no_data: bool) -> Result<()> {
-    let plan = Plan::read(settings)?;
-    let mut patch = None;
-    for name in ["train", "val"] {
-        patch = check_phase(&plan, &plan.loaders.phase(name)?)?.or(patch);
+fn check_training(top: &Section<'_>, no_data: bool) -> Result<()> {
+    let plan = TrainingPlan::read(top)?;
+    let network = &plan.learner.network;
+    let net = UNet::uninitialized(network, Kind::Float, Device::Cpu)?;
+    // Training keeps all activations and, with Adam, four values a weight.
+    let memory = plan.activation_bytes() + 4 * weight_bytes(&net);
+    describe(&net);
+    if let Some(patch) = plan.data.patch() {
+        describe_memory("training", plan.data.batch_size(), patch, memory);
     }
-    let batch = plan.loaders.batch_size as u64;
-    describe(&plan.network, patch, batch, true)?;
     if no_data {
         return Ok(());
     }
-    let data = TrainingData::open(&plan, settings.seed().unwrap_or(0))?;
+    let data = plan.data.open(network, &plan.criteria, plan.learner.seed.unwrap_or(0))?;
     for (name, loader) in [("training", &data.train), ("validation", &data.val)] {
         info!(
             "{} {name} patches, {} batches an epoch, {} worker(s)",
@@ -63,37 +62,19 @@ fn check_training(settings: &Settings<'_>, no_data: bool) -> Result<()> {
     Ok(())
 }
 
-/// Checks a training phase as far as that goes without its files; returns the
-/// patch size.
-fn check_phase(plan: &Plan<'_>, phase: &Section<'_>) -> Result<Option<[usize; 3]>, ConfigError> {
-    required(phase, "file_paths")?;
-    Transformer::read(required(phase, "transformer")?)?;
-    if !plan.loaders.dataset.has_slice_builder {
-        return Ok(None);
-    }
-    let node = required(phase, "slice_builder")?;
-    let builder = slices::read(node)?;
-    if builder.needs_weight() && plan.loaders.weight.is_none() {
-        return Err(node.error(
-            "draws patches by a weight map, and none is loaded: set `loaders.weight_internal_path`",
-        ));
-    }
-    let patch = builder.patch();
-    plan.network
-        .check_patch(patch)
-        .map_err(|error| node.error(format!("`patch_shape`: {error}")))?;
-    Ok(Some(patch))
-}
-
-fn check_prediction(settings: &Settings<'_>, no_data: bool) -> Result<()> {
-    let plan = PredictionPlan::read(&settings.top)?;
+fn check_prediction(top: &Section<'_>, no_data: bool) -> Result<()> {
+    let plan = PredictionPlan::read(top)?;
     let files = if no_data { Vec::new() } else { plan.files()? };
-    describe(&plan.network, Some(plan.tiling.grid.patch), plan.batch_size as u64, false)?;
+    let net = UNet::uninitialized(&plan.network, Kind::Float, Device::Cpu)?;
+    describe(&net);
+    // Prediction keeps the skip connections and what one block works on.
+    let patch = plan.tiling.grid.patch;
+    let activations = plan.network.activation_bytes(patch) * plan.batch_size as u64;
+    describe_memory("prediction", plan.batch_size, patch, activations / 2 + weight_bytes(&net));
     if no_data {
         return Ok(());
     }
     let path = plan.checkpoint()?;
-    let net = UNet::new(&plan.network, tch::Kind::Float, tch::Device::Cpu)?;
     net.load_checkpoint(path)?;
     info!("{}: fits the network", path.display());
     for FilePair { input, .. } in &files {
@@ -110,15 +91,13 @@ fn check_prediction(settings: &Settings<'_>, no_data: bool) -> Result<()> {
     Ok(())
 }
 
-/// Prints the size of the network and what memory it takes.
-fn describe(
-    network: &NetworkSpec,
-    patch: Option<[usize; 3]>,
-    batch: u64,
-    training: bool,
-) -> Result<()> {
-    let net = UNet::new(network, tch::Kind::Float, tch::Device::Cpu)?;
-    let weights = net.parameter_count() as f64 * 4.0;
+fn weight_bytes(net: &UNet) -> u64 {
+    net.parameter_count() as u64 * 4
+}
+
+/// Prints the size of the network.
+fn describe(net: &UNet) {
+    let network = net.spec();
     info!(
         "{} {} -> {} channels, feature maps {:?}: {} parameters, {:.3} GiB",
         network.family.name,
@@ -126,21 +105,13 @@ fn describe(
         network.out_channels,
         network.f_maps,
         net.parameter_count(),
-        weights / GIB
+        weight_bytes(net) as f64 / GIB
     );
-    if let Some(patch) = patch {
-        let activations = network.activation_bytes(patch) as f64 * batch as f64;
-        // Training keeps all activations and, with Adam, four values a weight;
-        // prediction keeps the skip connections and what one block works on.
-        let (memory, what) = if training {
-            (activations + 4.0 * weights, "training")
-        } else {
-            (activations / 2.0 + weights, "prediction")
-        };
-        info!(
-            "{what} with {batch} patch(es) {patch:?}: about {:.1} GiB on the device",
-            memory / GIB
-        );
-    }
-    Ok(())
+}
+
+fn describe_memory(what: &str, batch: usize, patch: [usize; 3], memory: u64) {
+    info!(
+        "{what} with {batch} patch(es) {patch:?}: about {:.1} GiB on the device",
+        memory as f64 / GIB
+    );
 }

@@ -1,9 +1,7 @@
 //! One recipe a command.
 
 mod check;
-mod data;
 mod make_training_data;
-mod plan;
 mod predict;
 pub mod reference;
 mod settings;

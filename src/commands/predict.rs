@@ -2,7 +2,6 @@
 
 use anyhow::{Result, anyhow, bail};
 use log::{info, warn};
-use tch::Device;
 
 use crate::cli;
 use crate::config::Tree;
@@ -17,33 +16,23 @@ use super::Settings;
 pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     huge_pages();
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
-    let settings = Settings::open(&tree)?;
+    let settings = Settings::open(&tree, &args.common)?;
     let plan = PredictionPlan::read(&settings.top)?;
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
     let selection = Selection { shard: args.shard, skip_existing: args.skip_existing };
     let run = PredictionRun::new(plan, selection, on_signals()?)?;
-    let networks = devices(&settings, args)?
+    let networks = settings
+        .device
+        .all()?
         .into_iter()
         .map(|device| {
-            let network = DeviceNetwork::load(&run.plan, settings.precision(), device)?;
+            let network = DeviceNetwork::load(&run.plan, device)?;
             info!("predicting {} volume(s) on {}", run.files.len(), device::describe(device));
             Ok(network)
         })
         .collect::<Result<Vec<_>>>()?;
     let outcome = run.execute(networks, reporter);
     report(&run, &outcome)
-}
-
-/// The devices to use: all visible GPUs unless one is named.
-fn devices(settings: &Settings<'_>, args: &cli::Predict) -> Result<Vec<Device>> {
-    let device = settings.device(&args.common)?;
-    let wish = args.common.device.as_deref().or(settings.top.maybe_text("device"));
-    Ok(match (device, wish) {
-        (Device::Cuda(_), None | Some("cuda")) => {
-            (0..tch::Cuda::device_count() as usize).map(Device::Cuda).collect()
-        }
-        _ => vec![device],
-    })
 }
 
 /// Turns what became of the files into the result of the command.

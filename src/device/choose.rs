@@ -6,11 +6,65 @@ use anyhow::{Result, bail};
 use log::warn;
 use tch::{Cuda, Device, Kind, Tensor};
 
+use crate::config::{ConfigError, Parameter, Place, Section};
 use crate::ffi::tensor::memory_info;
 
 const NEEDED: &str = "needed are a libtorch built for CUDA, a driver for CUDA 13 (580 or newer) and a \
     GPU of compute capability 7.5 or newer. Mend that, or say `--device cpu` to run on the CPU, which \
     takes many times as long";
+
+/// The key `device` at the top of a configuration.
+pub const DEVICE: Parameter =
+    Parameter::text("device", "", "cpu, cuda or cuda:N; CUDA when present if absent").optional();
+
+/// The device that the user asks for.
+#[derive(Clone, Debug)]
+pub struct DeviceWish {
+    /// `None`: the best there is.
+    word: Option<String>,
+    /// An error that tells where the word stands, without a message.
+    place: ConfigError,
+}
+
+impl DeviceWish {
+    /// Takes the word of the flag `--device`, if there is one, or else of [`DEVICE`].
+    pub fn read(top: &Section<'_>, flag: Option<&str>) -> Self {
+        match flag {
+            Some(word) => {
+                let place = Place { source: "--device".into(), position: None };
+                let (key, message) = (String::new(), String::new());
+                let place = ConfigError { place, key, message };
+                DeviceWish { word: Some(word.to_string()), place }
+            }
+            None => DeviceWish {
+                word: top.maybe_text(DEVICE.name).map(str::to_string),
+                place: top.error(DEVICE.name, ""),
+            },
+        }
+    }
+
+    /// The device for it.
+    ///
+    /// # Errors
+    /// As [`choose`].
+    pub fn one(&self) -> Result<Device, ConfigError> {
+        choose(self.word.as_deref())
+            .map_err(|error| ConfigError { message: error.to_string(), ..self.place.clone() })
+    }
+
+    /// The device for it, or all visible GPUs unless one is named.
+    ///
+    /// # Errors
+    /// As [`choose`].
+    pub fn all(&self) -> Result<Vec<Device>, ConfigError> {
+        Ok(match (self.one()?, self.word.as_deref()) {
+            (Device::Cuda(_), None | Some("cuda")) => {
+                (0..Cuda::device_count() as usize).map(Device::Cuda).collect()
+            }
+            (device, _) => vec![device],
+        })
+    }
+}
 
 /// The device for `cpu`, `cuda` or `cuda:N`; for `None`, CUDA if it is available.
 ///

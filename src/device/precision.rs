@@ -2,6 +2,16 @@
 
 use tch::Kind;
 
+use crate::config::{Parameter, Section};
+
+/// The key `precision` at the top of a configuration.
+pub const PRECISION: Parameter = Parameter::choice(
+    "precision",
+    "fp32",
+    &["fp32", "bf16", "fp64"],
+    "number type of the network's arithmetic: bf16 is faster where the processor has it",
+);
+
 /// Number type of the network's arithmetic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
@@ -22,6 +32,15 @@ pub struct Kinds {
 }
 
 impl Precision {
+    /// Reads [`PRECISION`].
+    pub fn read(top: &Section<'_>) -> Self {
+        match top.text(PRECISION.name) {
+            "bf16" => Precision::Bf16,
+            "fp64" => Precision::Fp64,
+            _ => Precision::Fp32,
+        }
+    }
+
     /// The types for training: only convolutions use bfloat16. Weights and the sums of optimizer,
     /// norms and loss would lose small changes in it.
     pub fn training(self) -> Kinds {

@@ -102,18 +102,34 @@ impl State {
     }
 }
 
+/// The first values of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weights {
+    /// As torch draws them.
+    Drawn,
+    /// None: they are to be loaded.
+    Uninitialized,
+}
+
+/// How the tensors of a network are kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Storage {
+    pub kinds: Kinds,
+    pub device: Device,
+    pub layout: Layout,
+    pub weights: Weights,
+}
+
 /// Makes the tensors of a network under their names.
 pub struct Builder<'a> {
     state: &'a mut State,
     prefix: String,
-    kinds: Kinds,
-    device: Device,
-    layout: Layout,
+    storage: Storage,
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(state: &'a mut State, kinds: Kinds, device: Device, layout: Layout) -> Self {
-        Builder { state, prefix: String::new(), kinds, device, layout }
+    pub(super) fn new(state: &'a mut State, storage: Storage) -> Self {
+        Builder { state, prefix: String::new(), storage }
     }
 
     /// A builder for the module `name` below this one.
@@ -123,17 +139,16 @@ impl<'a> Builder<'a> {
         } else {
             format!("{}.{name}", self.prefix)
         };
-        let (kinds, device, layout) = (self.kinds, self.device, self.layout);
-        Builder { state: self.state, prefix, kinds, device, layout }
+        Builder { state: self.state, prefix, storage: self.storage }
     }
 
     pub fn kinds(&self) -> Kinds {
-        self.kinds
+        self.storage.kinds
     }
 
     fn register(&mut self, name: &str, tensor: Tensor, trained: bool) -> Result<Tensor, TchError> {
-        let tensor = tensor.f_to_device(self.device)?;
-        let tensor = if tensor.dim() == 5 { self.layout.apply(&tensor)? } else { tensor };
+        let tensor = tensor.f_to_device(self.storage.device)?;
+        let tensor = if tensor.dim() == 5 { self.storage.layout.apply(&tensor)? } else { tensor };
         let tensor = if trained { tensor.f_set_requires_grad(true)? } else { tensor };
         let name = format!("{}.{name}", self.prefix);
         self.state.entries.push((name, tensor.shallow_clone(), trained));
@@ -153,20 +168,22 @@ impl<'a> Builder<'a> {
         fan_in: i64,
     ) -> Result<Tensor, TchError> {
         let bound = 1.0 / (fan_in as f64).sqrt();
-        let mut tensor = Tensor::f_empty(shape, (self.kinds.tensors, Device::Cpu))?;
-        let tensor = tch::no_grad(|| tensor.f_uniform_(-bound, bound))?;
+        let mut tensor = Tensor::f_empty(shape, (self.storage.kinds.tensors, Device::Cpu))?;
+        if self.storage.weights == Weights::Drawn {
+            tensor = tch::no_grad(|| tensor.f_uniform_(-bound, bound))?;
+        }
         self.register(name, tensor, true)
     }
 
     /// A parameter that starts at `value` everywhere.
     pub fn constant(&mut self, name: &str, size: i64, value: f64) -> Result<Tensor, TchError> {
-        let tensor = Tensor::f_full([size], value, (self.kinds.tensors, Device::Cpu))?;
+        let tensor = Tensor::f_full([size], value, (self.storage.kinds.tensors, Device::Cpu))?;
         self.register(name, tensor, true)
     }
 
     /// A tensor that is saved but not trained.
     pub fn buffer(&mut self, name: &str, size: i64, value: f64) -> Result<Tensor, TchError> {
-        let tensor = Tensor::f_full([size], value, (self.kinds.tensors, Device::Cpu))?;
+        let tensor = Tensor::f_full([size], value, (self.storage.kinds.tensors, Device::Cpu))?;
         self.register(name, tensor, false)
     }
 

@@ -10,7 +10,7 @@ use super::conv::Conv;
 use super::family::Anatomy;
 use super::join::Join;
 use super::spec::{NetworkSpec, Stage};
-use super::state::{Builder, Layout, Parameter, State};
+use super::state::{Builder, Layout, Parameter, State, Storage, Weights};
 
 /// The function of the logits that is written and measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +71,26 @@ impl UNet {
         device: Device,
         layout: Layout,
     ) -> Result<Self> {
+        let kinds = kinds.into();
+        Self::build(spec, Storage { kinds, device, layout, weights: Weights::Drawn })
+    }
+
+    /// As [`UNet::new`], with weights that hold no values until they are loaded: no
+    /// time is spent on drawing them, nor memory touched.
+    pub fn uninitialized(
+        spec: &NetworkSpec,
+        kinds: impl Into<Kinds>,
+        device: Device,
+    ) -> Result<Self> {
+        let (kinds, layout) = (kinds.into(), Layout::for_prediction(device));
+        Self::build(spec, Storage { kinds, device, layout, weights: Weights::Uninitialized })
+    }
+
+    fn build(spec: &NetworkSpec, storage: Storage) -> Result<Self> {
+        let layout = storage.layout;
         let Anatomy { block, join, pool, .. } = &spec.anatomy;
         let mut state = State::default();
-        let mut root = Builder::new(&mut state, kinds.into(), device, layout);
+        let mut root = Builder::new(&mut state, storage);
 
         let (mut encoders, mut decoders) = (Vec::new(), Vec::new());
         for Stage { level, place, channels, joined } in spec.stages() {

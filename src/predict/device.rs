@@ -36,8 +36,9 @@ pub struct DeviceNetwork {
 
 impl DeviceNetwork {
     /// Builds the network of a plan on a device and loads its checkpoint.
-    pub fn load(plan: &PredictionPlan, precision: Precision, device: Device) -> Result<Self> {
-        let net = UNet::new(&plan.network, precision.prediction(), device)?;
+    pub fn load(plan: &PredictionPlan, device: Device) -> Result<Self> {
+        let precision = plan.precision;
+        let net = UNet::uninitialized(&plan.network, precision.prediction(), device)?;
         net.load_checkpoint(plan.checkpoint()?)?;
         Ok(DeviceNetwork { net, device, precision })
     }

@@ -8,7 +8,7 @@ use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node, Section, Tree};
 use crate::model::NetworkSpec;
 use crate::samples::slices::{self, Grid};
-use crate::samples::{Loaders, prediction_inputs, required};
+use crate::samples::{Loaders, prediction_inputs};
 use crate::stitch::{Blending, Tiling, TilingError};
 use crate::volume::{Access, Encoding, Mirror, VolumeReader, VolumeShape};
 
@@ -20,6 +20,7 @@ use super::predictors::PREDICTORS;
 /// the configuration is not read again, only named in error messages.
 pub struct PredictionPlan {
     pub network: NetworkSpec,
+    pub precision: Precision,
     /// Path of the data set with the raw data within each input file.
     pub raw: String,
     /// Whether volumes are held in memory or read piece by piece.
@@ -82,17 +83,17 @@ impl PredictionPlan {
     /// # Errors
     /// Missing keys, impossible values, and settings that contradict each other.
     pub fn read(top: &Section<'_>) -> Result<Self, ConfigError> {
-        let network = NetworkSpec::read(section(top, "model")?)?;
-        let loaders = Loaders::read(section(top, "loaders")?)?;
+        let network = NetworkSpec::read(top.required("model")?)?;
+        let loaders = Loaders::read(top.required("loaders")?)?;
         if let Some(reason) = loaders.dataset.refuses_prediction {
             let message = format!("{} {reason}", loaders.dataset.name);
-            return Err(loaders.section.error("dataset", message));
+            return Err(loaders.error("dataset", message));
         }
         let empty = Tree::parse("{}", "no predictor section", &[])?.root;
         let (predictor, section) = PREDICTORS.open(top.child("predictor").unwrap_or(&empty))?;
         let phase = loaders.phase("test")?;
         let tiling = TilingSpec {
-            grid: read_grid(required(&phase, "slice_builder")?, &network)?,
+            grid: read_grid(phase.required("slice_builder")?, &network)?,
             halo: section.per_axis("patch_halo").map(|voxels| voxels as usize),
             mirror: Mirror { pad: loaders.mirror_padding },
             blending: match section.text("blending") {
@@ -100,7 +101,7 @@ impl PredictionPlan {
                 _ => Blending::Average,
             },
         };
-        let transformer = required(&phase, "transformer")?;
+        let transformer = phase.required("transformer")?;
         let (Some(model_path), Some(path)) =
             (top.child("model_path"), top.maybe_path("model_path"))
         else {
@@ -108,7 +109,8 @@ impl PredictionPlan {
             return Err(top.error("model_path", message));
         };
         Ok(PredictionPlan {
-            raw: loaders.raw.to_string(),
+            precision: Precision::read(top),
+            raw: loaders.raw.clone(),
             access: predictor.access.unwrap_or(loaders.dataset.access),
             tiling,
             batch_size: loaders.batch_size,
@@ -121,7 +123,7 @@ impl PredictionPlan {
             output_dir: loaders.output_dir.clone(),
             model_path: path,
             places: Places {
-                file_paths: required(&phase, "file_paths")?.clone(),
+                file_paths: phase.required("file_paths")?.clone(),
                 transformer: transformer.clone(),
                 model_path: model_path.clone(),
             },
@@ -211,13 +213,6 @@ impl PredictionPlan {
     }
 }
 
-/// A section at the top of the configuration, which must be there.
-fn section<'a>(top: &Section<'a>, name: &str) -> Result<&'a Node, ConfigError> {
-    top.child(name).ok_or_else(|| {
-        top.node.error(format!("the section `{name}` is missing from the configuration"))
-    })
-}
-
 /// The grid of patches of a slice builder.
 fn read_grid(slice_builder: &Node, network: &NetworkSpec) -> Result<Grid, ConfigError> {
     let grid = slices::read(slice_builder)?.grid().ok_or_else(|| {
@@ -264,7 +259,7 @@ fn read_output(predictor: &Section<'_>, network: &NetworkSpec) -> Result<OutputS
 }
 
 /// The settings that decide the values of the result, as text.
-fn decisive_settings(top: &Section<'_>, loaders: &Loaders<'_>, predictor: &Section<'_>) -> String {
+fn decisive_settings(top: &Section<'_>, loaders: &Loaders, predictor: &Section<'_>) -> String {
     let json = |node: Option<&Node>| node.map_or("null".into(), Node::to_json);
     let test = top.node.at("loaders.test");
     [
@@ -272,7 +267,7 @@ fn decisive_settings(top: &Section<'_>, loaders: &Loaders<'_>, predictor: &Secti
         ("predictor", predictor.node.to_json()),
         ("prediction_channel", json(top.child("prediction_channel"))),
         ("precision", json(top.child("precision"))),
-        ("raw_internal_path", loaders.raw.to_string()),
+        ("raw_internal_path", loaders.raw.clone()),
         ("mirror_padding", format!("{:?}", loaders.mirror_padding)),
         ("slice_builder", json(test.and_then(|test| test.get("slice_builder")))),
         ("transformer", json(test.and_then(|test| test.get("transformer")))),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::{LOADERS, LabelCheck, Loaders, SampleSet, images, volumes};
+use super::{LOADERS, LabelCheck, Loaders, Phase, SampleSet, images, volumes};
 use crate::augment::{SampleShape, Transformer};
-use crate::config::{self, Parameter, Registry, Section};
+use crate::config::{self, Parameter, Registry};
 use crate::volume::Access;
 
 /// A data set class: its name, its keys and how to open it.
@@ -25,7 +25,7 @@ pub struct Entry {
     /// Why prediction cannot work with it, and what would; `None` if it can.
     pub refuses_prediction: Option<&'static str>,
     /// Opens a phase (`loaders.train`, `loaders.val`).
-    pub open: fn(&Loaders<'_>, &Section<'_>, &Opening<'_>) -> Result<Arc<dyn SampleSet>>,
+    pub open: fn(&Loaders, &Phase, &Opening<'_>) -> Result<Arc<dyn SampleSet>>,
 }
 
 /// What opening a phase needs to know of the run.

@@ -9,11 +9,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use super::data_sets::{Entry, Opening};
 use super::entries;
 use super::labels::{LabelCheck, position};
-use super::loaders::{Loaders, required};
+use super::loaders::{Loaders, Phase};
 use super::sample_set::{Origin, SampleSet};
 use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
-use crate::config::Section;
 use crate::files;
 use crate::format::png;
 use crate::volume::{Access, Sample, Statistics, StatisticsBuilder, Volume, VolumeShape};
@@ -31,11 +30,7 @@ pub(super) static ENTRY: Entry = Entry {
     open,
 };
 
-fn open(
-    loaders: &Loaders<'_>,
-    phase: &Section<'_>,
-    opening: &Opening<'_>,
-) -> Result<Arc<dyn SampleSet>> {
+fn open(loaders: &Loaders, phase: &Phase, opening: &Opening<'_>) -> Result<Arc<dyn SampleSet>> {
     let mut images = ImagePairs::open(loaders, phase, opening.seed)?;
     images.labels = opening.check_all(&images.transformer, images.inputs())?;
     Ok(Arc::new(images))
@@ -47,7 +42,7 @@ fn open(
 /// extension belong together. Statistics are taken over all images.
 pub struct ImagePairs {
     pairs: Vec<Pair>,
-    transformer: Transformer,
+    transformer: Arc<Transformer>,
     statistics: Statistics,
     seed: u64,
     labels: Option<LabelCheck>,
@@ -66,17 +61,17 @@ impl ImagePairs {
     /// A root without the two folders, images without a mask or the reverse,
     /// files that are no grey PNG, a mask of another size than its image, and
     /// images of several sizes that would have to share a batch.
-    pub fn open(loaders: &Loaders<'_>, phase: &Section<'_>, seed: u64) -> Result<ImagePairs> {
-        let transformer = Transformer::read(required(phase, "transformer")?)?;
+    pub fn open(loaders: &Loaders, phase: &Phase, seed: u64) -> Result<ImagePairs> {
+        let transformer = phase.transformer.clone();
         let mut pairs = Vec::new();
-        for entry in entries(required(phase, "file_paths")?)? {
+        for entry in entries(&phase.file_paths)? {
             let root = &entry.file_path()?;
             pairs.extend(read_root(root).map_err(|error| entry.error(format!("{error:#}")))?);
         }
         if loaders.batch_size > 1 {
             let first = &pairs[0];
             if let Some(other) = pairs.iter().find(|pair| pair.image.size() != first.image.size()) {
-                bail!(loaders.section.error(
+                bail!(loaders.error(
                     "batch_size",
                     format!(
                         "images of several sizes cannot share a batch: {} is {:?}, {} is {:?}; \

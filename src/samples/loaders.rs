@@ -1,10 +1,11 @@
 //! The `loaders` section: what all phases have in common.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::slices::SLICE_BUILDERS;
-use super::{DATA_SETS, Entry};
-use crate::augment::TRANSFORMER;
+use super::slices::{self, SLICE_BUILDERS, SliceBuilder};
+use super::{DATA_SETS, Entry, file_paths};
+use crate::augment::{TRANSFORMER, Transformer};
 use crate::config::{ConfigError, Kind, Node, Parameter, Section};
 
 /// The keys of the `loaders` section that all data set classes take.
@@ -31,24 +32,44 @@ pub const PHASE: &[Parameter] = &[
 
 /// The typed `loaders` section.
 #[derive(Clone, Debug)]
-pub struct Loaders<'a> {
-    pub section: Section<'a>,
+pub struct Loaders {
+    node: Node,
     pub dataset: &'static Entry,
     pub batch_size: usize,
     pub num_workers: usize,
-    pub raw: &'a str,
-    pub label: &'a str,
+    /// Names of the data sets within each file.
+    pub raw: String,
+    pub label: String,
     /// `None`: no weight map.
-    pub weight: Option<&'a str>,
+    pub weight: Option<String>,
     /// Voxels mirrored at each side of z, y, x; prediction only.
     pub mirror_padding: [usize; 3],
     pub output_dir: Option<PathBuf>,
 }
 
-impl<'a> Loaders<'a> {
-    pub fn read(node: &'a Node) -> Result<Self, ConfigError> {
+/// A phase of training (`loaders.train`, `loaders.val`), before any file is opened.
+pub struct Phase {
+    pub name: &'static str,
+    pub transformer: Arc<Transformer>,
+    /// How patches are cut; `None` if samples are whole images.
+    pub patches: Option<Patches>,
+    /// Sections and keys, for the places of errors.
+    pub node: Node,
+    pub file_paths: Node,
+    pub transforms: Node,
+}
+
+/// How patches are cut from volumes.
+pub struct Patches {
+    pub builder: Arc<dyn SliceBuilder>,
+    /// The `slice_builder` section, for the places of errors.
+    pub node: Node,
+}
+
+impl Loaders {
+    pub fn read(node: &Node) -> Result<Self, ConfigError> {
         let (dataset, section) = DATA_SETS.open(node)?;
-        let single = |key: &str| -> Result<Option<&'a str>, ConfigError> {
+        let single = |key: &str| -> Result<Option<String>, ConfigError> {
             let names = section.texts(key);
             if names.len() > 1 {
                 return Err(section.error(
@@ -56,34 +77,78 @@ impl<'a> Loaders<'a> {
                     "no network here takes several data sets; name one, and stack channels in it",
                 ));
             }
-            Ok(names.first().copied())
+            Ok(names.first().map(|name| name.to_string()))
         };
         Ok(Loaders {
+            node: node.clone(),
             dataset,
             batch_size: section.size("batch_size"),
             num_workers: section.size("num_workers"),
-            raw: single("raw_internal_path")?.unwrap_or("raw"),
-            label: single("label_internal_path")?.unwrap_or("label"),
+            raw: single("raw_internal_path")?.unwrap_or_else(|| "raw".into()),
+            label: single("label_internal_path")?.unwrap_or_else(|| "label".into()),
             weight: single("weight_internal_path")?,
             mirror_padding: section.per_axis("mirror_padding").map(|voxels| voxels as usize),
             output_dir: section.maybe_path("output_dir"),
-            section,
         })
     }
 
+    /// An error at a key of the section, or at the section if the key is absent.
+    pub fn error(&self, key: &str, message: impl Into<String>) -> ConfigError {
+        self.node.error_at(key, message)
+    }
+
     /// The section of a phase (`train`, `val` or `test`), which must be there.
-    pub fn phase(&self, name: &str) -> Result<Section<'a>, ConfigError> {
-        match self.section.child(name) {
+    pub fn phase(&self, name: &str) -> Result<Section<'_>, ConfigError> {
+        match self.node.get(name) {
             Some(node) => node.section(PHASE),
-            None => Err(self.section.error(
+            None => Err(self.error(
                 name,
                 format!("the section `{name}` is missing: which files, which patches?"),
             )),
         }
     }
+
+    /// The phase `train` or `val`, with its transforms and its slice builder.
+    ///
+    /// # Errors
+    /// Missing keys, impossible values, and a slice builder that needs a weight map
+    /// where none is loaded.
+    pub fn training_phase(&self, name: &'static str) -> Result<Phase, ConfigError> {
+        let section = self.phase(name)?;
+        let file_paths = section.required("file_paths")?.clone();
+        let transforms = section.required("transformer")?.clone();
+        let patches = match self.dataset.has_slice_builder {
+            true => Some(self.patches(section.required("slice_builder")?)?),
+            false => None,
+        };
+        Ok(Phase {
+            name,
+            transformer: Arc::new(Transformer::read(&transforms)?),
+            patches,
+            node: section.node.clone(),
+            file_paths,
+            transforms,
+        })
+    }
+
+    fn patches(&self, node: &Node) -> Result<Patches, ConfigError> {
+        let builder: Arc<dyn SliceBuilder> = slices::read(node)?.into();
+        if builder.needs_weight() && self.weight.is_none() {
+            return Err(node.error(
+                "draws patches by a weight map, and none is loaded: set \
+                 `loaders.weight_internal_path`",
+            ));
+        }
+        Ok(Patches { builder, node: node.clone() })
+    }
 }
 
-/// A child of a section that must be there.
-pub fn required<'a>(section: &Section<'a>, name: &str) -> Result<&'a Node, ConfigError> {
-    section.child(name).ok_or_else(|| section.node.error(format!("the key `{name}` is missing")))
+impl Phase {
+    /// The files that `file_paths` stands for.
+    ///
+    /// # Errors
+    /// Files that do not exist, folders without files of a known format.
+    pub fn paths(&self) -> Result<Vec<PathBuf>, ConfigError> {
+        file_paths(&self.file_paths)
+    }
 }

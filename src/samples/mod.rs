@@ -18,7 +18,7 @@ pub use files::{entries, file_paths, prediction_inputs, refuse_overlap};
 pub use images::ImagePairs;
 pub use labels::{LabelCheck, Outside};
 pub use loader::{Batches, Loader, Position, SampleBatch};
-pub use loaders::{LOADERS, Loaders, PHASE, required};
+pub use loaders::{LOADERS, Loaders, PHASE, Patches, Phase};
 pub use prefetch::Prefetch;
 pub use sample_set::{Origin, SampleSet};
 pub use volumes::VolumePatches;

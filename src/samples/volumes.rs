@@ -7,15 +7,14 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::Window;
 use super::data_sets::{Entry, Opening};
 use super::labels::{LabelCheck, position};
-use super::loaders::{Loaders, required};
+use super::loaders::{Loaders, Phase};
 use super::sample_set::{Origin, SampleSet};
-use super::slices::{self, Draw, SliceBuilder, Targets};
-use super::{Window, file_paths};
+use super::slices::{Draw, SliceBuilder, Targets};
 use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
-use crate::config::Section;
 use crate::format;
 use crate::volume::{Access, Sample, Source, Statistics, VolumeReader, VolumeShape, Voxels};
 
@@ -36,11 +35,7 @@ pub(super) static LAZY: Entry = Entry {
     ..STANDARD
 };
 
-fn open(
-    loaders: &Loaders<'_>,
-    phase: &Section<'_>,
-    opening: &Opening<'_>,
-) -> Result<Arc<dyn SampleSet>> {
+fn open(loaders: &Loaders, phase: &Phase, opening: &Opening<'_>) -> Result<Arc<dyn SampleSet>> {
     let mut patches = VolumePatches::open(loaders, phase, opening.seed)?;
     patches.labels = opening.check_all(&patches.transformer, patches.inputs())?;
     Ok(Arc::new(patches))
@@ -53,8 +48,8 @@ pub struct VolumePatches {
     files: Vec<FilePatches>,
     /// The number of the first sample of each file.
     starts: Vec<usize>,
-    builder: Box<dyn SliceBuilder>,
-    transformer: Transformer,
+    builder: Arc<dyn SliceBuilder>,
+    transformer: Arc<Transformer>,
     seed: u64,
     labels: Option<LabelCheck>,
     redrawn: Mutex<Redrawn>,
@@ -81,10 +76,11 @@ impl VolumePatches {
     /// Any file that is missing or broken, that lacks a data set, whose label or
     /// weight has another (D, H, W) than its raw data, that a transform cannot
     /// work on or that the patch does not fit.
-    pub fn open(loaders: &Loaders<'_>, phase: &Section<'_>, seed: u64) -> Result<VolumePatches> {
-        let builder = slices::read(required(phase, "slice_builder")?)?;
-        let transformer = Transformer::read(required(phase, "transformer")?)?;
-        let paths = file_paths(required(phase, "file_paths")?)?;
+    pub fn open(loaders: &Loaders, phase: &Phase, seed: u64) -> Result<VolumePatches> {
+        let patches = phase.patches.as_ref();
+        let patches = patches.ok_or_else(|| phase.node.error("the slice builder is missing"))?;
+        let (builder, transformer) = (patches.builder.clone(), phase.transformer.clone());
+        let paths = phase.paths()?;
         let mut files = Vec::new();
         let mut starts = vec![0];
         for (number, path) in paths.iter().enumerate() {
@@ -217,9 +213,9 @@ fn shape(source: &Source, patch: [usize; 3]) -> VolumeShape {
 }
 
 impl FilePatches {
-    fn open(path: &Path, loaders: &Loaders<'_>) -> Result<FilePatches> {
+    fn open(path: &Path, loaders: &Loaders) -> Result<FilePatches> {
         let file = format::open_file(path)?;
-        let raw = file.volume(loaders.raw)?;
+        let raw = file.volume(&loaders.raw)?;
         let target = |name: &str, key: &str| -> Result<Arc<dyn VolumeReader>> {
             ensure!(
                 file.names_volumes() || name == loaders.raw,
@@ -241,8 +237,9 @@ impl FilePatches {
             );
             Ok(target)
         };
-        let label = target(loaders.label, "label_internal_path")?;
-        let weight = loaders.weight.map(|name| target(name, "weight_internal_path")).transpose()?;
+        let label = target(&loaders.label, "label_internal_path")?;
+        let weight = loaders.weight.as_deref();
+        let weight = weight.map(|name| target(name, "weight_internal_path")).transpose()?;
         let access = loaders.dataset.access;
         let (raw, statistics) = Source::raw(raw, access)?;
         let label = Source::label(label, access)?;

@@ -5,13 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use log::{info, warn};
 use tch::Device;
 
 use crate::checkpoint::{Checkpoint, copy_file, strip_prefixes};
 use crate::device::Precision;
-use crate::model::{Layout, NetworkSpec, UNet, from_tensor, to_tensor};
-use crate::optim::{Optimizer, OptimizerSpec, Scheduler};
+use crate::model::{Layout, UNet, from_tensor, to_tensor};
+use crate::optim::{Optimizer, Scheduler};
 
+use super::plan::{Beginning, LearnerSpec};
 use super::record::{Computation, Progress, RunRecord, optimizer_from_file, optimizer_to_file};
 use super::settings::TrainerSpec;
 
@@ -35,20 +37,47 @@ pub struct Copies {
 }
 
 impl Learner {
-    /// A network with fresh weights, drawn from torch's default generator.
-    pub fn new(
-        network: &NetworkSpec,
-        optimizer: OptimizerSpec,
-        scheduler: Scheduler,
-        progress: Progress,
-        (device, precision): (Device, Precision),
-    ) -> Result<Self> {
+    /// A network with fresh weights, drawn from torch's default generator, whose
+    /// seed this sets. Data and augmentation are fixed by the same seed.
+    pub fn new(spec: LearnerSpec, device: Device) -> Result<Self> {
+        let LearnerSpec { network, optimizer, scheduler, precision, seed, higher_is_better } = spec;
+        let seed = seed.unwrap_or_else(rand::random);
+        tch::manual_seed(seed as i64);
         let kinds = precision.training();
         let layout = Layout::for_training(device, kinds);
-        let net = UNet::with_layout(network, kinds, device, layout)?;
+        let net = UNet::with_layout(&network, kinds, device, layout)?;
         let tensors = net.parameters().into_iter().map(|parameter| parameter.tensor).collect();
         let optimizer = Optimizer::new(optimizer, tensors)?;
+        let progress = Progress::start(seed, higher_is_better);
         Ok(Learner { net, optimizer, scheduler, progress, device, precision })
+    }
+
+    /// Takes the weights, and with [`Beginning::Resumed`] everything else, from where
+    /// the run begins. `seed` is the configuration's, if it has one.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that is of another network or optimizer.
+    pub fn begin(&mut self, beginning: &Beginning, seed: Option<u64>) -> Result<()> {
+        match beginning {
+            Beginning::Fresh => {}
+            Beginning::PreTrained(path) => {
+                self.net.load_checkpoint(path)?;
+                info!("{}: weights taken over", path.display());
+            }
+            Beginning::Resumed(path) => {
+                let then = self.resume(path, seed)?;
+                let iteration = self.progress.iteration;
+                info!("{}: going on after iteration {iteration}", path.display());
+                let now = self.computation();
+                if let Some(then) = then.filter(|then| *then != now) {
+                    warn!(
+                        "the run was begun with {then} and goes on with {now}: its numbers will \
+                         not be the same to the last bit"
+                    );
+                }
+            }
+        }
+        Ok(())
     }
 
     /// How it computes.
@@ -69,7 +98,7 @@ impl Learner {
     ///
     /// # Errors
     /// A file that cannot be read, or that is of another network or optimizer.
-    pub fn resume(&mut self, path: &Path, seed: Option<u64>) -> Result<Option<Computation>> {
+    fn resume(&mut self, path: &Path, seed: Option<u64>) -> Result<Option<Computation>> {
         let mut checkpoint = Checkpoint::read(path)?;
         strip_prefixes(&mut checkpoint.model_state);
         let tensors = checkpoint

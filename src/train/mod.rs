@@ -1,6 +1,6 @@
 //! The training loop and its policies: when to validate, log, save and stop.
 //!
-//! A [`Learner`] is a network with all that training changes; [`Trainer`] feeds it.
+//! A [`TrainingPlan`] is what the configuration says. A [`Learner`] is a network with all that training changes; [`Trainer`] feeds it.
 //! An iteration trains on one batch; after it come, when due, validation with
 //! scheduler step and checkpoint, then logging. Everything that decides how a run
 //! goes on is in a [`RunRecord`], which checkpoints store, so that a resumed run is
@@ -8,10 +8,12 @@
 
 mod average;
 mod batch;
+mod data;
 mod directory;
 mod dump;
 mod images;
 mod learner;
+mod plan;
 mod record;
 mod settings;
 mod step;
@@ -19,8 +21,10 @@ mod timing;
 mod trainer;
 
 pub use average::Average;
+pub use data::{DataPlan, TrainingData};
 pub use directory::claim_directory;
 pub use learner::{Copies, Learner};
+pub use plan::{Beginning, Criteria, LearnerSpec, TrainingPlan};
 pub use record::{Computation, Progress, RunRecord};
 pub use settings::{OnNan, TRAINER, TrainerSpec};
 pub use trainer::{Ended, Trainer, TrainingRun};

@@ -10,15 +10,15 @@ use log::{debug, info, warn};
 use tch::{Device, Tensor};
 
 use crate::device::{Failure, failure};
-use crate::loss::Loss;
-use crate::metric::Metric;
 use crate::runtime::report::Reporter;
-use crate::samples::{Loader, Origin, Position, SampleBatch};
+use crate::samples::{Origin, Position, SampleBatch};
 use crate::volume::Sample;
 
 use super::average::Average;
 use super::batch::TensorBatch;
+use super::data::TrainingData;
 use super::learner::{Copies, Learner};
+use super::plan::Criteria;
 use super::settings::{OnNan, TrainerSpec};
 use super::step::{Step, score_of, train};
 use super::timing::{Part, Timing};
@@ -43,13 +43,11 @@ pub enum Ended {
 /// A training run: the network, what it learns from and how it is judged.
 pub struct TrainingRun {
     pub learner: Learner,
-    pub loss: Loss,
-    pub metric: Metric,
-    pub train: Loader,
-    pub val: Loader,
+    pub criteria: Criteria,
+    pub data: TrainingData,
     pub spec: TrainerSpec,
     /// The configuration as JSON, for checkpoints.
-    pub config: String,
+    pub configuration: String,
     /// Becomes true when the run is to end after the iteration.
     pub stop: Arc<AtomicBool>,
 }
@@ -90,7 +88,7 @@ struct Pending {
 impl<'a> Trainer<'a> {
     pub fn new(run: TrainingRun, reporter: &'a Reporter) -> Self {
         let events = EventWriter::open(&run.spec.checkpoint_dir.join("logs"));
-        let per_epoch = run.train.batches_per_epoch() as u64;
+        let per_epoch = run.data.train.batches_per_epoch() as u64;
         let total = run.spec.iters.min(run.spec.epochs.saturating_mul(per_epoch));
         let bar = reporter.bar(total, "iterations");
         let began = run.learner.progress.iteration;
@@ -162,7 +160,7 @@ impl<'a> Trainer<'a> {
             epoch: self.run.learner.progress.epoch,
             batch: self.run.learner.progress.batches as usize,
         };
-        let batches = self.run.train.run(from, epochs);
+        let batches = self.run.data.train.run(from, epochs);
         self.timing.forget();
         for batch in batches {
             match batch {
@@ -199,10 +197,10 @@ impl<'a> Trainer<'a> {
         let progress = &mut self.run.learner.progress;
         progress.epoch = position.epoch;
         self.at_work = AtWork::of(&samples);
-        let TrainingRun { learner, loss, .. } = &mut self.run;
+        let TrainingRun { learner, criteria, .. } = &mut self.run;
         let batch =
             TensorBatch::new(samples, learner.precision.training().tensors, learner.device)?;
-        let step = train(learner, loss, &batch, &mut self.timing)?;
+        let step = train(learner, &criteria.loss, &batch, &mut self.timing)?;
         // The loss of the iteration before is there by now: reading it does not
         // make the device wait.
         self.settle()?;
@@ -221,8 +219,8 @@ impl<'a> Trainer<'a> {
         }
         if log && !self.run.spec.skip_train_validation {
             // Before the checkpoint of a validation, which stores the average.
-            let TrainingRun { learner, metric, .. } = &mut self.run;
-            if let Some(score) = score_of(metric, &learner.net, &step.logits, &batch)? {
+            let TrainingRun { learner, criteria, .. } = &mut self.run;
+            if let Some(score) = score_of(&criteria.metric, &learner.net, &step.logits, &batch)? {
                 learner.progress.score.add(score, batch.size);
             }
         }
@@ -310,12 +308,11 @@ impl<'a> Trainer<'a> {
     fn evaluate(&mut self) -> Result<(Option<f64>, Option<f64>)> {
         let (mut losses, mut scores) = (Average::default(), Average::default());
         let limit = self.run.spec.validate_iters.map_or(usize::MAX, |limit| limit as usize);
-        for batch in self.run.val.epoch(0).take(limit) {
+        for batch in self.run.data.val.epoch(0).take(limit) {
             let batch = batch?;
             self.at_work = AtWork::of(&batch.samples);
-            let TrainingRun {
-                learner: Learner { net, device, precision, .. }, loss, metric, ..
-            } = &self.run;
+            let TrainingRun { learner, criteria: Criteria { loss, metric }, .. } = &self.run;
+            let Learner { net, device, precision, .. } = learner;
             let batch = TensorBatch::new(batch.samples, precision.training().tensors, *device)?;
             let measured = tch::no_grad(|| -> Result<(f64, Option<f64>)> {
                 let logits = net.forward(&batch.raw, false)?;
@@ -368,8 +365,8 @@ impl<'a> Trainer<'a> {
     }
 
     fn save(&mut self, copies: Copies) -> Result<()> {
-        let TrainingRun { learner, spec, config, .. } = &self.run;
-        learner.save(spec, config, copies).context("the checkpoint could not be saved")?;
+        let TrainingRun { learner, spec, configuration, .. } = &self.run;
+        learner.save(spec, configuration, copies).context("the checkpoint could not be saved")?;
         self.saved = Some(learner.progress.iteration);
         Ok(())
     }

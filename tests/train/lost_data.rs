@@ -18,7 +18,9 @@ use unet3d::model::NetworkSpec;
 use unet3d::optim::{OptimizerSpec, Scheduler};
 use unet3d::runtime::report::Reporter;
 use unet3d::samples::{Loader, Origin, SampleSet};
-use unet3d::train::{Learner, Progress, Trainer, TrainerSpec, TrainingRun};
+use unet3d::train::{
+    Criteria, Learner, LearnerSpec, Trainer, TrainerSpec, TrainingData, TrainingRun,
+};
 use unet3d::volume::{Sample, Volume, Voxels};
 
 fn start(command: &str, config: &Path, options: &[&str]) -> Child {
@@ -165,20 +167,25 @@ loss: {name: BCEWithLogitsLoss}
     .replace('@', &lab.path("").display().to_string());
     let tree = tree(&yaml);
     let node = |name: &str| tree.root.get(name).unwrap();
-    let network = NetworkSpec::read(node("model")).unwrap();
     let mut optimizer = OptimizerSpec::read(node("optimizer")).unwrap();
-    let scheduler = Scheduler::read(None, &mut optimizer).unwrap();
-    let place = (tch::Device::Cpu, Precision::Fp32);
-    let progress = Progress::start(1, true);
+    let spec = LearnerSpec {
+        network: NetworkSpec::read(node("model")).unwrap(),
+        scheduler: Scheduler::read(None, &mut optimizer).unwrap(),
+        optimizer,
+        precision: Precision::Fp32,
+        seed: Some(1),
+        higher_is_better: true,
+    };
     let loader = || Loader::new(Arc::new(Faulty), 1, 2, 1 << 30);
     let run = TrainingRun {
-        learner: Learner::new(&network, optimizer, scheduler, progress, place).unwrap(),
-        loss: unet3d::loss::read(node("loss")).unwrap(),
-        metric: unet3d::metric::read(&tree.root).unwrap(),
-        train: loader(),
-        val: loader(),
+        learner: Learner::new(spec, tch::Device::Cpu).unwrap(),
+        criteria: Criteria {
+            loss: unet3d::loss::read(node("loss")).unwrap(),
+            metric: unet3d::metric::read(&tree.root).unwrap(),
+        },
+        data: TrainingData { train: loader(), val: loader() },
         spec: TrainerSpec::read(node("trainer")).unwrap(),
-        config: String::new(),
+        configuration: String::new(),
         stop: Arc::new(AtomicBool::new(false)),
     };
     let error = Trainer::new(run, &Reporter::start(LevelFilter::Warn)).fit().unwrap_err();

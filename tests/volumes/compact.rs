@@ -192,7 +192,7 @@ fn a_data_set_gives_the_same_samples_from_either_form() {
         );
         let tree = Tree::parse(&text, "train.yaml", &[]).unwrap();
         let loaders = Loaders::read(tree.root.get("loaders").unwrap()).unwrap();
-        VolumePatches::open(&loaders, &loaders.phase("train").unwrap(), 4).unwrap()
+        VolumePatches::open(&loaders, &loaders.training_phase("train").unwrap(), 4).unwrap()
     };
     let (compact, dense) = (open("StandardHDF5Dataset"), open("LazyHDF5Dataset"));
     // Raw, and two bytes for each voxel of label and weight.

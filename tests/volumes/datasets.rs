@@ -94,7 +94,7 @@ const WEIGHTED: &str = "name: PixelWiseWeightedSliceBuilder, patch_shape: [6, 8,
 
 fn open(tree: &Tree) -> Result<VolumePatches> {
     let loaders = Loaders::read(tree.root.get("loaders").unwrap())?;
-    VolumePatches::open(&loaders, &loaders.phase("train")?, 5)
+    VolumePatches::open(&loaders, &loaders.training_phase("train")?, 5)
 }
 
 fn error(tree: &Tree) -> String {
@@ -274,7 +274,7 @@ fn images_and_masks_are_paired_by_name() {
         let options: Vec<_> = options.iter().map(|text| text.to_string()).collect();
         let tree = Tree::parse(&tree.root.to_json(), "dsb.yaml", &options).unwrap();
         let loaders = Loaders::read(tree.root.get("loaders").unwrap())?;
-        ImagePairs::open(&loaders, &loaders.phase("train")?, 0)
+        ImagePairs::open(&loaders, &loaders.training_phase("train")?, 0)
     };
     let error = |options: &[&str]| format!("{:#}", open(options).err().unwrap());
     assert!(error(&[]).contains("images"), "{}", error(&[]));

@@ -1,0 +1,118 @@
+//! What a configuration says about training, as types.
+
+use std::path::PathBuf;
+
+use log::warn;
+
+use crate::config::{ConfigError, Section};
+use crate::device::Precision;
+use crate::loss::{self, Loss};
+use crate::metric::{self, Metric};
+use crate::model::NetworkSpec;
+use crate::optim::{OptimizerSpec, Scheduler};
+
+use super::data::DataPlan;
+use super::settings::{OnNan, TrainerSpec};
+
+/// Everything that a configuration says about training. It owns what it holds; the
+/// configuration is not read again, only named in error messages.
+pub struct TrainingPlan {
+    pub learner: LearnerSpec,
+    pub criteria: Criteria,
+    pub data: DataPlan,
+    pub trainer: TrainerSpec,
+    /// The whole configuration as JSON.
+    pub configuration: String,
+}
+
+/// The network and what changes it.
+pub struct LearnerSpec {
+    pub network: NetworkSpec,
+    pub optimizer: OptimizerSpec,
+    pub scheduler: Scheduler,
+    pub precision: Precision,
+    /// Fixes every random number; drawn anew for each run if absent.
+    pub seed: Option<u64>,
+    /// Which score of a validation is the better one.
+    pub higher_is_better: bool,
+}
+
+/// What a network is trained and judged by.
+pub struct Criteria {
+    pub loss: Loss,
+    pub metric: Metric,
+}
+
+/// Where the weights of a run come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// Fresh weights.
+    Fresh,
+    /// The weights of a checkpoint.
+    PreTrained(PathBuf),
+    /// A checkpoint whose run goes on.
+    Resumed(PathBuf),
+}
+
+impl TrainingPlan {
+    /// Reads everything that training needs from the top of a configuration.
+    ///
+    /// # Errors
+    /// Missing keys, impossible values, and settings that contradict each other.
+    pub fn read(top: &Section<'_>) -> Result<Self, ConfigError> {
+        let network = NetworkSpec::read(top.required("model")?)?;
+        let trainer = TrainerSpec::read(top.required("trainer")?)?;
+        let mut optimizer = OptimizerSpec::read(top.required("optimizer")?)?;
+        let scheduler = Scheduler::read(top.child("lr_scheduler"), &mut optimizer)?;
+        let loss = loss::read(top.required("loss")?)?;
+        let metric = metric::read(top.node)?;
+        let data = DataPlan::read(top.required("loaders")?, top.required("model")?, &network)?;
+        if trainer.on_nan == OnNan::Skip && network.unit.order.has_batch_norm() {
+            return Err(top.required("trainer")?.error(
+                "`on_nan: skip` cannot be used with batch norm (`b` in `model.layer_order`), whose \
+                 running statistics the batch has changed already; use `on_nan: stop`",
+            ));
+        }
+        loss.check_loaded(data.has_weights())?;
+        metric.check_loaded(data.has_weights())?;
+        Ok(TrainingPlan {
+            learner: LearnerSpec {
+                network,
+                optimizer,
+                scheduler,
+                precision: Precision::read(top),
+                seed: top.maybe_size("manual_seed").map(|seed| seed as u64),
+                higher_is_better: trainer.higher_is_better,
+            },
+            criteria: Criteria { loss, metric },
+            data,
+            trainer,
+            configuration: top.node.to_json(),
+        })
+    }
+
+    /// Bytes that the feature maps of a training batch take, as far as the size of
+    /// the patches is known without the data.
+    pub fn activation_bytes(&self) -> u64 {
+        let patch = self.data.patch().map(|patch| self.learner.network.activation_bytes(patch));
+        patch.unwrap_or(0) * self.data.batch_size() as u64
+    }
+}
+
+impl TrainerSpec {
+    /// Where the weights of the run come from. `last`: from the last checkpoint of
+    /// the run's own directory, if there is one. A checkpoint of `resume` that does not
+    /// exist is left out with a warning.
+    pub fn beginning(&self, last: bool) -> Beginning {
+        let own = self.checkpoint_dir.join("last_checkpoint.pytorch");
+        let resume = if last && own.is_file() { Some(&own) } else { self.resume.as_ref() };
+        match resume {
+            Some(path) if path.is_file() => return Beginning::Resumed(path.clone()),
+            Some(path) => {
+                warn!("`trainer.resume`: {} does not exist: starting afresh", path.display());
+            }
+            None => {}
+        }
+        self.pre_trained.clone().map_or(Beginning::Fresh, Beginning::PreTrained)
+    }
+}
