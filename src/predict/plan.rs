@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node, Section, Tree};
+use crate::device::Precision;
 use crate::model::NetworkSpec;
 use crate::samples::slices::{self, Grid};
 use crate::samples::{Loaders, prediction_inputs};
