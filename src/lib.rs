@@ -13,6 +13,7 @@ pub mod device;
 pub mod ffi;
 pub mod files;
 pub mod format;
+pub mod instances;
 pub mod loss;
 pub mod metric;
 pub mod model;

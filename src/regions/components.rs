@@ -4,17 +4,7 @@ use std::ops::Range;
 
 use ndarray::{Array3, ArrayView3};
 
-/// Which voxels are neighbours. The number is that of a voxel's neighbours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Connectivity {
-    /// Voxels that share a face (scikit-image's `connectivity=1`).
-    #[default]
-    Faces6,
-    /// Voxels that share a face or an edge (`connectivity=2`).
-    Edges18,
-    /// Voxels that share a face, an edge or a corner (`connectivity=3`).
-    Corners26,
-}
+use super::Connectivity;
 
 /// Components of a mask, numbered from 1 in the order in which a scan of the
 /// volume (x fastest, then y, then z) meets them; 0 is the background.
