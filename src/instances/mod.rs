@@ -6,6 +6,7 @@
 mod boundary;
 mod cut;
 mod foreground;
+pub mod naming;
 mod plan;
 mod planes;
 mod segment;

@@ -129,6 +129,11 @@ impl Runs {
         &self.runs[self.first[row]..self.first[row + 1]]
     }
 
+    /// How many runs the rows before `row` have.
+    pub fn runs_before(&self, row: usize) -> usize {
+        self.first[row]
+    }
+
     /// The label of a voxel (z, y, x).
     pub fn at(&self, [z, y, x]: [usize; 3]) -> u32 {
         let row = self.row(z * self.size[1] + y);
