@@ -6,6 +6,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::runtime::shard::Shard;
 
+mod instances;
+mod naming;
+
+pub use instances::{Instances, LabelFormat, Layout};
+pub use naming::{MakeLabelInput, NameCells};
+
 /// Trains 3D U-Nets and runs them on microscopy volumes.
 #[derive(Debug, Parser)]
 #[command(name = "unet3d", version, propagate_version = true)]
@@ -24,6 +30,28 @@ pub enum Command {
     Check(Check),
     /// Turn labelled images into files to train on: raw, label and weight.
     MakeTrainingData(MakeTrainingData),
+    /// Turn predicted probabilities into numbered regions and a table of them.
+    Instances(Instances),
+    /// Give every region of an image the name that fits best.
+    NameCells(NameCells),
+    /// Crop an image and its regions to the file that a labelling network reads.
+    MakeLabelInput(MakeLabelInput),
+}
+
+/// Flags that do not go together; the program ends as clap ends it for wrong usage.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// How much a command without a configuration says.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Talk {
+    /// More messages.
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Warnings and errors only.
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 /// What every command takes.
@@ -134,7 +162,21 @@ impl Command {
             Command::Train(args) => Some(&args.common),
             Command::Predict(args) => Some(&args.common),
             Command::Check(args) => Some(&args.common),
-            Command::MakeTrainingData(_) => None,
+            Command::MakeTrainingData(_)
+            | Command::Instances(_)
+            | Command::NameCells(_)
+            | Command::MakeLabelInput(_) => None,
+        }
+    }
+
+    /// Whether the user asked for more messages, or for fewer.
+    pub fn talk(&self) -> Talk {
+        match (self.common(), self) {
+            (Some(common), _) => Talk { verbose: common.verbose, quiet: common.quiet },
+            (None, Command::Instances(options)) => options.talk,
+            (None, Command::NameCells(options)) => options.talk,
+            (None, Command::MakeLabelInput(options)) => options.talk,
+            _ => Talk { verbose: false, quiet: false },
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use log::LevelFilter;
 
-use unet3d::cli::{Cli, Command};
+use unet3d::cli::{Cli, Command, Usage};
 use unet3d::commands;
 use unet3d::config::ConfigError;
 use unet3d::runtime::report::{Reporter, fail};
@@ -19,9 +19,9 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let common = cli.command.common();
-    let level = match common {
-        Some(common) if common.verbose => LevelFilter::Debug,
-        Some(common) if common.quiet => LevelFilter::Warn,
+    let level = match cli.command.talk() {
+        talk if talk.verbose => LevelFilter::Debug,
+        talk if talk.quiet => LevelFilter::Warn,
         _ => LevelFilter::Info,
     };
     let reporter = Reporter::start(level);
@@ -33,6 +33,9 @@ fn main() -> ExitCode {
         Command::Predict(args) => commands::predict(args, &reporter),
         Command::Check(args) => commands::check(args),
         Command::MakeTrainingData(options) => commands::make_training_data(options, &reporter),
+        Command::Instances(options) => commands::instances(options, &reporter),
+        Command::NameCells(options) => commands::name_cells(options),
+        Command::MakeLabelInput(options) => commands::make_label_input(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
                 return ExitCode::from(STOPPED);
             }
             fail(&format!("{error:#}"));
-            let usage = error.chain().any(|cause| cause.is::<ConfigError>());
+            let usage = error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<Usage>());
             ExitCode::from(if usage { USAGE } else { FAILED })
         }
     }

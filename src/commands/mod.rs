@@ -1,14 +1,20 @@
 //! One recipe a command.
 
 mod check;
+mod instances;
+mod make_label_input;
 mod make_training_data;
+mod name_cells;
 mod predict;
 pub mod reference;
 mod settings;
 mod train;
 
 pub use check::check;
+pub use instances::instances;
+pub use make_label_input::make_label_input;
 pub use make_training_data::make_training_data;
+pub use name_cells::name_cells;
 pub use predict::predict;
 pub use settings::{Settings, TOP};
 pub use train::train;

@@ -3,9 +3,11 @@
 mod contiguous;
 pub mod h5;
 pub mod nrrd;
+pub mod nrrd_writer;
 pub mod png;
 mod stored;
 pub mod tiff;
+pub mod tiff_writer;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -3,15 +3,25 @@
 //! By default as ANTSUN does it with SegmentationTools.jl: regions of the voxels
 //! above a threshold, and a watershed for those that fall apart at a higher one.
 
+pub mod antsun;
 mod boundary;
 mod cut;
 mod foreground;
+mod images;
+mod measure;
 pub mod naming;
+pub mod partners;
 mod plan;
 mod planes;
+mod preview;
 mod segment;
+mod write;
 
 pub use foreground::Strange;
+pub use images::{AT_ONCE, Channel, probability_scale};
+pub use measure::{Intensity, RegionTable, intensities};
 pub use plan::{Boundary, Flooding, Foreground, Height, InstancesPlan, Level, Split};
 pub use planes::{Difference, InMemory, Planes, slabs};
+pub use preview::write_preview;
 pub use segment::{Input, SeedImage, Segmentation, segment};
+pub use write::{LabelFile, MADE_BY, is_ours, write_labels, write_text};

@@ -50,8 +50,10 @@ pub enum Split {
     Distance {
         /// Standard deviation, in voxels, of the gaussian that smooths the distance.
         sigma: f64,
-        /// How far a maximum stands above the pass to a higher one, at least.
-        height: f32,
+        /// How far a maximum stands above the pass to a higher one, at least; `None` for
+        /// three quarters of the least spacing, since a smoothed distance has shallow
+        /// maxima along the ridge of any long object.
+        height: Option<f64>,
         /// How far apart two maxima are, at least; both in the unit of the spacing.
         apart: f64,
     },

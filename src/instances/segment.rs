@@ -140,7 +140,11 @@ fn segment_foreground(plan: &Foreground, input: &Input<'_>) -> Result<Segmentati
 
     let jobs = jobs(&before, before_count, markers);
     let distance = match plan.split {
-        Split::Distance { sigma, height, apart } => DistanceMarkers { sigma, height, apart },
+        Split::Distance { sigma, height, apart } => {
+            let finest = input.spacing.iter().copied().fold(f64::INFINITY, f64::min);
+            let height = height.unwrap_or(0.75 * finest) as f32;
+            DistanceMarkers { sigma, height, apart }
+        }
         _ => DistanceMarkers { sigma: 0.0, height: 0.0, apart: 0.0 },
     };
     let cutter = Cutter {

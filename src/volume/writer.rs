@@ -26,6 +26,8 @@ pub enum Encoding {
     ScaledUint8,
     /// Labels, which are whole numbers from 0 to 65,535.
     Uint16,
+    /// Labels up to 2²⁴, which is as far as float32 tells whole numbers apart.
+    Uint32,
 }
 
 /// A volume that is to be written.
@@ -59,6 +61,9 @@ pub trait VolumeWriter: Send {
     /// # Panics
     /// If an axis is empty, or a volume (D, H, W) is to have several channels.
     fn begin(&mut self, volume: &NewVolume<'_>) -> Result<VolumeId>;
+
+    /// Notes the size of a voxel along z, y and x in micrometres with a volume.
+    fn voxel_size(&mut self, id: VolumeId, size: [f64; 3]) -> Result<()>;
 
     /// Writes a box of a volume: `block` (C, D, H, W), all voxels along x, whose
     /// first voxel is at `corner` (channel, z, y). Boxes may come in any order, and

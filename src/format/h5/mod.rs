@@ -10,6 +10,7 @@
 //! their own and handed to HDF5 as they are to stand in the file, an ordinary gzip
 //! data set to any reader.
 
+mod arrays;
 mod chunk_rows;
 mod decode;
 mod file;
@@ -21,6 +22,7 @@ mod storage;
 mod stored_type;
 mod writer;
 
+pub use arrays::{ArrayFile, Channels, read_texts};
 pub use file::H5File;
 pub use reader::H5Reader;
 pub use writer::H5Writer;
@@ -36,3 +38,7 @@ pub(super) static ENTRY: Format = Format {
     open: |path| Ok(Box::new(H5File::open(path)?)),
     create: Some(|path, threads| Ok(Box::new(H5Writer::create(path, threads)?))),
 };
+
+/// Attribute of a data set: the size of a voxel along z, y and x in micrometres, as
+/// ilastik and PlantSeg name it.
+const ELEMENT_SIZE: &str = "element_size_um";

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use hdf5::{Hyperslab, Selection, SliceOrIndex};
 use ndarray::{Array4, ArrayD, ArrayViewMut4, Axis};
 
+use super::ELEMENT_SIZE;
 use super::decode;
 use super::file::FileHandles;
 use super::guard;
@@ -162,6 +163,11 @@ impl VolumeReader for H5Reader {
 
     fn has_channels(&self) -> bool {
         self.has_channels
+    }
+
+    fn voxel_size(&self) -> Option<[f64; 3]> {
+        let size: Vec<f64> = self.handle.attr(ELEMENT_SIZE).ok()?.read_raw().ok()?;
+        <[f64; 3]>::try_from(size).ok().filter(|size| size.iter().all(|axis| *axis > 0.0))
     }
 
     fn chunk_shape(&self) -> Option<[usize; 4]> {

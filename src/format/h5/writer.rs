@@ -10,6 +10,7 @@ use half::f16;
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor, VarLenUnicode};
 use ndarray::{ArrayView2, ArrayView4, s};
 
+use super::ELEMENT_SIZE;
 use super::chunk_rows::ChunkRows;
 use super::pool::Pool;
 use crate::files::{self, PartialFile};
@@ -25,7 +26,7 @@ const CHUNK: usize = 256 << 10;
 impl Encoding {
     fn size(self) -> usize {
         match self {
-            Encoding::Float32 => 4,
+            Encoding::Float32 | Encoding::Uint32 => 4,
             Encoding::Float16 | Encoding::Uint16 => 2,
             Encoding::ScaledUint8 => 1,
         }
@@ -37,6 +38,7 @@ impl Encoding {
             Encoding::Float16 => TypeDescriptor::Float(FloatSize::U2),
             Encoding::ScaledUint8 => TypeDescriptor::Unsigned(IntSize::U1),
             Encoding::Uint16 => TypeDescriptor::Unsigned(IntSize::U2),
+            Encoding::Uint32 => TypeDescriptor::Unsigned(IntSize::U4),
         }
     }
 
@@ -53,6 +55,7 @@ impl Encoding {
                     fill(values, out, |value| [(f64::from(value) * 255.0).round() as u8])
                 }
                 Encoding::Uint16 => fill(values, out, |value| (value.round() as u16).to_le_bytes()),
+                Encoding::Uint32 => fill(values, out, |value| (value.round() as u32).to_le_bytes()),
             }
         }
     }
@@ -191,6 +194,16 @@ impl VolumeWriter for H5Writer {
         };
         self.volumes.push(begin().map_err(|error| failure(&self.target, error))?);
         Ok(VolumeId(self.volumes.len() - 1))
+    }
+
+    fn voxel_size(&mut self, id: VolumeId, size: [f64; 3]) -> Result<()> {
+        let write = || -> Result<()> {
+            let dataset = self.hdf5.dataset(&self.volumes[id.0].name)?;
+            let builder = dataset.new_attr_builder();
+            builder.with_data(&size).create(ELEMENT_SIZE)?;
+            Ok(())
+        };
+        write().map_err(|error| failure(&self.target, error))
     }
 
     fn write(

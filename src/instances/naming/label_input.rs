@@ -216,9 +216,9 @@ pub fn region_tables(
     for &(region, channel, value) in &named {
         label[0][region] = 0;
         label[channel][region] = 1;
-        let own = counts
-            .get(&names[channel - 1])
-            .map_or(1.0, |count| (value * frequent / count).round_ties_even());
+        // A name that was never counted counts once.
+        let count = counts.get(&names[channel - 1]).copied().unwrap_or(1.0);
+        let own = (value * frequent / count).round_ties_even();
         let others = (plan.id_weight * value).round_ties_even() as i64;
         for other in 1..regions {
             let same = label[channel][other] == 1 && !plan.original;

@@ -1,7 +1,6 @@
 //! The probability of every name for every region.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use anyhow::{Result, ensure};
 
@@ -62,6 +61,15 @@ pub struct MatrixBuilder {
     sums: Vec<Vec<[f64; 2]>>,
     /// Voxels inside and at the edge.
     voxels: Vec<[u64; 2]>,
+    strange: Strange,
+}
+
+/// Values within regions that are no probabilities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strange {
+    pub nan: u64,
+    /// Negative or above 1.
+    pub outside: u64,
 }
 
 impl MatrixBuilder {
@@ -98,21 +106,27 @@ impl MatrixBuilder {
             first,
             ids,
             voxels,
+            strange: Strange::default(),
         })
     }
 
-    /// Adds the probabilities of a class in some slices, (d, H, W). Classes and slices
-    /// may come in any order, each once; of equal probabilities the lower class wins.
-    pub fn add(&mut self, class: usize, slices: Range<usize>, values: &[f32]) {
-        let [_, height, width] = self.runs.size();
-        let rows = slices.start * height..slices.end * height;
-        let mut index = self.runs.runs_before(rows.start);
-        for (row, values) in rows.zip(values.chunks_exact(width.max(1))) {
+    /// Adds the probabilities of a class in some rows of the volume, from row `z * H + y`
+    /// on. Classes and rows may come in any order, each once; of equal probabilities the
+    /// lower class wins. NaN counts as 0.
+    pub fn add(&mut self, class: usize, first_row: usize, values: &[f32]) {
+        let [_, _, width] = self.runs.size();
+        let mut index = self.runs.runs_before(first_row);
+        for (row, values) in (first_row..).zip(values.chunks_exact(width.max(1))) {
             for run in self.runs.row(row) {
                 let sums = &mut self.sums[self.regions[index] as usize][class];
                 let voxels = self.first[index]..self.first[index + 1];
                 let values = &values[run.start as usize..run.end as usize];
                 for (voxel, &value) in voxels.zip(values) {
+                    if !(0.0..=1.0).contains(&value) {
+                        self.strange.nan += u64::from(value.is_nan());
+                        self.strange.outside += u64::from(!value.is_nan());
+                    }
+                    let value = if value.is_nan() { 0.0 } else { value };
                     sums[usize::from(self.edge[voxel])] += f64::from(value);
                     let best = self.best[voxel];
                     if value > best
@@ -128,7 +142,7 @@ impl MatrixBuilder {
     }
 
     /// The matrix of what was added.
-    pub fn finish(self) -> NameMatrix {
+    pub fn finish(self) -> (NameMatrix, Strange) {
         let most = self.ids.last().copied().unwrap_or(0) as usize;
         let mut sizes = vec![0; most];
         for (&id, voxels) in self.ids.iter().zip(&self.voxels) {
@@ -168,7 +182,8 @@ impl MatrixBuilder {
                 row
             })
             .collect();
-        NameMatrix { ids: self.ids, probabilities, contamination, sizes }
+        let matrix = NameMatrix { ids: self.ids, probabilities, contamination, sizes };
+        (matrix, self.strange)
     }
 }
 
@@ -302,9 +317,9 @@ mod tests {
         let mut builder =
             MatrixBuilder::new(Runs::of_labels(labels, size), classes.len(), plan).unwrap();
         for (class, values) in classes.iter().enumerate().rev() {
-            builder.add(class, 0..1, values);
+            builder.add(class, 0, values);
         }
-        builder.finish()
+        builder.finish().0
     }
 
     #[test]
