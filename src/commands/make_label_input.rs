@@ -127,7 +127,7 @@ fn tables(
         }
         None => name_counts(&human_labels(&text, COUNTED).with_context(context)?),
     };
-    if let Some((name, count)) = counts.iter().find(|(_, count)| !(**count > 0.0)) {
+    if let Some((name, count)) = counts.iter().find(|(_, count)| count.is_nan() || **count <= 0.0) {
         bail!("the count of {name} is {count}: more than 0 is needed");
     }
     let names = read_names(names, &options.names_dataset)?;

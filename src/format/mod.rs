@@ -18,6 +18,9 @@ use anyhow::{Context, Result, bail};
 use crate::files::{self, InputFile};
 use crate::volume::{Volume, VolumeFile, VolumeReader, VolumeWriter};
 
+/// Begins a file at a path, with that many threads for compression.
+pub type CreateWriter = fn(&Path, usize) -> Result<Box<dyn VolumeWriter>>;
+
 /// A file format of volumes.
 pub struct Format {
     pub name: &'static str,
@@ -31,9 +34,8 @@ pub struct Format {
     /// Whether the content of a file is of this format.
     pub recognises: fn(&File) -> bool,
     pub open: fn(&Path) -> Result<Box<dyn VolumeFile>>,
-    /// Begins a file at a path with that many threads for compression; `None` if the
-    /// format is read only.
-    pub create: Option<fn(&Path, usize) -> Result<Box<dyn VolumeWriter>>>,
+    /// `None` if the format is read only.
+    pub create: Option<CreateWriter>,
 }
 
 /// All file formats. The first is the one that results are written in.

@@ -184,7 +184,7 @@ impl Cutter<'_> {
             return worker();
         }
         thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(&worker)).collect();
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
             workers
                 .into_iter()
                 .flat_map(|worker| {

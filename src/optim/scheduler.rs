@@ -14,13 +14,15 @@ use super::schedulers::{
 };
 use super::state::{Rates, Settings};
 
+/// Makes a scheduler for an optimizer with these rates.
+pub type BuildSchedule = fn(&Section<'_>, &Rates) -> Result<Box<dyn Schedule>, ConfigError>;
+
 /// One scheduler: its name, its keys and how to make it.
 pub struct SchedulerEntry {
     pub name: &'static str,
     pub meaning: &'static str,
     pub parameters: &'static [Parameter],
-    /// Makes it for an optimizer with these rates.
-    pub build: fn(&Section<'_>, &Rates) -> Result<Box<dyn Schedule>, ConfigError>,
+    pub build: BuildSchedule,
 }
 
 impl Entry for SchedulerEntry {

@@ -401,7 +401,7 @@ pub fn stretches_above(row: &[f32], limit: f32, mut found: impl FnMut(usize, usi
             for (x, &value) in (at..).zip(group) {
                 match start {
                     None if value > limit => start = Some(x),
-                    Some(begun) if !(value > limit) => {
+                    Some(begun) if value <= limit || value.is_nan() => {
                         found(begun, x);
                         start = None;
                     }

@@ -1,7 +1,7 @@
 //! Regions and cuts against those recorded from SegmentationTools.jl.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hdf5::File;
 use ndarray::{Array2, Array3, ArrayD, Axis};
@@ -22,7 +22,7 @@ pub fn cases() -> Vec<PathBuf> {
 }
 
 /// Numbers of a list in `params.json`, or a number.
-pub fn parameter(case: &PathBuf, name: &str) -> Vec<f64> {
+pub fn parameter(case: &Path, name: &str) -> Vec<f64> {
     let text = fs::read_to_string(case.join("params.json")).unwrap();
     let text = text.split(&format!("\"{name}\":")).nth(1).unwrap().trim_start();
     let text = match text.strip_prefix('[') {
@@ -32,14 +32,14 @@ pub fn parameter(case: &PathBuf, name: &str) -> Vec<f64> {
     text.split(',').map(str::trim).filter(|n| !n.is_empty()).map(|n| n.parse().unwrap()).collect()
 }
 
-fn probability(case: &PathBuf) -> Array3<f32> {
+fn probability(case: &Path) -> Array3<f32> {
     let volume: ArrayD<f32> =
         File::open(case.join("volume.h5")).unwrap().dataset("predictions").unwrap().read().unwrap();
     let volume = if volume.ndim() == 4 { volume.index_axis_move(Axis(0), 1) } else { volume };
     volume.into_dimensionality::<ndarray::Ix3>().unwrap().as_standard_layout().into_owned()
 }
 
-fn run(case: &PathBuf, original: bool, threads: usize) -> Segmentation {
+fn run(case: &Path, original: bool, threads: usize) -> Segmentation {
     let levels = parameter(case, "thresholds").into_iter().zip(parameter(case, "sizes"));
     let plan = Foreground {
         threshold: parameter(case, "threshold")[0],
