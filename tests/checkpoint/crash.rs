@@ -142,7 +142,7 @@ fn full_disk_leaves_the_old_file() {
     command
         .args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$0\" --exact \"$1\" --nocapture"])
         .arg(executable)
-        .arg(format!("crash::{TEST}"))
+        .arg(TEST)
         .env(FOLDER, folder.path());
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
