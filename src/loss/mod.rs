@@ -1,8 +1,8 @@
-//! Losses, one criterion or one family a file.
+//! Losses, one criterion or one family a file: adding one adds a file here and a line
+//! to [`LOSSES`].
 //!
 //! A [`Criterion`] compares the logits of the network, (N, C, D, H, W), with the
-//! labels of the batch and gives the scalar that training makes smaller. [`LOSSES`]
-//! lists them; [`read`] makes the [`Loss`] of the configuration's `loss` section.
+//! labels of the batch and gives the scalar that training makes smaller. [`read`] makes the [`Loss`] of the configuration's `loss` section.
 //! [`Loss::check`] tells from shapes alone whether it fits the data and the network,
 //! so that a run that cannot work ends before it starts.
 //!
@@ -26,13 +26,48 @@ mod sum;
 mod weighted_cross_entropy;
 mod weighted_smooth_l1;
 
-pub use registry::{Entry, IgnoreIndex, LOSSES, Loss, read};
+pub use registry::{Entry, IgnoreIndex, Loss, read};
 
 use anyhow::Result;
 use tch::Tensor;
 
-use crate::config::{ConfigError, Node};
+use crate::config::{ConfigError, Node, Parameter, Registry};
 use crate::target::{Labels, TargetShapes, Weights};
+
+/// All losses.
+pub static LOSSES: Registry<Entry> = Registry {
+    kind: "loss",
+    name: Parameter::text("name", "", "which loss to train with").required(),
+    entries: &[
+        &bce_with_logits::ENTRY,
+        &dice::ENTRY,
+        &bce_dice::ENTRY,
+        &generalized_dice::ENTRY,
+        &cross_entropy::ENTRY,
+        &weighted_cross_entropy::ENTRY,
+        &pixel_wise_cross_entropy::ENTRY,
+        &mean_error::MSE,
+        &mean_error::L1,
+        &mean_error::SMOOTH_L1,
+        &weighted_smooth_l1::ENTRY,
+        &contrastive::ENTRY,
+    ],
+    shared: &[
+        Parameter::integer("ignore_index", 0, "label whose voxels do not count").optional(),
+        Parameter::flag(
+            "skip_last_target",
+            false,
+            "leaves the last channel of the labels to the metric, such as the instances that \
+             `append_label` appends",
+        ),
+        Parameter::flag(
+            "squeeze_channel",
+            false,
+            "with `skip_last_target`: drops the channel axis when one channel is left",
+        ),
+    ],
+    refused: &[("TagsAngularLoss", "needs a network with several outputs, and there is none here")],
+};
 
 /// The computation of a loss, with the parameters of its section.
 pub trait Criterion: Send {

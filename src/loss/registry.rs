@@ -1,13 +1,13 @@
-//! The list of all losses, and the loss of a configuration.
+//! What the list of losses says of each, and the loss of a configuration.
 
 use anyhow::Result;
 use tch::Tensor;
 
-use crate::config::{self, ConfigError, Node, Parameter, Registry, Section};
+use crate::config::{self, ConfigError, Node, Parameter, Section};
 use crate::target::{LabelForm, LabelRange, Labels, Requirement, TargetShapes, Weights};
 
-use super::Criterion;
 use super::preparation::Preparation;
+use super::{Criterion, LOSSES};
 
 /// One loss: its name, its keys and how to make it.
 pub struct Entry {
@@ -45,41 +45,6 @@ impl config::Entry for Entry {
         self.parameters
     }
 }
-
-/// All losses.
-pub static LOSSES: Registry<Entry> = Registry {
-    kind: "loss",
-    name: Parameter::text("name", "", "which loss to train with").required(),
-    entries: &[
-        &super::bce_with_logits::ENTRY,
-        &super::dice::ENTRY,
-        &super::bce_dice::ENTRY,
-        &super::generalized_dice::ENTRY,
-        &super::cross_entropy::ENTRY,
-        &super::weighted_cross_entropy::ENTRY,
-        &super::pixel_wise_cross_entropy::ENTRY,
-        &super::mean_error::MSE,
-        &super::mean_error::L1,
-        &super::mean_error::SMOOTH_L1,
-        &super::weighted_smooth_l1::ENTRY,
-        &super::contrastive::ENTRY,
-    ],
-    shared: &[
-        Parameter::integer("ignore_index", 0, "label whose voxels do not count").optional(),
-        Parameter::flag(
-            "skip_last_target",
-            false,
-            "leaves the last channel of the labels to the metric, such as the instances that \
-             `append_label` appends",
-        ),
-        Parameter::flag(
-            "squeeze_channel",
-            false,
-            "with `skip_last_target`: drops the channel axis when one channel is left",
-        ),
-    ],
-    refused: &[("TagsAngularLoss", "needs a network with several outputs, and there is none here")],
-};
 
 /// The loss of a configuration.
 pub struct Loss {

@@ -1,7 +1,7 @@
-//! Metrics, one or one family a file: what validation is judged by.
+//! Metrics, one or one family a file: what validation is judged by. Adding one adds a file
+//! here and a line to [`METRICS`].
 //!
-//! A [`Scorer`] compares the network's probabilities with the labels. [`METRICS`]
-//! lists them; [`read`] makes the [`Metric`] of the configuration's `eval_metric`
+//! A [`Scorer`] compares the network's probabilities with the labels. [`read`] makes the [`Metric`] of the configuration's `eval_metric`
 //! section. [`Metric::check`] tells from shapes alone whether it fits the data and
 //! the network.
 
@@ -19,13 +19,42 @@ mod squared_error;
 
 pub use average_precision::Matching;
 pub use rand_error::adapted_rand_error;
-pub use registry::{Entry, METRICS, Metric, read};
+pub use registry::{Entry, Metric, read};
 
 use anyhow::Result;
 use tch::Tensor;
 
-use crate::config::{ConfigError, Node};
+use crate::config::{ConfigError, Node, Parameter, Registry};
 use crate::target::{Labels, TargetShapes, Weights};
+
+const SEVERAL_OUTPUTS: &str =
+    "needs a network with several outputs or embeddings, and there is none here";
+
+/// All metrics. A configuration that names none is judged by `MeanIoU`.
+pub static METRICS: Registry<Entry> = Registry {
+    kind: "metric",
+    name: Parameter::text("name", "MeanIoU", "which metric to judge by"),
+    entries: &[
+        &adapted_rand::PLAIN,
+        &adapted_rand::BOUNDARY,
+        &adapted_rand::GENERIC,
+        &average_precision::BOUNDARY,
+        &average_precision::BLOBS,
+        &average_precision::BLOBS_BOUNDARY,
+        &dice_coefficient::ENTRY,
+        &mean_iou::ENTRY,
+        &pixel_wise_mean_iou::ENTRY,
+        &squared_error::MSE,
+        &squared_error::PSNR,
+    ],
+    shared: &[],
+    refused: &[
+        ("WithinAngleThreshold", SEVERAL_OUTPUTS),
+        ("InverseAngularError", SEVERAL_OUTPUTS),
+        ("EmbeddingsAdaptedRandError", SEVERAL_OUTPUTS),
+        ("EmbeddingsMeanShiftAdaptedRandError", SEVERAL_OUTPUTS),
+    ],
+};
 
 /// The computation of a metric, with the parameters of its section.
 pub trait Scorer: Send {

@@ -1,12 +1,12 @@
-//! The list of all metrics, and the metric of a configuration.
+//! What the list of metrics says of each, and the metric of a configuration.
 
 use anyhow::Result;
 use tch::Tensor;
 
-use crate::config::{self, ConfigError, Node, Parameter, Registry, Section};
+use crate::config::{self, ConfigError, Node, Parameter, Section};
 use crate::target::{LabelForm, Labels, Requirement, TargetShapes, Weights};
 
-use super::Scorer;
+use super::{METRICS, Scorer};
 
 /// One metric: its name, its keys and how to make it.
 pub struct Entry {
@@ -32,35 +32,6 @@ impl config::Entry for Entry {
         self.parameters
     }
 }
-
-const SEVERAL_OUTPUTS: &str =
-    "needs a network with several outputs or embeddings, and there is none here";
-
-/// All metrics. A configuration that names none is judged by `MeanIoU`.
-pub static METRICS: Registry<Entry> = Registry {
-    kind: "metric",
-    name: Parameter::text("name", "MeanIoU", "which metric to judge by"),
-    entries: &[
-        &super::adapted_rand::PLAIN,
-        &super::adapted_rand::BOUNDARY,
-        &super::adapted_rand::GENERIC,
-        &super::average_precision::BOUNDARY,
-        &super::average_precision::BLOBS,
-        &super::average_precision::BLOBS_BOUNDARY,
-        &super::dice_coefficient::ENTRY,
-        &super::mean_iou::ENTRY,
-        &super::pixel_wise_mean_iou::ENTRY,
-        &super::squared_error::MSE,
-        &super::squared_error::PSNR,
-    ],
-    shared: &[],
-    refused: &[
-        ("WithinAngleThreshold", SEVERAL_OUTPUTS),
-        ("InverseAngularError", SEVERAL_OUTPUTS),
-        ("EmbeddingsAdaptedRandError", SEVERAL_OUTPUTS),
-        ("EmbeddingsMeanShiftAdaptedRandError", SEVERAL_OUTPUTS),
-    ],
-};
 
 /// The metric of a configuration.
 pub struct Metric {

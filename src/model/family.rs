@@ -1,13 +1,12 @@
-//! The families of networks that `model.name` chooses from, one a file.
+//! What a family of networks is, and the keys that all families take.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::{Entry, Kind, Parameter, Registry, Section};
+use crate::config::{Entry, Kind, Parameter, Section};
 
 use super::block::BlockKind;
 use super::join::JoinKind;
-use super::{residual_unet3d, unet2d, unet3d};
 
 /// One family of U-Nets: its name, its keys and what its networks are made of.
 pub struct Family {
@@ -54,17 +53,8 @@ impl Entry for Family {
     }
 }
 
-/// All families of networks.
-pub static NETWORKS: Registry<Family> = Registry {
-    kind: "network",
-    name: Parameter::text("name", "", "the network").required(),
-    entries: &[&unet3d::FAMILY, &residual_unet3d::FAMILY, &unet2d::FAMILY],
-    shared: SHARED,
-    refused: &[],
-};
-
 /// The keys that all families take.
-const SHARED: &[Parameter] = &[
+pub(super) const SHARED: &[Parameter] = &[
     Parameter::integer("in_channels", 1, "channels of the raw volume").at_least(1.0).required(),
     Parameter::integer("out_channels", 1, "channels of the network's output")
         .at_least(1.0)

@@ -2,8 +2,9 @@
 
 use crate::config::{ConfigError, Node, Section, YamlValue};
 
+use super::NETWORKS;
 use super::block::Place;
-use super::family::{Anatomy, Family, NETWORKS};
+use super::family::{Anatomy, Family};
 use super::layer::{Order, UnitSpec};
 
 /// Everything that fixes the shape of a network.

@@ -13,6 +13,8 @@ mod scheduler;
 mod schedulers;
 mod state;
 
-pub use optimizer::{Algorithm, OPTIMIZERS, Optimizer, OptimizerEntry, OptimizerSpec, Update};
-pub use scheduler::{SCHEDULERS, Schedule, Scheduler, SchedulerEntry};
+pub use optimizer::{Algorithm, Optimizer, OptimizerEntry, OptimizerSpec, Update};
+pub use optimizers::OPTIMIZERS;
+pub use scheduler::{Schedule, Scheduler, SchedulerEntry};
+pub use schedulers::SCHEDULERS;
 pub use state::{OptimizerState, ParameterTensors, Rates, Setting, Settings};

@@ -1,4 +1,4 @@
-//! What all optimizers have in common, and the list of them.
+//! What all optimizers have in common.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 use anyhow::{Result, bail, ensure};
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::config::{ConfigError, Entry, Node, Parameter, Registry, Section};
+use crate::config::{ConfigError, Entry, Node, Parameter, Section};
 
-use super::optimizers::{adam, sgd};
+use super::optimizers::OPTIMIZERS;
 use super::state::{OptimizerState, Rates, Settings};
 
 /// One optimizer: its name, its keys and how to make it.
@@ -32,22 +32,6 @@ impl Entry for OptimizerEntry {
         self.parameters
     }
 }
-
-/// All optimizers.
-pub static OPTIMIZERS: Registry<OptimizerEntry> = Registry {
-    kind: "optimizer",
-    name: Parameter::text("algorithm", "Adam", "the optimizer"),
-    entries: &[&adam::ENTRY, &sgd::ENTRY],
-    shared: &[
-        Parameter::number("learning_rate", 0.0, "the learning rate at the start")
-            .at_least(0.0)
-            .required(),
-        Parameter::number("weight_decay", 0.0, "L2 penalty, added to the gradient")
-            .at_least(0.0)
-            .required(),
-    ],
-    refused: &[],
-};
 
 /// How an optimizer changes parameters.
 pub trait Algorithm: fmt::Debug + Send + Sync {

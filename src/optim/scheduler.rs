@@ -1,4 +1,4 @@
-//! What all learning-rate schedulers have in common, and the list of them.
+//! What all learning-rate schedulers have in common.
 //!
 //! Each is stepped once per validation. They are written as the recursive forms of
 //! `torch.optim.lr_scheduler` are, not as closed formulas, so that a learning rate
@@ -6,12 +6,10 @@
 
 use std::fmt;
 
-use crate::config::{ConfigError, Entry, Node, Parameter, Registry, Section};
+use crate::config::{ConfigError, Entry, Node, Parameter, Section};
 
 use super::optimizer::OptimizerSpec;
-use super::schedulers::{
-    cosine_annealing, exponential, multi_step, one_cycle, plateau, step, warm_restarts,
-};
+use super::schedulers::{SCHEDULERS, plateau};
 use super::state::{Rates, Settings};
 
 /// Makes a scheduler for an optimizer with these rates.
@@ -38,23 +36,6 @@ impl Entry for SchedulerEntry {
         self.parameters
     }
 }
-
-/// All schedulers.
-pub static SCHEDULERS: Registry<SchedulerEntry> = Registry {
-    kind: "scheduler",
-    name: Parameter::text("name", "", "the scheduler, as torch calls it").required(),
-    entries: &[
-        &plateau::ENTRY,
-        &multi_step::ENTRY,
-        &step::ENTRY,
-        &exponential::ENTRY,
-        &cosine_annealing::ENTRY,
-        &warm_restarts::ENTRY,
-        &one_cycle::ENTRY,
-    ],
-    shared: &[Parameter::any("verbose", "accepted, unused")],
-    refused: &[("LambdaLR", "takes Python functions, which a file cannot hold")],
-};
 
 /// How a scheduler changes the rates of an optimizer.
 pub trait Schedule: fmt::Debug + Send {

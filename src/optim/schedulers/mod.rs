@@ -1,14 +1,33 @@
-//! One scheduler a file.
+//! The learning-rate schedulers, one a file: adding one adds a file here and a line to
+//! [`SCHEDULERS`].
 
-use crate::config::Parameter;
-
-pub(super) mod cosine_annealing;
-pub(super) mod exponential;
-pub(super) mod multi_step;
-pub(super) mod one_cycle;
+mod cosine_annealing;
+mod exponential;
+mod multi_step;
+mod one_cycle;
 pub(super) mod plateau;
-pub(super) mod step;
-pub(super) mod warm_restarts;
+mod step;
+mod warm_restarts;
+
+use super::scheduler::SchedulerEntry;
+use crate::config::{Parameter, Registry};
+
+/// All schedulers.
+pub static SCHEDULERS: Registry<SchedulerEntry> = Registry {
+    kind: "scheduler",
+    name: Parameter::text("name", "", "the scheduler, as torch calls it").required(),
+    entries: &[
+        &plateau::ENTRY,
+        &multi_step::ENTRY,
+        &step::ENTRY,
+        &exponential::ENTRY,
+        &cosine_annealing::ENTRY,
+        &warm_restarts::ENTRY,
+        &one_cycle::ENTRY,
+    ],
+    shared: &[Parameter::any("verbose", "accepted, unused")],
+    refused: &[("LambdaLR", "takes Python functions, which a file cannot hold")],
+};
 
 const GAMMA: Parameter = Parameter::number("gamma", 0.1, "factor on the learning rate");
 const ETA_MIN: Parameter = Parameter::number("eta_min", 0.0, "lowest learning rate");

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::config::Parameter;
 
-use super::family::{Anatomy, CONV_KERNEL_SIZE, Family, POOL_KERNEL_SIZE};
-use super::join::TransposedSum;
-use super::residual_block::ResidualBlock;
+use super::super::family::{Anatomy, CONV_KERNEL_SIZE, Family, POOL_KERNEL_SIZE};
+use super::super::join::TransposedSum;
+use super::super::residual_block::ResidualBlock;
 
 /// [Lee et al. 2017](https://arxiv.org/abs/1706.00120).
 pub static FAMILY: Family = Family {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::config::Parameter;
 
-use super::double_conv::DoubleConv;
-use super::family::{Anatomy, CONV_PADDING, Family};
-use super::join::NearestConcatenation;
+use super::super::double_conv::DoubleConv;
+use super::super::family::{Anatomy, CONV_PADDING, Family};
+use super::super::join::NearestConcatenation;
 
 /// [Ronneberger et al. 2015](https://arxiv.org/abs/1505.04597), with zero padding.
 pub static FAMILY: Family = Family {

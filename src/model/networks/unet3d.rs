@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::double_conv::DoubleConv;
-use super::family::{Anatomy, CONV_KERNEL_SIZE, CONV_PADDING, Family, POOL_KERNEL_SIZE};
-use super::join::NearestConcatenation;
+use super::super::double_conv::DoubleConv;
+use super::super::family::{Anatomy, CONV_KERNEL_SIZE, CONV_PADDING, Family, POOL_KERNEL_SIZE};
+use super::super::join::NearestConcatenation;
 
 /// [Çiçek et al. 2016](https://arxiv.org/abs/1606.06650), with nearest-neighbour
 /// upsampling in place of transposed convolutions.
