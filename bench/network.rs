@@ -12,7 +12,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 use unet3d::config::Tree;
 use unet3d::device::Precision;
 use unet3d::ffi::tensor::keep_memory;
-use unet3d::model::{Layout, NetworkSpec, UNet};
+use unet3d::model::{MemoryFormat, NetworkSpec, UNet};
 use unet3d::optim::{Optimizer, OptimizerSpec};
 
 fn main() -> anyhow::Result<()> {
@@ -28,7 +28,8 @@ fn main() -> anyhow::Result<()> {
         "fp64" => Precision::Fp64,
         _ => Precision::Fp32,
     };
-    let layout = if layout == "first" { Layout::ChannelsFirst } else { Layout::ChannelsLast };
+    let layout =
+        if layout == "first" { MemoryFormat::ChannelsFirst } else { MemoryFormat::ChannelsLast };
     let size = [1, 1, d.parse()?, h.parse()?, w.parse()?];
     let yaml = format!(
         "{{model: {{name: UNet3D, in_channels: 1, out_channels: 2, f_maps: {f_maps}, \

@@ -45,7 +45,7 @@ pub struct Usage(pub String);
 
 /// How much a command without a configuration says.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct Talk {
+pub struct Verbosity {
     /// More messages.
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
@@ -170,13 +170,13 @@ impl Command {
     }
 
     /// Whether the user asked for more messages, or for fewer.
-    pub fn talk(&self) -> Talk {
+    pub fn talk(&self) -> Verbosity {
         match (self.common(), self) {
-            (Some(common), _) => Talk { verbose: common.verbose, quiet: common.quiet },
+            (Some(common), _) => Verbosity { verbose: common.verbose, quiet: common.quiet },
             (None, Command::Instances(options)) => options.talk,
             (None, Command::NameCells(options)) => options.talk,
             (None, Command::MakeLabelInput(options)) => options.talk,
-            _ => Talk { verbose: false, quiet: false },
+            _ => Verbosity { verbose: false, quiet: false },
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) enum Reader {
     Plain(Box<dyn ReadSeek>),
 }
 
-struct Open {
+struct OpenArchive {
     reader: Reader,
     /// Bytes that tensors may still read.
     budget: u64,
@@ -47,7 +47,7 @@ pub(super) struct Source {
     storages: Vec<Storage>,
     /// For files of big-endian machines: bytes per element of each storage.
     swapped: Option<Vec<usize>>,
-    open: Mutex<Open>,
+    open: Mutex<OpenArchive>,
 }
 
 impl std::fmt::Debug for Source {
@@ -70,7 +70,7 @@ impl Source {
     ) -> Source {
         let total: u64 = storages.iter().map(|storage| storage.bytes as u64).sum();
         let budget = total.saturating_mul(Self::SHARING).saturating_add(1 << 20);
-        let open = Mutex::new(Open { reader, budget, kept: None });
+        let open = Mutex::new(OpenArchive { reader, budget, kept: None });
         Source { path: path.to_path_buf(), storages, swapped, open }
     }
 

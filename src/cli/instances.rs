@@ -8,7 +8,7 @@ use crate::instances::{Boundary, Flooding, Foreground, Height, InstancesPlan, Le
 use crate::regions::{Connectivity, QueueRule};
 use crate::runtime::shard::Shard;
 
-use super::{Talk, Usage, number, parse_shard};
+use super::{Usage, Verbosity, number, parse_shard};
 
 #[derive(Args, Debug)]
 pub struct Instances {
@@ -154,7 +154,7 @@ pub struct Instances {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
     #[command(flatten)]
-    pub talk: Talk,
+    pub talk: Verbosity,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::instances::naming::{CropCentre, NamingPlan};
 
-use super::{Talk, number};
+use super::{Verbosity, number};
 
 #[derive(Args, Debug)]
 pub struct NameCells {
@@ -100,7 +100,7 @@ pub struct NameCells {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
     #[command(flatten)]
-    pub talk: Talk,
+    pub talk: Verbosity,
 }
 
 impl NameCells {
@@ -195,7 +195,7 @@ pub struct MakeLabelInput {
     #[arg(long, value_name = "NAME", default_value = "neuron_ids")]
     pub names_dataset: String,
     #[command(flatten)]
-    pub talk: Talk,
+    pub talk: Verbosity,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

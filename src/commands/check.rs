@@ -12,13 +12,13 @@ use crate::model::UNet;
 use crate::predict::{FilePair, PredictionPlan};
 use crate::train::TrainingPlan;
 
-use super::settings::Settings;
+use super::settings::CommandSettings;
 
 const GIB: f64 = (1u64 << 30) as f64;
 
 pub fn check(args: &cli::Check) -> Result<()> {
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
-    let settings = Settings::open(&tree, &args.common)?;
+    let settings = CommandSettings::open(&tree, &args.common)?;
     let trains = settings.top.child("trainer").is_some();
     let result = if trains {
         check_training(&settings.top, args.no_data)

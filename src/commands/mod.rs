@@ -16,5 +16,5 @@ pub use make_label_input::make_label_input;
 pub use make_training_data::make_training_data;
 pub use name_cells::name_cells;
 pub use predict::predict;
-pub use settings::{Settings, TOP};
+pub use settings::{CommandSettings, TOP};
 pub use train::train;

@@ -11,12 +11,12 @@ use crate::predict::{DeviceNetwork, Outcome, PredictionPlan, PredictionRun, Sele
 use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
 
-use super::Settings;
+use super::CommandSettings;
 
 pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     huge_pages();
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
-    let settings = Settings::open(&tree, &args.common)?;
+    let settings = CommandSettings::open(&tree, &args.common)?;
     let plan = PredictionPlan::read(&settings.top)?;
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
     let selection = Selection { shard: args.shard, skip_existing: args.skip_existing };

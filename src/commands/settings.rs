@@ -38,15 +38,15 @@ pub const TOP: &[Parameter] = &[
 
 /// An opened configuration.
 #[derive(Clone, Debug)]
-pub struct Settings<'a> {
+pub struct CommandSettings<'a> {
     pub top: Section<'a>,
     /// The device of `--device` or of the configuration.
     pub device: DeviceWish,
 }
 
-impl<'a> Settings<'a> {
+impl<'a> CommandSettings<'a> {
     pub fn open(tree: &'a Tree, common: &Common) -> Result<Self, ConfigError> {
         let top = tree.root.section(TOP)?;
-        Ok(Settings { device: DeviceWish::read(&top, common.device.as_deref()), top })
+        Ok(CommandSettings { device: DeviceWish::read(&top, common.device.as_deref()), top })
     }
 }

@@ -15,11 +15,11 @@ use crate::train::{
     Ended, Learner, Trainer, TrainerSpec, TrainingData, TrainingPlan, TrainingRun, claim_directory,
 };
 
-use super::Settings;
+use super::CommandSettings;
 
 pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
-    let settings = Settings::open(&tree, &args.common)?;
+    let settings = CommandSettings::open(&tree, &args.common)?;
     let plan = TrainingPlan::read(&settings.top)?;
     let _lock = claim_directory(&plan.trainer.checkpoint_dir)?;
 

@@ -41,7 +41,7 @@ impl Stretch {
 }
 
 /// A region that may be cut.
-pub struct Job {
+pub struct RegionToCut {
     pub label: u32,
     pub region: Region,
     /// Its voxels in scan order.
@@ -107,7 +107,7 @@ impl Cutter<'_> {
     ///
     /// Heights in a file are read once, in slabs; a region that reaches over several
     /// keeps the heights of its box until it is complete.
-    pub fn run(&self, jobs: &[Job]) -> Result<Vec<Pieces>> {
+    pub fn run(&self, jobs: &[RegionToCut]) -> Result<Vec<Pieces>> {
         let Some(planes) = self.heights else {
             let all: Vec<usize> = (0..jobs.len()).collect();
             let mut pieces = self.parallel(&all, |index| self.cut(&jobs[index], None));
@@ -194,7 +194,7 @@ impl Cutter<'_> {
         })
     }
 
-    fn cut(&self, job: &Job, heights: Option<&Heights<'_>>) -> Pieces {
+    fn cut(&self, job: &RegionToCut, heights: Option<&Heights<'_>>) -> Pieces {
         let distance = match (&job.markers, self.flooding.height) {
             (Markers::Distance, _) | (_, Height::Distance) => Some(self.distances(job)),
             _ => None,
@@ -272,7 +272,7 @@ impl Cutter<'_> {
     ///
     /// A ball of voxels nearer than the background is connected, so that the box of
     /// the region with a rim of one voxel has all that the distance depends on.
-    fn distances(&self, job: &Job) -> Inside {
+    fn distances(&self, job: &RegionToCut) -> Inside {
         let sigma = self.distance.sigma;
         let rim = if sigma > 0.0 { weights(sigma).len() } else { 1 };
         let origin: [usize; 3] = job.region.min.map(|least| least.saturating_sub(rim));

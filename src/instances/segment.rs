@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::regions::{Region, Runs};
 
 use super::boundary::boundary_regions;
-use super::cut::{Cutter, DistanceMarkers, Job, Markers, Stretch, numbered};
+use super::cut::{Cutter, DistanceMarkers, Markers, RegionToCut, Stretch, numbered};
 use super::foreground::{Strange, above, regions};
 use super::plan::{Foreground, Height, InstancesPlan, Level, Split};
 use super::planes::{InMemory, Planes};
@@ -259,7 +259,7 @@ fn at_voxels(voxels: &[[usize; 3]]) -> Markers {
 }
 
 /// The regions that have markers, in ascending order, with their voxels.
-fn jobs(before: &Runs, count: u32, mut markers: BTreeMap<u32, Markers>) -> Vec<Job> {
+fn jobs(before: &Runs, count: u32, mut markers: BTreeMap<u32, Markers>) -> Vec<RegionToCut> {
     if markers.is_empty() {
         return Vec::new();
     }
@@ -279,7 +279,7 @@ fn jobs(before: &Runs, count: u32, mut markers: BTreeMap<u32, Markers>) -> Vec<J
         .filter_map(|(label, members)| {
             let region = regions[label as usize - 1].take()?;
             let markers = markers.remove(&label)?;
-            Some(Job { label, region, members, markers })
+            Some(RegionToCut { label, region, members, markers })
         })
         .collect()
 }

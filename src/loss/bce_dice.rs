@@ -8,9 +8,9 @@ use crate::target::{LabelForm, Labels, Weights};
 
 use super::bce_with_logits::BceWithLogits;
 use super::dice::{Dice, Normalization};
-use super::{Criterion, Entry, IgnoreIndex};
+use super::{Criterion, IgnoreIndex, LossEntry};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: LossEntry = LossEntry {
     name: "BCEDiceLoss",
     meaning: "alpha * BCEWithLogitsLoss + beta * DiceLoss",
     parameters: &[

@@ -8,7 +8,7 @@ use crate::target::{LabelForm, Labels, TargetShapes, Weights};
 
 use super::class_weights::ClassWeights;
 use super::sum::VoxelSum;
-use super::{Criterion, Entry, IgnoreIndex};
+use super::{Criterion, IgnoreIndex, LossEntry};
 
 const POS_WEIGHT: Parameter = Parameter::custom(
     "pos_weight",
@@ -16,7 +16,7 @@ const POS_WEIGHT: Parameter = Parameter::custom(
     "weight of the voxels that are 1 in the target: a number, or a list of one a channel",
 );
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: LossEntry = LossEntry {
     name: "BCEWithLogitsLoss",
     meaning: "mean binary cross-entropy of the sigmoid of every channel",
     parameters: &[POS_WEIGHT],

@@ -6,9 +6,9 @@ use tch::{Kind, Tensor};
 use crate::config::{self, ConfigError, Node, Parameter, YamlValue};
 use crate::target::{LabelForm, Labels, Weights};
 
-use super::{Criterion, Entry, IgnoreIndex};
+use super::{Criterion, IgnoreIndex, LossEntry};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: LossEntry = LossEntry {
     name: "ContrastiveLoss",
     meaning: "discriminative loss on embeddings of instances: variance, distance and size of \
               cluster means",

@@ -9,12 +9,12 @@ use crate::target::{LabelForm, Labels, NO_CLASS, TargetShapes, Weights};
 use super::class_weights::{CLASS_WEIGHT, ClassWeights};
 use super::softmax_cross_entropy::softmax_cross_entropy;
 use super::sum::VoxelSum;
-use super::{Criterion, Entry, IgnoreIndex};
+use super::{Criterion, IgnoreIndex, LossEntry};
 
 /// The label that torch's `CrossEntropyLoss` ignores when none is named.
 pub(super) const TORCH_IGNORES: i64 = -100;
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: LossEntry = LossEntry {
     name: "CrossEntropyLoss",
     meaning: "mean over voxels of -log softmax of the true class, weighted by class",
     parameters: &[CLASS_WEIGHT],

@@ -7,12 +7,12 @@ use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::target::{DiceSums, LabelForm, Labels, TargetShapes, Weights};
 
 use super::class_weights::{CLASS_WEIGHT, ClassWeights};
-use super::{Criterion, Entry, IgnoreIndex};
+use super::{Criterion, IgnoreIndex, LossEntry};
 
 /// Keeps an empty channel from dividing by zero.
 pub(super) const EPSILON: f64 = 1e-6;
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: LossEntry = LossEntry {
     name: "DiceLoss",
     meaning: "1 - mean over channels of 2 sum(p t) / (sum(p^2) + sum(t^2)), over the whole batch",
     parameters: &[CLASS_WEIGHT, SIGMOID_NORMALIZATION],

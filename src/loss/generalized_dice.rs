@@ -6,9 +6,9 @@ use tch::Tensor;
 use crate::target::{ALL_BUT_CHANNEL, LabelForm, LabelSums, Labels, Weights};
 
 use super::dice::{EPSILON, Normalization, SIGMOID_NORMALIZATION};
-use super::{Criterion, Entry, IgnoreIndex};
+use super::{Criterion, IgnoreIndex, LossEntry};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: LossEntry = LossEntry {
     name: "GeneralizedDiceLoss",
     meaning: "1 - Dice of all channels together, each weighted by 1 / volume^2",
     parameters: &[SIGMOID_NORMALIZATION],

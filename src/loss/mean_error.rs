@@ -8,19 +8,19 @@ use crate::config::{ConfigError, Section};
 use crate::target::{LabelForm, Labels, Weights};
 
 use super::sum::VoxelSum;
-use super::{Criterion, Entry, IgnoreIndex};
+use super::{Criterion, IgnoreIndex, LossEntry};
 
-pub(super) static MSE: Entry =
+pub(super) static MSE: LossEntry =
     entry("MSELoss", "mean over voxels and channels of (x - t)^2", true, |_| {
         Ok(Box::new(MeanError(|x, t| x.f_mse_loss(t, Reduction::Sum))))
     });
 
-pub(super) static L1: Entry =
+pub(super) static L1: LossEntry =
     entry("L1Loss", "mean over voxels and channels of |x - t|", false, |_| {
         Ok(Box::new(MeanError(|x, t| x.f_l1_loss(t, Reduction::Sum))))
     });
 
-pub(super) static SMOOTH_L1: Entry = entry(
+pub(super) static SMOOTH_L1: LossEntry = entry(
     "SmoothL1Loss",
     "mean of (x - t)^2 / 2 where |x - t| < 1, else |x - t| - 1/2",
     false,
@@ -33,8 +33,8 @@ const fn entry(
     meaning: &'static str,
     float: bool,
     build: fn(&Section<'_>) -> Result<Box<dyn Criterion>, ConfigError>,
-) -> Entry {
-    Entry {
+) -> LossEntry {
+    LossEntry {
         name,
         meaning,
         parameters: &[],

@@ -26,7 +26,7 @@ mod sum;
 mod weighted_cross_entropy;
 mod weighted_smooth_l1;
 
-pub use registry::{Entry, IgnoreIndex, Loss, read};
+pub use registry::{IgnoreIndex, Loss, LossEntry, read};
 
 use anyhow::Result;
 use tch::Tensor;
@@ -35,7 +35,7 @@ use crate::config::{ConfigError, Node, Parameter, Registry};
 use crate::target::{Labels, TargetShapes, Weights};
 
 /// All losses.
-pub static LOSSES: Registry<Entry> = Registry {
+pub static LOSSES: Registry<LossEntry> = Registry {
     kind: "loss",
     name: Parameter::text("name", "", "which loss to train with").required(),
     entries: &[

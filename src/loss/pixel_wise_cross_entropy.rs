@@ -8,9 +8,9 @@ use crate::target::{LabelForm, Labels, NO_CLASS, TargetShapes, Weights};
 
 use super::class_weights::{CLASS_WEIGHT, ClassWeights};
 use super::softmax_cross_entropy::softmax_cross_entropy;
-use super::{Criterion, Entry, IgnoreIndex};
+use super::{Criterion, IgnoreIndex, LossEntry};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: LossEntry = LossEntry {
     name: "PixelWiseCrossEntropyLoss",
     meaning: "mean over voxels and channels of -weight * target * log softmax",
     parameters: &[CLASS_WEIGHT],

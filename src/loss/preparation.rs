@@ -8,7 +8,7 @@ use crate::config::{ConfigError, Node};
 use crate::target::{LabelForm, Labels, TargetShapes};
 use crate::volume::VolumeShape;
 
-use super::Entry;
+use super::LossEntry;
 
 /// The part of the labels that a loss sees.
 pub(super) struct Preparation {
@@ -58,7 +58,7 @@ impl Preparation {
     /// Labels without a last channel to skip, or with an axis that has to go.
     pub(super) fn seen_labels(
         &self,
-        entry: &Entry,
+        entry: &LossEntry,
         node: &Node,
         shapes: &TargetShapes<'_>,
     ) -> Result<VolumeShape, ConfigError> {

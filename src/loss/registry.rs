@@ -10,7 +10,7 @@ use super::preparation::Preparation;
 use super::{Criterion, LOSSES};
 
 /// One loss: its name, its keys and how to make it.
-pub struct Entry {
+pub struct LossEntry {
     pub name: &'static str,
     pub meaning: &'static str,
     /// Its own keys, without those that all losses share.
@@ -32,7 +32,7 @@ pub enum IgnoreIndex {
     Own { default: Option<i64> },
 }
 
-impl config::Entry for Entry {
+impl config::Entry for LossEntry {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -48,7 +48,7 @@ impl config::Entry for Entry {
 
 /// The loss of a configuration.
 pub struct Loss {
-    entry: &'static Entry,
+    entry: &'static LossEntry,
     /// Its section, for the places of errors.
     node: Node,
     criterion: Box<dyn Criterion>,

@@ -6,9 +6,9 @@ use tch::{Kind, TchError, Tensor};
 use crate::target::{ALL_BUT_CHANNEL, LabelForm, Labels, Weights};
 
 use super::cross_entropy::{TORCH_IGNORES, class_cross_entropy};
-use super::{Criterion, Entry, IgnoreIndex};
+use super::{Criterion, IgnoreIndex, LossEntry};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: LossEntry = LossEntry {
     name: "WeightedCrossEntropyLoss",
     meaning: "cross-entropy with class weights sum(1-p)/sum(p) of the softmax",
     parameters: &[],

@@ -7,9 +7,9 @@ use crate::config::Parameter;
 use crate::target::{LabelForm, Labels, Weights};
 
 use super::sum::VoxelSum;
-use super::{Criterion, Entry, IgnoreIndex};
+use super::{Criterion, IgnoreIndex, LossEntry};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: LossEntry = LossEntry {
     name: "WeightedSmoothL1Loss",
     meaning: "SmoothL1Loss, multiplied by a weight where the target is below a threshold",
     parameters: &[

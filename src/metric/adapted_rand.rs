@@ -10,7 +10,7 @@ use crate::target::{LabelForm, Labels, TargetShapes, Weights};
 use super::label_images::{component_labels, instance_channel, whole_labels};
 use super::parameters::{check_channels, thresholds};
 use super::rand_error::adapted_rand_error;
-use super::{Entry, Scorer, mean_of};
+use super::{MetricEntry, Scorer, mean_of};
 
 const INPUT_CHANNELS: &str = "input_channels";
 const THRESHOLDS: Parameter =
@@ -24,7 +24,7 @@ const fn use_last_target(default: bool) -> Parameter {
     )
 }
 
-pub(super) static PLAIN: Entry = Entry {
+pub(super) static PLAIN: MetricEntry = MetricEntry {
     name: "AdaptedRandError",
     meaning: "adapted Rand error of a segmentation that the network gives out itself",
     parameters: &[use_last_target(false)],
@@ -39,7 +39,7 @@ pub(super) static PLAIN: Entry = Entry {
     },
 };
 
-pub(super) static BOUNDARY: Entry = Entry {
+pub(super) static BOUNDARY: MetricEntry = MetricEntry {
     name: "BoundaryAdaptedRandError",
     meaning: "least adapted Rand error of the components between boundaries, over thresholds and \
               channels",
@@ -74,7 +74,7 @@ pub(super) static BOUNDARY: Entry = Entry {
     },
 };
 
-pub(super) static GENERIC: Entry = Entry {
+pub(super) static GENERIC: MetricEntry = MetricEntry {
     name: "GenericAdaptedRandError",
     meaning: "least adapted Rand error of the components above thresholds of chosen channels",
     parameters: &[

@@ -9,7 +9,7 @@ use crate::target::{LabelForm, Labels, TargetShapes, Weights};
 
 use super::label_images::{component_labels, distinct_labels, instance_channel};
 use super::parameters::{check_channels, thresholds};
-use super::{Entry, Scorer, mean_of};
+use super::{MetricEntry, Scorer, mean_of};
 
 const MIN_SIZE: Parameter =
     Parameter::integer("min_instance_size", 0, "instances of fewer voxels become background")
@@ -25,7 +25,7 @@ const INPUT_CHANNEL: Parameter =
     Parameter::integer("input_channel", 0, "output channel to cut").at_least(0.0);
 const LEVELS: &str = "levels to cut the map at";
 
-pub(super) static BOUNDARY: Entry = Entry {
+pub(super) static BOUNDARY: MetricEntry = MetricEntry {
     name: "BoundaryAveragePrecision",
     meaning: "best average precision of the components below thresholds of a boundary map, against \
               the first label channel",
@@ -48,7 +48,7 @@ pub(super) static BOUNDARY: Entry = Entry {
     },
 };
 
-pub(super) static BLOBS: Entry = Entry {
+pub(super) static BLOBS: MetricEntry = MetricEntry {
     name: "BlobsAveragePrecision",
     meaning: "best average precision of the components above thresholds of a foreground map, \
               against the last label channel",
@@ -71,7 +71,7 @@ pub(super) static BLOBS: Entry = Entry {
     },
 };
 
-pub(super) static BLOBS_BOUNDARY: Entry = Entry {
+pub(super) static BLOBS_BOUNDARY: MetricEntry = MetricEntry {
     name: "BlobsBoundaryAveragePrecision",
     meaning: "as BlobsAveragePrecision, on the first output channel less the second",
     parameters: &[

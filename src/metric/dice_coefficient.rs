@@ -6,9 +6,9 @@ use tch::Tensor;
 use crate::config::Parameter;
 use crate::target::{DiceSums, LabelForm, Labels, Weights};
 
-use super::{Entry, Scorer};
+use super::{MetricEntry, Scorer};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: MetricEntry = MetricEntry {
     name: "DiceCoefficient",
     meaning: "mean over channels of 2 sum(p t) / (sum(p^2) + sum(t^2)), over the whole batch",
     parameters: &[

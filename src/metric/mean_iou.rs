@@ -8,9 +8,9 @@ use crate::target::{LabelForm, Labels, TargetShapes, Weights};
 
 use super::class_overlap::{class_overlap, ratio};
 use super::parameters::{IGNORE_INDEX, SKIP_CHANNELS, check_skip};
-use super::{Entry, Scorer, mean_of};
+use super::{MetricEntry, Scorer, mean_of};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: MetricEntry = MetricEntry {
     name: "MeanIoU",
     meaning: "intersection over union of every class, mean over classes, then over samples",
     parameters: &[SKIP_CHANNELS, IGNORE_INDEX],

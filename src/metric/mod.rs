@@ -19,7 +19,7 @@ mod squared_error;
 
 pub use average_precision::Matching;
 pub use rand_error::adapted_rand_error;
-pub use registry::{Entry, Metric, read};
+pub use registry::{Metric, MetricEntry, read};
 
 use anyhow::Result;
 use tch::Tensor;
@@ -31,7 +31,7 @@ const SEVERAL_OUTPUTS: &str =
     "needs a network with several outputs or embeddings, and there is none here";
 
 /// All metrics. A configuration that names none is judged by `MeanIoU`.
-pub static METRICS: Registry<Entry> = Registry {
+pub static METRICS: Registry<MetricEntry> = Registry {
     kind: "metric",
     name: Parameter::text("name", "MeanIoU", "which metric to judge by"),
     entries: &[

@@ -9,7 +9,7 @@ use crate::target::{LabelForm, Labels, Requirement, TargetShapes, Weights};
 use super::{METRICS, Scorer};
 
 /// One metric: its name, its keys and how to make it.
-pub struct Entry {
+pub struct MetricEntry {
     pub name: &'static str,
     pub meaning: &'static str,
     pub parameters: &'static [Parameter],
@@ -19,7 +19,7 @@ pub struct Entry {
     pub build: fn(&Section<'_>) -> Result<Box<dyn Scorer>, ConfigError>,
 }
 
-impl config::Entry for Entry {
+impl config::Entry for MetricEntry {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -35,7 +35,7 @@ impl config::Entry for Entry {
 
 /// The metric of a configuration.
 pub struct Metric {
-    entry: &'static Entry,
+    entry: &'static MetricEntry,
     /// Its section, for the places of errors.
     node: Node,
     scorer: Box<dyn Scorer>,

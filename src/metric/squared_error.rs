@@ -5,9 +5,9 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::target::{LabelForm, Labels, Weights};
 
-use super::{Entry, Scorer};
+use super::{MetricEntry, Scorer};
 
-pub(super) static MSE: Entry = Entry {
+pub(super) static MSE: MetricEntry = MetricEntry {
     name: "MSE",
     meaning: "mean over voxels and channels of (p - t)^2",
     parameters: &[],
@@ -16,7 +16,7 @@ pub(super) static MSE: Entry = Entry {
     build: |_| Ok(Box::new(MeanSquaredError)),
 };
 
-pub(super) static PSNR: Entry = Entry {
+pub(super) static PSNR: MetricEntry = MetricEntry {
     name: "PSNR",
     meaning: "peak signal-to-noise ratio in decibels, over the whole batch",
     parameters: &[],

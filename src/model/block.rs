@@ -18,7 +18,7 @@ pub trait Block: fmt::Debug + Send {
 
 /// Where in the network a block stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Side {
     Encoder,
     Decoder,
 }
@@ -30,19 +30,19 @@ pub trait BlockKind: fmt::Debug + Send + Sync {
     fn build(
         &self,
         builder: &mut Builder<'_>,
-        place: Place,
+        side: Side,
         channels: (i64, i64),
         unit: &UnitSpec,
     ) -> Result<Box<dyn Block>, TchError>;
 
     /// Channels that go into and out of each convolution unit of such a block, in
     /// the order in which they run.
-    fn units(&self, place: Place, channels: (i64, i64)) -> Vec<(i64, i64)>;
+    fn units(&self, side: Side, channels: (i64, i64)) -> Vec<(i64, i64)>;
 
     /// Length along an axis of what comes out of a block for `length` voxels.
-    fn length(&self, place: Place, length: i64, axis: usize, unit: &UnitSpec) -> i64 {
+    fn length(&self, side: Side, length: i64, axis: usize, unit: &UnitSpec) -> i64 {
         let per_unit = 2 * unit.padding[axis] + 1 - unit.kernel[axis];
         // The number of units does not depend on the channels.
-        length + self.units(place, (1, 1)).len() as i64 * per_unit
+        length + self.units(side, (1, 1)).len() as i64 * per_unit
     }
 }

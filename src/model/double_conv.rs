@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::block::{Block, BlockKind, Place};
+use super::block::{Block, BlockKind, Side};
 use super::layer::{ConvUnit, UnitSpec};
 use super::state::Builder;
 
@@ -21,11 +21,11 @@ impl BlockKind for DoubleConv {
     fn build(
         &self,
         builder: &mut Builder<'_>,
-        place: Place,
+        side: Side,
         channels: (i64, i64),
         unit: &UnitSpec,
     ) -> Result<Box<dyn Block>, TchError> {
-        let units = self.units(place, channels);
+        let units = self.units(side, channels);
         Ok(Box::new(Layers {
             first: ConvUnit::new(&mut builder.child("SingleConv1"), units[0], unit)?,
             second: ConvUnit::new(&mut builder.child("SingleConv2"), units[1], unit)?,
@@ -33,10 +33,10 @@ impl BlockKind for DoubleConv {
     }
 
     /// An encoder widens in two steps, a decoder narrows in the first.
-    fn units(&self, place: Place, (input, output): (i64, i64)) -> Vec<(i64, i64)> {
-        let middle = match place {
-            Place::Encoder => (output / 2).max(input),
-            Place::Decoder => output,
+    fn units(&self, side: Side, (input, output): (i64, i64)) -> Vec<(i64, i64)> {
+        let middle = match side {
+            Side::Encoder => (output / 2).max(input),
+            Side::Decoder => output,
         };
         vec![(input, middle), (middle, output)]
     }

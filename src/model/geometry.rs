@@ -1,6 +1,6 @@
 //! Which patch sizes a network can take, known before anything runs.
 
-use super::block::Place;
+use super::block::Side;
 use super::family::Anatomy;
 use super::spec::NetworkSpec;
 
@@ -47,15 +47,15 @@ impl NetworkSpec {
         let mut current = length;
         for stage in self.stages() {
             let level = stage.level;
-            match stage.place {
-                Place::Encoder if level == 0 => {}
-                Place::Encoder => {
+            match stage.side {
+                Side::Encoder if level == 0 => {}
+                Side::Encoder => {
                     current /= pool[axis];
                     if current < 1 {
                         return Err(format!("nothing is left of it to pool at level {level}"));
                     }
                 }
-                Place::Decoder => {
+                Side::Decoder => {
                     let skip = skips[level];
                     if !join.reaches(current, skip, axis, &self.unit) {
                         return Err(format!(
@@ -65,11 +65,11 @@ impl NetworkSpec {
                     current = skip;
                 }
             }
-            current = block.length(stage.place, current, axis, &self.unit);
+            current = block.length(stage.side, current, axis, &self.unit);
             if current < 1 {
                 return Err(format!("nothing is left of it at level {level}"));
             }
-            if stage.place == Place::Encoder {
+            if stage.side == Side::Encoder {
                 skips.push(current);
             }
         }
@@ -92,7 +92,7 @@ impl NetworkSpec {
             for _ in 0..stage.level {
                 voxels /= per_level;
             }
-            let units = block.units(stage.place, stage.channels).into_iter();
+            let units = block.units(stage.side, stage.channels).into_iter();
             let mut channels: i64 = units.map(|(input, output)| input + output).sum();
             if let Some((skip, below)) = stage.joined {
                 channels += join.kept_channels(skip, below);

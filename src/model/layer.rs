@@ -98,7 +98,7 @@ impl Order {
 }
 
 #[derive(Debug)]
-enum Step {
+enum Layer {
     Conv(Conv),
     GroupNorm(GroupNorm),
     BatchNorm(BatchNorm),
@@ -108,7 +108,7 @@ enum Step {
 /// The reference's `SingleConv`.
 #[derive(Debug)]
 pub struct ConvUnit {
-    steps: Vec<Step>,
+    steps: Vec<Layer>,
 }
 
 /// What all convolution units of a network have in common.
@@ -134,16 +134,16 @@ impl ConvUnit {
                     // A norm has a bias of its own.
                     let bias = !spec.order.has_norm();
                     let mut conv = builder.child("conv");
-                    Step::Conv(Conv::new(&mut conv, channels, spec.kernel, spec.padding, bias)?)
+                    Layer::Conv(Conv::new(&mut conv, channels, spec.kernel, spec.padding, bias)?)
                 }
                 Operation::GroupNorm => {
                     let mut norm = builder.child("groupnorm");
-                    Step::GroupNorm(GroupNorm::new(&mut norm, normed, spec.num_groups)?)
+                    Layer::GroupNorm(GroupNorm::new(&mut norm, normed, spec.num_groups)?)
                 }
                 Operation::BatchNorm => {
-                    Step::BatchNorm(BatchNorm::new(&mut builder.child("batchnorm"), normed)?)
+                    Layer::BatchNorm(BatchNorm::new(&mut builder.child("batchnorm"), normed)?)
                 }
-                non_linearity => Step::NonLinearity(non_linearity),
+                non_linearity => Layer::NonLinearity(non_linearity),
             });
         }
         Ok(ConvUnit { steps })
@@ -153,10 +153,10 @@ impl ConvUnit {
     pub fn forward(&self, mut x: Tensor, training: bool) -> Result<Tensor, TchError> {
         for step in &self.steps {
             x = match step {
-                Step::Conv(conv) => conv.forward(&x)?,
-                Step::GroupNorm(norm) => norm.forward(&x, training)?,
-                Step::BatchNorm(norm) => norm.forward(&x, training)?,
-                Step::NonLinearity(operation) => activate(x, *operation)?,
+                Layer::Conv(conv) => conv.forward(&x)?,
+                Layer::GroupNorm(norm) => norm.forward(&x, training)?,
+                Layer::BatchNorm(norm) => norm.forward(&x, training)?,
+                Layer::NonLinearity(operation) => activate(x, *operation)?,
             };
         }
         Ok(x)

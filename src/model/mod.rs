@@ -28,6 +28,6 @@ pub use family::{Anatomy, Family};
 pub use geometry::PatchError;
 pub use networks::NETWORKS;
 pub use spec::NetworkSpec;
-pub use state::{Layout, Parameter, StateError};
+pub use state::{MemoryFormat, NamedParameter, StateError};
 pub use unet::{Activation, UNet};
 pub use weights::{from_tensor, to_tensor};

@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::block::{Block, BlockKind, Place};
+use super::block::{Block, BlockKind, Side};
 use super::layer::{ConvUnit, Operation, UnitSpec, activate};
 use super::state::Builder;
 
@@ -23,11 +23,11 @@ impl BlockKind for ResidualBlock {
     fn build(
         &self,
         builder: &mut Builder<'_>,
-        place: Place,
+        side: Side,
         channels: (i64, i64),
         unit: &UnitSpec,
     ) -> Result<Box<dyn Block>, TchError> {
-        let units = self.units(place, channels);
+        let units = self.units(side, channels);
         // The reference decides on a convolution bias by the letters the unit
         // keeps; dropping non-linearities never changes that.
         let linear = UnitSpec { order: unit.order.linear(), ..unit.clone() };
@@ -39,7 +39,7 @@ impl BlockKind for ResidualBlock {
         }))
     }
 
-    fn units(&self, _: Place, (input, output): (i64, i64)) -> Vec<(i64, i64)> {
+    fn units(&self, _: Side, (input, output): (i64, i64)) -> Vec<(i64, i64)> {
         vec![(input, output), (output, output), (output, output)]
     }
 }

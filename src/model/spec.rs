@@ -3,7 +3,7 @@
 use crate::config::{ConfigError, Node, Section, YamlValue};
 
 use super::NETWORKS;
-use super::block::Place;
+use super::block::Side;
 use super::family::{Anatomy, Family};
 use super::layer::{Order, UnitSpec};
 
@@ -26,7 +26,7 @@ pub struct NetworkSpec {
 pub(super) struct Stage {
     /// The level, counted from the top.
     pub level: usize,
-    pub place: Place,
+    pub side: Side,
     /// Into and out of the block.
     pub channels: (i64, i64),
     /// Decoders: channels of the encoder and of the level below.
@@ -73,14 +73,14 @@ impl NetworkSpec {
         let mut input = self.in_channels;
         for (level, &output) in self.f_maps.iter().enumerate() {
             let channels = (input, output);
-            stages.push(Stage { level, place: Place::Encoder, channels, joined: None });
+            stages.push(Stage { level, side: Side::Encoder, channels, joined: None });
             input = output;
         }
         for (level, pair) in self.f_maps.windows(2).enumerate().rev() {
             let (skip, below) = (pair[0], pair[1]);
             let channels = (self.anatomy.join.channels(skip, below), skip);
             let joined = Some((skip, below));
-            stages.push(Stage { level, place: Place::Decoder, channels, joined });
+            stages.push(Stage { level, side: Side::Decoder, channels, joined });
         }
         stages
     }
@@ -89,7 +89,7 @@ impl NetworkSpec {
         let UnitSpec { order, num_groups, .. } = &self.unit;
         let Some(before) = order.group_norm_before_conv() else { return Ok(()) };
         for stage in self.stages() {
-            for (input, output) in self.anatomy.block.units(stage.place, stage.channels) {
+            for (input, output) in self.anatomy.block.units(stage.side, stage.channels) {
                 let channels = if before { input } else { output };
                 if channels >= *num_groups && channels % num_groups != 0 {
                     return Err(format!(

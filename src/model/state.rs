@@ -8,41 +8,41 @@ use crate::ffi::tensor::to_layout;
 
 /// The order in which the values of (N, C, D, H, W) tensors lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum MemoryFormat {
     /// One channel after the other: NCDHW.
     ChannelsFirst,
     /// The channels of a voxel side by side: NDHWC.
     ChannelsLast,
 }
 
-impl Layout {
+impl MemoryFormat {
     /// The layout in which networks predict fastest where it was measured
     /// (`bench/README.md`). On CUDA nobody has measured yet.
-    pub fn for_prediction(device: Device) -> Layout {
+    pub fn for_prediction(device: Device) -> MemoryFormat {
         match device {
-            Device::Cpu => Layout::ChannelsLast,
-            _ => Layout::ChannelsFirst,
+            Device::Cpu => MemoryFormat::ChannelsLast,
+            _ => MemoryFormat::ChannelsFirst,
         }
     }
 
-    /// As [`Layout::for_prediction`], for training: on the CPU, gradients of norms
+    /// As [`MemoryFormat::for_prediction`], for training: on the CPU, gradients of norms
     /// and of upsampling in float32 cost more, channels last, than convolutions gain.
-    pub fn for_training(device: Device, kinds: Kinds) -> Layout {
+    pub fn for_training(device: Device, kinds: Kinds) -> MemoryFormat {
         match (device, kinds.convolutions) {
-            (Device::Cpu, Kind::BFloat16) => Layout::ChannelsLast,
-            _ => Layout::ChannelsFirst,
+            (Device::Cpu, Kind::BFloat16) => MemoryFormat::ChannelsLast,
+            _ => MemoryFormat::ChannelsFirst,
         }
     }
 
     /// The tensor in this order; copied only if it is in another.
     pub fn apply(self, tensor: &Tensor) -> Result<Tensor, TchError> {
-        to_layout(tensor, self == Layout::ChannelsLast)
+        to_layout(tensor, self == MemoryFormat::ChannelsLast)
     }
 }
 
 /// A trainable tensor and its name in the state dict.
 #[derive(Debug)]
-pub struct Parameter {
+pub struct NamedParameter {
     pub name: String,
     pub tensor: Tensor,
 }
@@ -104,7 +104,7 @@ impl State {
 
 /// The first values of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Weights {
+pub(super) enum InitialWeights {
     /// As torch draws them.
     Drawn,
     /// None: they are to be loaded.
@@ -113,22 +113,22 @@ pub(super) enum Weights {
 
 /// How the tensors of a network are kept.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Storage {
+pub(super) struct TensorOptions {
     pub kinds: Kinds,
     pub device: Device,
-    pub layout: Layout,
-    pub weights: Weights,
+    pub layout: MemoryFormat,
+    pub weights: InitialWeights,
 }
 
 /// Makes the tensors of a network under their names.
 pub struct Builder<'a> {
     state: &'a mut State,
     prefix: String,
-    storage: Storage,
+    storage: TensorOptions,
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(state: &'a mut State, storage: Storage) -> Self {
+    pub(super) fn new(state: &'a mut State, storage: TensorOptions) -> Self {
         Builder { state, prefix: String::new(), storage }
     }
 
@@ -169,7 +169,7 @@ impl<'a> Builder<'a> {
     ) -> Result<Tensor, TchError> {
         let bound = 1.0 / (fan_in as f64).sqrt();
         let mut tensor = Tensor::f_empty(shape, (self.storage.kinds.tensors, Device::Cpu))?;
-        if self.storage.weights == Weights::Drawn {
+        if self.storage.weights == InitialWeights::Drawn {
             tensor = tch::no_grad(|| tensor.f_uniform_(-bound, bound))?;
         }
         self.register(name, tensor, true)

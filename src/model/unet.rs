@@ -5,12 +5,12 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::device::Kinds;
 
-use super::block::{Block, Place};
+use super::block::{Block, Side};
 use super::conv::Conv;
 use super::family::Anatomy;
 use super::join::Join;
 use super::spec::{NetworkSpec, Stage};
-use super::state::{Builder, Layout, Parameter, State, Storage, Weights};
+use super::state::{Builder, InitialWeights, MemoryFormat, NamedParameter, State, TensorOptions};
 
 /// The function of the logits that is written and measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +54,14 @@ pub struct UNet {
     final_conv: Conv,
     state: State,
     spec: NetworkSpec,
-    layout: Layout,
+    layout: MemoryFormat,
 }
 
 impl UNet {
     /// A network with fresh weights, drawn from torch's default generator, in the
     /// layout in which it predicts fastest on the device.
     pub fn new(spec: &NetworkSpec, kinds: impl Into<Kinds>, device: Device) -> Result<Self> {
-        Self::with_layout(spec, kinds, device, Layout::for_prediction(device))
+        Self::with_layout(spec, kinds, device, MemoryFormat::for_prediction(device))
     }
 
     /// As [`UNet::new`], with weights and feature maps in the order of `layout`.
@@ -69,10 +69,10 @@ impl UNet {
         spec: &NetworkSpec,
         kinds: impl Into<Kinds>,
         device: Device,
-        layout: Layout,
+        layout: MemoryFormat,
     ) -> Result<Self> {
         let kinds = kinds.into();
-        Self::build(spec, Storage { kinds, device, layout, weights: Weights::Drawn })
+        Self::build(spec, TensorOptions { kinds, device, layout, weights: InitialWeights::Drawn })
     }
 
     /// As [`UNet::new`], with weights that hold no values until they are loaded: no
@@ -82,28 +82,31 @@ impl UNet {
         kinds: impl Into<Kinds>,
         device: Device,
     ) -> Result<Self> {
-        let (kinds, layout) = (kinds.into(), Layout::for_prediction(device));
-        Self::build(spec, Storage { kinds, device, layout, weights: Weights::Uninitialized })
+        let (kinds, layout) = (kinds.into(), MemoryFormat::for_prediction(device));
+        Self::build(
+            spec,
+            TensorOptions { kinds, device, layout, weights: InitialWeights::Uninitialized },
+        )
     }
 
-    fn build(spec: &NetworkSpec, storage: Storage) -> Result<Self> {
+    fn build(spec: &NetworkSpec, storage: TensorOptions) -> Result<Self> {
         let layout = storage.layout;
         let Anatomy { block, join, pool, .. } = &spec.anatomy;
         let mut state = State::default();
         let mut root = Builder::new(&mut state, storage);
 
         let (mut encoders, mut decoders) = (Vec::new(), Vec::new());
-        for Stage { level, place, channels, joined } in spec.stages() {
-            let list = match place {
-                Place::Encoder => format!("encoders.{}", encoders.len()),
-                Place::Decoder => format!("decoders.{}", decoders.len()),
+        for Stage { level, side, channels, joined } in spec.stages() {
+            let list = match side {
+                Side::Encoder => format!("encoders.{}", encoders.len()),
+                Side::Decoder => format!("decoders.{}", decoders.len()),
             };
             let mut builder = root.child(&list);
             let join = joined
                 .map(|(skip, below)| join.build(&mut builder, skip, below, &spec.unit))
                 .transpose()?;
             let mut module = builder.child("basic_module");
-            let block = block.build(&mut module, place, channels, &spec.unit)?;
+            let block = block.build(&mut module, side, channels, &spec.unit)?;
             match join {
                 None => encoders.push(Encoder { pool: (level > 0).then_some(*pool), block }),
                 Some(join) => decoders.push(Decoder { join, block }),
@@ -116,7 +119,7 @@ impl UNet {
         Ok(UNet { encoders, decoders, final_conv, state, spec: spec.clone(), layout })
     }
 
-    pub fn layout(&self) -> Layout {
+    pub fn layout(&self) -> MemoryFormat {
         self.layout
     }
 
@@ -170,10 +173,10 @@ impl UNet {
     }
 
     /// The trained tensors, in the order that numbers an optimizer's state.
-    pub fn parameters(&self) -> Vec<Parameter> {
+    pub fn parameters(&self) -> Vec<NamedParameter> {
         self.state
             .parameters()
-            .map(|(name, tensor)| Parameter {
+            .map(|(name, tensor)| NamedParameter {
                 name: name.to_string(),
                 tensor: tensor.shallow_clone(),
             })

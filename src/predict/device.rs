@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 use crate::device::{Failure, Precision, describe, failure, stack};
 use crate::ffi::tensor::{empty_cache, memory_info};
 use crate::model::UNet;
-use crate::stitch::{Block, Sums, Tiling};
+use crate::stitch::{FinishedBlock, Sums, Tiling};
 use crate::volume::Volume;
 
 use super::error::StageError;
@@ -76,7 +76,7 @@ struct UnfinishedVolume {
     /// `None` if one patch covers the volume: its planes are sent as they come.
     sums: Option<Sums>,
     /// Final voxels that have not been moved to the host yet.
-    pending: Option<Block>,
+    pending: Option<FinishedBlock>,
     /// Pieces of the current part of a batch that are added already. When memory runs
     /// out in the middle of a part, the part is repeated, maybe with fewer patches.
     added: Vec<Piece>,
@@ -218,7 +218,7 @@ impl DevicePredictor<'_> {
         }
         let Some(block) = &volume.pending else { return Ok(()) };
         let values = block.values.f_to_device(Device::Cpu)?;
-        let block = Block { values, ..*block };
+        let block = FinishedBlock { values, ..*block };
         volume.pending = None;
         self.send(WriterMessage::Block(block, self.permits.take()))
     }
@@ -361,7 +361,7 @@ impl DevicePredictor<'_> {
                 None => {
                     if let Some((z, values)) = without_padding(&volume.tiling, &target, &values)? {
                         let values = values.f_to_device(Device::Cpu)?.f_contiguous()?;
-                        let block = Block { z, y: 0, values };
+                        let block = FinishedBlock { z, y: 0, values };
                         self.send(WriterMessage::Block(block, self.permits.take()))?;
                     }
                 }

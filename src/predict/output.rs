@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 use crate::config::{ConfigError, Parameter, Section};
 use crate::ffi::tensor::as_slice;
 use crate::format;
-use crate::stitch::Block;
+use crate::stitch::FinishedBlock;
 use crate::volume::{Compression, Encoding, NewVolume, VolumeId, VolumeWriter};
 
 use super::existing::is_output;
@@ -127,8 +127,8 @@ impl Output {
     }
 
     /// Writes a box of the result.
-    pub fn write(&mut self, block: &Block) -> Result<()> {
-        let Block { z, y, values } = block;
+    pub fn write(&mut self, block: &FinishedBlock) -> Result<()> {
+        let FinishedBlock { z, y, values } = block;
         if let Some(id) = self.segmentation {
             let labels = if values.size()[0] == 1 {
                 values.f_gt(0.5)?

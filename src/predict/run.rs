@@ -97,7 +97,7 @@ impl PredictionRun {
         let next = AtomicUsize::new(0);
         // Set by a full disk, which no later file can escape.
         let full = AtomicBool::new(false);
-        let mut progress = Progress::new(self, reporter);
+        let mut progress = FileProgress::new(self, reporter);
         let (report, reports) = channel();
         thread::scope(|scope| {
             let mut stages = Vec::new();
@@ -165,7 +165,7 @@ pub struct Outcome {
 }
 
 /// Counts and reports files as they are done.
-struct Progress<'a> {
+struct FileProgress<'a> {
     run: &'a PredictionRun,
     bar: indicatif::ProgressBar,
     started: Instant,
@@ -176,10 +176,10 @@ struct Progress<'a> {
     outcome: Outcome,
 }
 
-impl<'a> Progress<'a> {
+impl<'a> FileProgress<'a> {
     fn new(run: &'a PredictionRun, reporter: &Reporter) -> Self {
         let total = run.files.len();
-        Progress {
+        FileProgress {
             run,
             bar: reporter.bar(total as u64, "volumes"),
             started: Instant::now(),

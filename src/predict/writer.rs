@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use anyhow::Result;
 use ndarray::Array2;
 
-use crate::stitch::Block;
+use crate::stitch::FinishedBlock;
 
 use super::output::{Output, view};
 use super::preview::Preview;
@@ -23,7 +23,7 @@ pub enum WriterMessage {
         cancel: CancelFlag,
     },
     /// A box of the result, on the CPU.
-    Block(Block, Permit),
+    Block(FinishedBlock, Permit),
     /// All boxes of the result were sent.
     End,
     /// The file failed; what there is of its result is removed.
@@ -128,7 +128,7 @@ impl UnfinishedResult {
         Ok(UnfinishedResult { index, voxels, output, preview, cancel })
     }
 
-    fn write(&mut self, block: &Block) -> Result<()> {
+    fn write(&mut self, block: &FinishedBlock) -> Result<()> {
         if let Some(preview) = &mut self.preview {
             for channel in 0..block.values.size()[0] {
                 let values = block.values.f_narrow(0, channel, 1)?.f_contiguous()?;

@@ -12,7 +12,7 @@ use crate::volume::Access;
 
 /// A data set class: its name, its keys and how to open it.
 #[derive(Debug)]
-pub struct Entry {
+pub struct DataSetEntry {
     pub name: &'static str,
     pub meaning: &'static str,
     /// Keys of its own in the section `loaders`.
@@ -55,7 +55,7 @@ impl Opening<'_> {
     }
 }
 
-impl config::Entry for Entry {
+impl config::Entry for DataSetEntry {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -70,7 +70,7 @@ impl config::Entry for Entry {
 }
 
 /// All data set classes.
-pub static DATA_SETS: Registry<Entry> = Registry {
+pub static DATA_SETS: Registry<DataSetEntry> = Registry {
     kind: "data set class",
     name: Parameter::text(
         "dataset",

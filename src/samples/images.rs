@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::data_sets::{Entry, Opening};
+use super::data_sets::{DataSetEntry, Opening};
 use super::entries;
 use super::labels::{LabelCheck, position};
 use super::loaders::{Loaders, Phase};
@@ -17,7 +17,7 @@ use crate::files;
 use crate::format::png;
 use crate::volume::{Access, Sample, Statistics, StatisticsBuilder, Volume, VolumeShape};
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: DataSetEntry = DataSetEntry {
     name: "DSB2018Dataset",
     meaning: "whole 2D images and masks, from folders of PNG files",
     parameters: &[],

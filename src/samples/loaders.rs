@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::slices::{self, SLICE_BUILDERS, SliceBuilder};
-use super::{DATA_SETS, Entry, file_paths};
+use super::{DATA_SETS, DataSetEntry, file_paths};
 use crate::augment::{TRANSFORMER, Transformer};
 use crate::config::{ConfigError, Kind, Node, Parameter, Section};
 
@@ -34,7 +34,7 @@ pub const PHASE: &[Parameter] = &[
 #[derive(Clone, Debug)]
 pub struct Loaders {
     node: Node,
-    pub dataset: &'static Entry,
+    pub dataset: &'static DataSetEntry,
     pub batch_size: usize,
     pub num_workers: usize,
     /// Names of the data sets within each file.

@@ -13,7 +13,7 @@ pub mod slices;
 mod volumes;
 
 pub use crate::volume::Window;
-pub use data_sets::{DATA_SETS, Entry, InputCheck, Opening};
+pub use data_sets::{DATA_SETS, DataSetEntry, InputCheck, Opening};
 pub use files::{entries, file_paths, prediction_inputs, refuse_overlap};
 pub use images::ImagePairs;
 pub use labels::{LabelCheck, Outside};

@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Window;
-use super::data_sets::{Entry, Opening};
+use super::data_sets::{DataSetEntry, Opening};
 use super::labels::{LabelCheck, position};
 use super::loaders::{Loaders, Phase};
 use super::sample_set::{Origin, SampleSet};
-use super::slices::{Draw, SliceBuilder, Targets};
+use super::slices::{SliceBuilder, Targets, WindowDraws};
 use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
 use crate::format;
 use crate::volume::{Access, Sample, Source, Statistics, VolumeReader, VolumeShape, Voxels};
 
-pub(super) static STANDARD: Entry = Entry {
+pub(super) static STANDARD: DataSetEntry = DataSetEntry {
     name: "StandardHDF5Dataset",
     meaning: "patches of volumes that are held in memory",
     parameters: &[],
@@ -28,7 +28,7 @@ pub(super) static STANDARD: Entry = Entry {
     open,
 };
 
-pub(super) static LAZY: Entry = Entry {
+pub(super) static LAZY: DataSetEntry = DataSetEntry {
     name: "LazyHDF5Dataset",
     meaning: "patches of volumes that are read from their files patch by patch",
     access: Access::File,
@@ -88,7 +88,7 @@ impl VolumePatches {
             transformer
                 .check_statistics(&file.statistics)
                 .with_context(|| path.display().to_string())?;
-            let draw = Draw { seed, epoch: 0, file: number as u64 };
+            let draw = WindowDraws { seed, epoch: 0, file: number as u64 };
             file.windows = builder.windows(&file.targets(), &draw)?;
             starts.push(starts[number] + file.windows.len());
             files.push(file);
@@ -143,7 +143,7 @@ impl VolumePatches {
         }
         // What epochs before the last used is not asked for again.
         redrawn.retain(|(_, known), _| known + 1 >= epoch);
-        let draw = Draw { seed: self.seed, epoch, file: number as u64 };
+        let draw = WindowDraws { seed: self.seed, epoch, file: number as u64 };
         let windows = Arc::new(self.builder.windows(&file.targets(), &draw)?);
         redrawn.insert((number, epoch), windows.clone());
         Ok((file, windows[patch]))

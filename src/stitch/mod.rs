@@ -11,5 +11,5 @@
 mod sums;
 mod tiling;
 
-pub use sums::{Block, Sums};
+pub use sums::{FinishedBlock, Sums};
 pub use tiling::{AxisTiling, Blending, Segment, Tiling, TilingError};

@@ -9,7 +9,7 @@ use super::tiling::{Inside, Tiling};
 
 /// A box of the result that no later patch reaches: all x from some z and y on.
 #[derive(Debug)]
-pub struct Block {
+pub struct FinishedBlock {
     /// First plane, in the result.
     pub z: usize,
     /// First row, in the result.
@@ -150,7 +150,12 @@ impl Sums {
     ///
     /// # Errors
     /// If memory runs out: then nothing was taken.
-    pub fn take(&mut self, tiling: &Tiling, layer: usize, row: usize) -> Result<Option<Block>> {
+    pub fn take(
+        &mut self,
+        tiling: &Tiling,
+        layer: usize,
+        row: usize,
+    ) -> Result<Option<FinishedBlock>> {
         let end = tiling.final_before(0, layer + 1);
         let [_, _, width] = tiling.result_size();
         let (device, channels) = (self.device, self.channels);
@@ -177,7 +182,7 @@ impl Sums {
                 Some(rest)
             }
         };
-        let block = Block { z: band.first, y: band.rows.start, values };
+        let block = FinishedBlock { z: band.first, y: band.rows.start, values };
         band.first = end;
         band.sums = rest;
         Ok(Some(block))

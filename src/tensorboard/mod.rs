@@ -37,7 +37,7 @@ pub struct EventWriter {
 }
 
 enum Message {
-    Value(Record),
+    EventValue(Record),
     /// Replied to when everything before it is in the file.
     Flush(Sender<()>),
 }
@@ -46,10 +46,10 @@ struct Record {
     tag: String,
     step: u64,
     time: f64,
-    value: Value,
+    value: EventValue,
 }
 
-enum Value {
+enum EventValue {
     Scalar(f64),
     Histogram(Vec<f32>),
     Image(Image),
@@ -72,16 +72,16 @@ impl EventWriter {
     }
 
     pub fn scalar(&self, tag: &str, value: f64, step: u64) {
-        self.send(tag, step, Value::Scalar(value));
+        self.send(tag, step, EventValue::Scalar(value));
     }
 
     /// The distribution of the values; nothing is logged if none is finite.
     pub fn histogram(&self, tag: &str, values: Vec<f32>, step: u64) {
-        self.send(tag, step, Value::Histogram(values));
+        self.send(tag, step, EventValue::Histogram(values));
     }
 
     pub fn image(&self, tag: &str, image: Image, step: u64) {
-        self.send(tag, step, Value::Image(image));
+        self.send(tag, step, EventValue::Image(image));
     }
 
     /// Blocks until everything logged so far is in the file.
@@ -95,10 +95,10 @@ impl EventWriter {
         }
     }
 
-    fn send(&self, tag: &str, step: u64, value: Value) {
+    fn send(&self, tag: &str, step: u64, value: EventValue) {
         if let Some(queue) = &self.queue {
             let record = Record { tag: tag.to_string(), step, time: now(), value };
-            let _ = queue.send(Message::Value(record));
+            let _ = queue.send(Message::EventValue(record));
         }
     }
 }
@@ -141,7 +141,7 @@ impl Log {
         let mut next = messages.recv().ok();
         while let Some(message) = next {
             match message {
-                Message::Value(record) => self.value(record),
+                Message::EventValue(record) => self.value(record),
                 Message::Flush(done) => {
                     self.attempt(BufWriter::flush);
                     let _ = done.send(());
@@ -163,9 +163,9 @@ impl Log {
         }
         let Record { tag, step, time, value } = record;
         let content = match value {
-            Value::Scalar(value) => Some(Content::Scalar(value as f32)),
-            Value::Histogram(values) => histogram::histogram(&values).map(Content::Histogram),
-            Value::Image(image) => match event::image(&image) {
+            EventValue::Scalar(value) => Some(Content::Scalar(value as f32)),
+            EventValue::Histogram(values) => histogram::histogram(&values).map(Content::Histogram),
+            EventValue::Image(image) => match event::image(&image) {
                 Ok(image) => Some(Content::Image(image)),
                 Err(error) => {
                     log::warn!("the image `{tag}` is not logged: {error}");

@@ -10,7 +10,7 @@ use tch::Device;
 
 use crate::checkpoint::{Checkpoint, copy_file, strip_prefixes};
 use crate::device::Precision;
-use crate::model::{Layout, UNet, from_tensor, to_tensor};
+use crate::model::{MemoryFormat, UNet, from_tensor, to_tensor};
 use crate::optim::{Optimizer, Scheduler};
 
 use super::plan::{Beginning, LearnerSpec};
@@ -44,7 +44,7 @@ impl Learner {
         let seed = seed.unwrap_or_else(rand::random);
         tch::manual_seed(seed as i64);
         let kinds = precision.training();
-        let layout = Layout::for_training(device, kinds);
+        let layout = MemoryFormat::for_training(device, kinds);
         let net = UNet::with_layout(&network, kinds, device, layout)?;
         let tensors = net.parameters().into_iter().map(|parameter| parameter.tensor).collect();
         let optimizer = Optimizer::new(optimizer, tensors)?;

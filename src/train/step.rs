@@ -12,7 +12,7 @@ use super::learner::Learner;
 use super::timing::{Part, Timing};
 
 /// What a training step leaves behind.
-pub struct Step {
+pub struct TrainingStep {
     pub logits: Tensor,
     /// Scalar, on the device.
     pub loss: Tensor,
@@ -40,7 +40,7 @@ pub fn train(
     loss: &Loss,
     batch: &TensorBatch,
     timing: &mut Timing,
-) -> Result<Step> {
+) -> Result<TrainingStep> {
     let Learner { net, optimizer, .. } = learner;
     let logits = net.forward(&batch.raw, true)?;
     timing.mark(Part::Forward);
@@ -52,5 +52,5 @@ pub fn train(
     let skip = loss.f_isfinite()?.f_logical_not()?.f_to_kind(Kind::Float)?;
     optimizer.step(&gradients, Some(&skip))?;
     timing.mark(Part::Optimizer);
-    Ok(Step { logits: logits.f_detach()?, loss, gradients })
+    Ok(TrainingStep { logits: logits.f_detach()?, loss, gradients })
 }

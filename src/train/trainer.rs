@@ -20,7 +20,7 @@ use super::data::TrainingData;
 use super::learner::{Copies, Learner};
 use super::plan::Criteria;
 use super::settings::{OnNan, TrainerSpec};
-use super::step::{Step, score_of, train};
+use super::step::{TrainingStep, score_of, train};
 use super::timing::{Part, Timing};
 use super::{dump, images};
 use crate::tensorboard::EventWriter;
@@ -331,7 +331,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Writes what TensorBoard shows, and the batch if asked.
-    fn log(&mut self, batch: &TensorBatch, step: &Step) -> Result<()> {
+    fn log(&mut self, batch: &TensorBatch, step: &TrainingStep) -> Result<()> {
         let TrainingRun { learner: Learner { net, progress, .. }, spec, .. } = &self.run;
         let iteration = progress.iteration;
         if let Some(directory) = &spec.h5_dir

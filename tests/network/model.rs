@@ -6,7 +6,7 @@ use hdf5::File;
 use tch::{Device, Kind, Tensor};
 use unet3d::config::Tree;
 use unet3d::device::Precision;
-use unet3d::model::{Layout, NetworkSpec, UNet};
+use unet3d::model::{MemoryFormat, NetworkSpec, UNet};
 
 fn spec(yaml: &str) -> NetworkSpec {
     NetworkSpec::read(&tree(yaml).root).unwrap_or_else(|e| panic!("{e}"))
@@ -55,7 +55,7 @@ fn state_of(group: &hdf5::Group, kind: Kind) -> Vec<(String, Tensor)> {
         .collect()
 }
 
-fn agrees_with_torch(kind: Kind, layout: Layout, tolerance: f64) {
+fn agrees_with_torch(kind: Kind, layout: MemoryFormat, tolerance: f64) {
     let file = File::open(fixture("model/networks.h5")).unwrap();
     let names = file.member_names().unwrap();
     assert_eq!(names.len(), 13);
@@ -97,14 +97,14 @@ fn agrees_with_torch(kind: Kind, layout: Layout, tolerance: f64) {
 
 #[test]
 fn forward_and_backward_agree_with_torch_in_float64() {
-    agrees_with_torch(Kind::Double, Layout::ChannelsFirst, 1e-9);
-    agrees_with_torch(Kind::Double, Layout::ChannelsLast, 1e-9);
+    agrees_with_torch(Kind::Double, MemoryFormat::ChannelsFirst, 1e-9);
+    agrees_with_torch(Kind::Double, MemoryFormat::ChannelsLast, 1e-9);
 }
 
 #[test]
 fn forward_and_backward_agree_with_torch_in_float32() {
-    agrees_with_torch(Kind::Float, Layout::ChannelsFirst, 1e-4);
-    agrees_with_torch(Kind::Float, Layout::ChannelsLast, 1e-4);
+    agrees_with_torch(Kind::Float, MemoryFormat::ChannelsFirst, 1e-4);
+    agrees_with_torch(Kind::Float, MemoryFormat::ChannelsLast, 1e-4);
 }
 
 /// The rounding error in bfloat16 is of the same size as torch's.
@@ -124,7 +124,7 @@ fn bfloat16_errs_as_torch_does_and_keeps_gradients_in_float32() {
             // The rounding differs, but its error is neither larger nor smaller.
             assert!(ours < 1.7 * theirs && ours > theirs / 1.7, "{name}: {ours}, {torch} {theirs}");
         };
-        for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        for layout in [MemoryFormat::ChannelsFirst, MemoryFormat::ChannelsLast] {
             let net = |kinds| {
                 let spec = fixture_spec(&group);
                 let net = UNet::with_layout(&spec, kinds, Device::Cpu, layout).unwrap();

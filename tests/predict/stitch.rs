@@ -4,7 +4,7 @@ use ndarray::{Array4, s};
 use proptest::prelude::*;
 use tch::{Device, Tensor};
 use unet3d::samples::slices::Grid;
-use unet3d::stitch::{Blending, Block, Sums, Tiling, TilingError};
+use unet3d::stitch::{Blending, FinishedBlock, Sums, Tiling, TilingError};
 
 fn tile(
     size: [usize; 3],
@@ -107,7 +107,8 @@ fn stitched(tiling: &Tiling, piece: usize) -> Array4<f32> {
             low = high;
         }
         if patch[2] + 1 == tiling.axes[2].segments.len()
-            && let Some(Block { z, y, values }) = sums.take(tiling, patch[0], patch[1]).unwrap()
+            && let Some(FinishedBlock { z, y, values }) =
+                sums.take(tiling, patch[0], patch[1]).unwrap()
         {
             let [_, depth, height, _] = values.size()[..] else { panic!("a box") };
             let (depth, height) = (depth as usize, height as usize);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::pool::{Job, Pool};
+use super::pool::{PendingChunk, Pool};
 
 /// Gathers encoded rows of a volume until their chunks are full.
 ///
@@ -87,7 +87,7 @@ impl ChunkRows {
         let [depth, height, width] = self.chunk;
         let job = |x: usize, bytes: Vec<u8>| {
             let offset = [channel, z, y, x].map(|n| n as u64);
-            Job {
+            PendingChunk {
                 dataset: self.dataset.clone(),
                 offset: offset[usize::from(!self.has_channels)..].to_vec(),
                 bytes,

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use libdeflater::Decompressor;
 use ndarray::ArrayViewMut4;
 
-use super::storage::{Chunk, Chunks, Step, Storage};
+use super::storage::{Chunk, Chunks, Storage, StoredFilter};
 use crate::format::contiguous::Contiguous;
 use crate::format::stored::Stored;
 use crate::volume::tiles::{for_each, split};
@@ -83,7 +83,7 @@ impl Scratch {
         element: usize,
     ) -> Result<&[u8]> {
         let wanted = chunks.voxels() * element;
-        let deflated = chunks.filters.contains(&Step::Deflate);
+        let deflated = chunks.filters.contains(&StoredFilter::Deflate);
         let possible =
             if deflated { (chunk.size + 1).saturating_mul(BEST_RATIO) } else { chunk.size };
         ensure!(
@@ -99,7 +99,7 @@ impl Scratch {
             }
             self.plain.resize(wanted, 0);
             match step {
-                Step::Deflate => {
+                StoredFilter::Deflate => {
                     let found = self
                         .decompressor
                         .zlib_decompress(&self.stored, &mut self.plain)
@@ -113,7 +113,7 @@ impl Scratch {
                         "a chunk holds {found} bytes, not {wanted}; the file is damaged"
                     );
                 }
-                Step::Shuffle => {
+                StoredFilter::Shuffle => {
                     ensure!(
                         self.stored.len() == wanted,
                         "a chunk holds {} bytes, not {wanted}; the file is damaged",

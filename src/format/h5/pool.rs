@@ -11,7 +11,7 @@ use libdeflater::{CompressionLvl, Compressor};
 use crate::ffi;
 
 /// A chunk on its way to the file.
-pub(super) struct Job {
+pub(super) struct PendingChunk {
     pub dataset: Arc<hdf5::Dataset>,
     /// Its first voxel along each axis of the data set.
     pub offset: Vec<u64>,
@@ -40,7 +40,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<PendingChunk>,
     /// Bytes that wait or are being compressed.
     bytes: usize,
     error: Option<anyhow::Error>,
@@ -84,7 +84,7 @@ impl Pool {
 
     /// Adds a chunk, waiting while too many are under way. Fails with the first
     /// error of any chunk.
-    pub fn push(&self, job: Job) -> Result<()> {
+    pub fn push(&self, job: PendingChunk) -> Result<()> {
         let mut state = self.shared.lock();
         // One chunk is always taken, however large.
         while state.bytes > 0 && state.bytes + job.bytes.len() > self.shared.limit && !state.failed
@@ -171,7 +171,7 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn write(&mut self, job: &Job) -> Result<()> {
+    fn write(&mut self, job: &PendingChunk) -> Result<()> {
         self.shuffled.resize(job.bytes.len(), 0);
         shuffle(&job.bytes, &mut self.shuffled, job.element);
         let compressor = self.compressor(job.level)?;

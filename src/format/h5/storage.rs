@@ -27,7 +27,7 @@ pub(super) struct Chunks {
     grid: [usize; 4],
     chunks: Vec<Chunk>,
     /// In the order in which they were applied when writing.
-    pub filters: Vec<Step>,
+    pub filters: Vec<StoredFilter>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,7 +41,7 @@ pub(super) struct Chunk {
 
 /// A filter that is undone without the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum StoredFilter {
     Shuffle,
     Deflate,
 }
@@ -117,12 +117,12 @@ impl Storage {
     }
 }
 
-fn steps(filters: &[Filter]) -> Option<Vec<Step>> {
+fn steps(filters: &[Filter]) -> Option<Vec<StoredFilter>> {
     filters
         .iter()
         .map(|filter| match filter {
-            Filter::Shuffle => Some(Step::Shuffle),
-            Filter::Deflate(_) => Some(Step::Deflate),
+            Filter::Shuffle => Some(StoredFilter::Shuffle),
+            Filter::Deflate(_) => Some(StoredFilter::Deflate),
             _ => None,
         })
         .collect()

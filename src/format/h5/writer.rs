@@ -87,13 +87,13 @@ struct OutputVolume {
     /// (C, D, H, W)
     shape: [usize; 4],
     encoding: Encoding,
-    storage: Storage,
+    storage: WriteMethod,
     /// Rows along x that were not written yet.
     rows_left: usize,
 }
 
 /// How voxels get to the file.
-enum Storage {
+enum WriteMethod {
     /// In one piece from this byte of the file on, as soon as they come.
     Contiguous {
         offset: u64,
@@ -176,12 +176,12 @@ impl VolumeWriter for H5Writer {
             }
             let storage = match compression {
                 Compression::None => {
-                    Storage::Contiguous { offset: dataset.offset().context("it has no place")? }
+                    WriteMethod::Contiguous { offset: dataset.offset().context("it has no place")? }
                 }
                 Compression::Gzip { level } => {
                     let size = encoding.size();
                     let rows = ChunkRows::new(dataset, has_channels, shape, chunk, size, level);
-                    Storage::Chunked(rows)
+                    WriteMethod::Chunked(rows)
                 }
             };
             Ok(OutputVolume {
@@ -259,14 +259,14 @@ impl OutputVolume {
             for (dz, plane) in planes.outer_iter().enumerate() {
                 let place = [first + c, z + dz, y];
                 match &mut self.storage {
-                    Storage::Contiguous { offset } => {
+                    WriteMethod::Contiguous { offset } => {
                         let row = (place[0] * d + place[1]) * h + y;
                         let size = self.encoding.size();
                         let mut bytes = vec![0; height * w * size];
                         self.encoding.encode(plane, &mut bytes);
                         file.write_all_at(&bytes, *offset + (row * w * size) as u64)?;
                     }
-                    Storage::Chunked(rows) => {
+                    WriteMethod::Chunked(rows) => {
                         let encoding = self.encoding;
                         rows.add(place, height, pool, |rows, bytes| {
                             encoding.encode(plane.slice(s![rows, ..]), bytes);

@@ -18,18 +18,18 @@ pub static ENTRY: SchedulerEntry = SchedulerEntry {
     ],
     build: |section, _| {
         let (size, gamma) = (section.integer("step_size"), section.number("gamma"));
-        Ok(Box::new(Step { size, gamma }))
+        Ok(Box::new(EveryFewValidations { size, gamma }))
     },
 };
 
 /// `torch.optim.lr_scheduler.StepLR`.
 #[derive(Debug)]
-struct Step {
+struct EveryFewValidations {
     size: i64,
     gamma: f64,
 }
 
-impl Schedule for Step {
+impl Schedule for EveryFewValidations {
     fn step(&mut self, step: i64, _: f64, rates: &mut Rates) {
         if step % self.size == 0 {
             rates.learning_rate *= self.gamma;

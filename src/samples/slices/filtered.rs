@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use anyhow::{Result, bail};
 
 use super::regular::Regular;
-use super::{Draw, Entry, Grid, SliceBuilder, Targets};
+use super::{Grid, SliceBuilder, SliceBuilderEntry, Targets, WindowDraws};
 use super::{PATCH_SHAPE, SKIP_SHAPE_CHECK, STRIDE_SHAPE};
 use crate::augment::stream::RandomSource as _;
 use crate::config::{ConfigError, Node, Parameter, Section};
@@ -28,7 +28,7 @@ const MAX_INSTANCES: Parameter =
     Parameter::integer("patch_max_instances", 48, "never keep patches of more labels")
         .at_least(1.0);
 
-pub(super) static FILTER: Entry = Entry {
+pub(super) static FILTER: SliceBuilderEntry = SliceBuilderEntry {
     name: "FilterSliceBuilder",
     meaning: "patches on a grid, without those that hold little but ignored labels",
     parameters: &[
@@ -42,7 +42,7 @@ pub(super) static FILTER: Entry = Entry {
     build: |section| Ok(Box::new(Filtered::read(section, Tests::Foreground)?)),
 };
 
-pub(super) static EMBEDDINGS: Entry = Entry {
+pub(super) static EMBEDDINGS: SliceBuilderEntry = SliceBuilderEntry {
     name: "EmbeddingsSliceBuilder",
     meaning: "as FilterSliceBuilder, and with a number of instances within bounds",
     parameters: &[
@@ -58,7 +58,7 @@ pub(super) static EMBEDDINGS: Entry = Entry {
     build: |section| Ok(Box::new(Filtered::read(section, Tests::Instances)?)),
 };
 
-pub(super) static RANDOM: Entry = Entry {
+pub(super) static RANDOM: SliceBuilderEntry = SliceBuilderEntry {
     name: "RandomFilterSliceBuilder",
     meaning: "as EmbeddingsSliceBuilder, and of what is left a random share",
     parameters: &[
@@ -169,7 +169,7 @@ fn instances(patch: &Volume) -> usize {
 }
 
 impl SliceBuilder for Filtered {
-    fn windows(&self, file: &Targets<'_>, draw: &Draw) -> Result<Vec<Window>> {
+    fn windows(&self, file: &Targets<'_>, draw: &WindowDraws) -> Result<Vec<Window>> {
         let mut windows = self.regular.windows(file, draw)?;
         // Prediction has no label to choose by.
         let Some(label) = file.label else { return Ok(windows) };
@@ -229,7 +229,7 @@ mod tests {
             "{{patch_shape: [4, 4, 4], stride_shape: [4, 4, 4], skip_shape_check: true, {config}}}"
         ))?;
         let windows =
-            builder.windows(&targets([16, 4, 4], Some(&label), None), &Draw::default())?;
+            builder.windows(&targets([16, 4, 4], Some(&label), None), &WindowDraws::default())?;
         Ok(windows.iter().map(|window| window.origin[0] / 4).collect())
     }
 

@@ -26,7 +26,7 @@ pub trait SliceBuilder: Send + Sync {
     /// # Errors
     /// A [`ConfigError`] at the place of the key if the patch does not fit the
     /// volume or no patch is left, other errors if the file cannot be read.
-    fn windows(&self, file: &Targets<'_>, draw: &Draw) -> Result<Vec<Window>>;
+    fn windows(&self, file: &Targets<'_>, draw: &WindowDraws) -> Result<Vec<Window>>;
 
     /// Depth, height and width of every patch.
     fn patch(&self) -> [usize; 3];
@@ -60,7 +60,7 @@ pub struct Targets<'a> {
 
 /// Keys of the streams that a builder draws from for one file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Draw {
+pub struct WindowDraws {
     pub seed: u64,
     /// 0 unless the builder draws anew in every epoch.
     pub epoch: u64,
@@ -68,22 +68,22 @@ pub struct Draw {
     pub file: u64,
 }
 
-impl Draw {
+impl WindowDraws {
     fn open(&self, name: &str) -> Stream {
-        let Draw { seed, epoch, file } = *self;
+        let WindowDraws { seed, epoch, file } = *self;
         StreamKey { seed, epoch, sample: file, name, occurrence: 0, data_set: None }.open()
     }
 }
 
 /// One slice builder: its name, its keys and how to make it.
-pub struct Entry {
+pub struct SliceBuilderEntry {
     pub name: &'static str,
     pub meaning: &'static str,
     pub parameters: &'static [Parameter],
     pub build: fn(&Section<'_>) -> Result<Box<dyn SliceBuilder>, ConfigError>,
 }
 
-impl config::Entry for Entry {
+impl config::Entry for SliceBuilderEntry {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -98,7 +98,7 @@ impl config::Entry for Entry {
 }
 
 /// All slice builders.
-pub static SLICE_BUILDERS: Registry<Entry> = Registry {
+pub static SLICE_BUILDERS: Registry<SliceBuilderEntry> = Registry {
     kind: "slice builder",
     name: Parameter::text("name", "", "the slice builder").required(),
     entries: &[
@@ -223,7 +223,7 @@ mod tests {
                 format!("{{name: {name}, patch_shape: [16, 64, 64], stride_shape: [8, 8, 8]}}");
             let error = build(&text)
                 .unwrap()
-                .windows(&targets([12, 64, 64], None, None), &Draw::default())
+                .windows(&targets([12, 64, 64], None, None), &WindowDraws::default())
                 .unwrap_err();
             assert!(error.is::<ConfigError>());
             let error = error.to_string();

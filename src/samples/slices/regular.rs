@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use super::{Draw, Entry, SliceBuilder, Targets, check_fit, patch_shape};
 use super::{PATCH_SHAPE, SKIP_SHAPE_CHECK, STRIDE_SHAPE};
+use super::{SliceBuilder, SliceBuilderEntry, Targets, WindowDraws, check_fit, patch_shape};
 use crate::config::{ConfigError, Node, Section};
 use crate::volume::Window;
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: SliceBuilderEntry = SliceBuilderEntry {
     name: "SliceBuilder",
     meaning: "patches in rows, columns and layers at a fixed stride",
     parameters: &[PATCH_SHAPE.of_length(3), STRIDE_SHAPE, SKIP_SHAPE_CHECK],
@@ -62,7 +62,7 @@ impl Regular {
 }
 
 impl SliceBuilder for Regular {
-    fn windows(&self, file: &Targets<'_>, _: &Draw) -> Result<Vec<Window>> {
+    fn windows(&self, file: &Targets<'_>, _: &WindowDraws) -> Result<Vec<Window>> {
         check_fit(self.grid.patch, file, &self.patch_node)?;
         Ok(self.grid.windows(file.size))
     }

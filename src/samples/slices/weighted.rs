@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 
-use super::{Draw, Entry, SliceBuilder, Targets, check_fit, check_patch};
 use super::{PATCH_SHAPE, SKIP_SHAPE_CHECK};
+use super::{SliceBuilder, SliceBuilderEntry, Targets, WindowDraws, check_fit, check_patch};
 use crate::augment::stream::RandomSource as _;
 use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::volume::{Source, Voxels, Window};
@@ -11,7 +11,7 @@ use crate::with_values;
 
 const BUILDER: &str = "PixelWiseWeightedSliceBuilder";
 
-pub(super) static ENTRY: Entry = Entry {
+pub(super) static ENTRY: SliceBuilderEntry = SliceBuilderEntry {
     name: BUILDER,
     meaning: "patches drawn with probability proportional to the weight map",
     parameters: &[
@@ -79,7 +79,7 @@ impl Weighted {
 }
 
 impl SliceBuilder for Weighted {
-    fn windows(&self, file: &Targets<'_>, draw: &Draw) -> Result<Vec<Window>> {
+    fn windows(&self, file: &Targets<'_>, draw: &WindowDraws) -> Result<Vec<Window>> {
         check_fit(self.patch, file, &self.patch_node)?;
         let Some(weight) = file.weight else {
             bail!(self.patch_node.error(format!(
@@ -233,7 +233,7 @@ mod tests {
         let weight = Source::from(Volume::channelled(array));
         let windows = build(CONFIG)
             .unwrap()
-            .windows(&targets([4, 8, 10], None, Some(&weight)), &Draw::default())
+            .windows(&targets([4, 8, 10], None, Some(&weight)), &WindowDraws::default())
             .unwrap();
         assert_eq!(windows.len(), 4000);
         // Corner = centre − patch // 2, moved inside: (3, 7, 9) has (2, 4, 6).
@@ -254,7 +254,7 @@ mod tests {
         let builder = build(&CONFIG.replace("4000", "5")).unwrap();
         let file = targets([40, 40, 40], None, Some(&weight));
         let draw = |seed, epoch, file_index| {
-            builder.windows(&file, &Draw { seed, epoch, file: file_index }).unwrap()
+            builder.windows(&file, &WindowDraws { seed, epoch, file: file_index }).unwrap()
         };
         assert_eq!(draw(1, 0, 0), draw(1, 0, 0));
         assert_ne!(draw(1, 0, 0), draw(2, 0, 0));
@@ -267,7 +267,9 @@ mod tests {
     fn weights_that_cannot_be_drawn_by() {
         let builder = build(CONFIG).unwrap();
         let error = |weight: Option<&Source>| {
-            builder.windows(&targets([4, 8, 10], None, weight), &Draw::default()).unwrap_err()
+            builder
+                .windows(&targets([4, 8, 10], None, weight), &WindowDraws::default())
+                .unwrap_err()
         };
         let zeros = Source::from(Volume::plain(Array4::<u8>::zeros((1, 4, 8, 10))));
         assert!(error(Some(&zeros)).to_string().contains("volume.h5: all weights are 0"));
@@ -282,13 +284,13 @@ mod tests {
         let weight = Source::from(Volume::channelled(Array4::<u8>::ones((3, 4, 8, 10))));
         let windows = build(&four)
             .unwrap()
-            .windows(&targets([4, 8, 10], None, Some(&weight)), &Draw::default())
+            .windows(&targets([4, 8, 10], None, Some(&weight)), &WindowDraws::default())
             .unwrap();
         assert_eq!(windows[0].size, [2, 4, 4]);
         let plain = Source::from(Volume::plain(Array4::<u8>::ones((1, 4, 8, 10))));
         let error = build(&four)
             .unwrap()
-            .windows(&targets([4, 8, 10], None, Some(&plain)), &Draw::default())
+            .windows(&targets([4, 8, 10], None, Some(&plain)), &WindowDraws::default())
             .unwrap_err();
         assert!(error.to_string().contains("wants a weight map (C, D, H, W)"), "{error}");
         let error = build(&four.replace("skip_shape_check: true", "skip_shape_check: false"));
