@@ -2,11 +2,14 @@
 
 mod contiguous;
 pub mod h5;
-pub mod nrrd;
+mod nrrd;
 pub mod nrrd_writer;
 pub mod png;
+mod positioned;
+mod raw_array;
+mod single;
 mod stored;
-pub mod tiff;
+mod tiff;
 pub mod tiff_writer;
 
 use std::fs::File;
@@ -39,7 +42,7 @@ pub struct Format {
 }
 
 /// All file formats. The first is the one that results are written in.
-pub static FORMATS: &[&Format] = &[&h5::ENTRY];
+pub static FORMATS: &[&Format] = &[&h5::ENTRY, &nrrd::ENTRY, &tiff::ENTRY];
 
 /// Opens a file for reading, in the format of its content or, if that is none that
 /// is known, of its extension.
@@ -73,9 +76,9 @@ pub fn open(path: &Path, name: &str) -> Result<Arc<dyn VolumeReader>> {
     open_file(path)?.volume(name)
 }
 
-/// Extensions of the files that [`read`] reads, in lower case.
+/// Extensions of the files of all formats, in lower case.
 pub fn extensions() -> Vec<&'static str> {
-    ["nrrd", "nhdr", "tif", "tiff"].iter().chain(h5::ENTRY.extensions).copied().collect()
+    FORMATS.iter().flat_map(|format| format.extensions).copied().collect()
 }
 
 /// Reads a whole volume. As for [`open`], the name is that within the file.
@@ -83,12 +86,7 @@ pub fn extensions() -> Vec<&'static str> {
 /// # Errors
 /// As [`open`], and a file that cannot be read.
 pub fn read(path: &Path, name: &str) -> Result<Volume> {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    match extension.as_str() {
-        "nrrd" | "nhdr" => nrrd::read(path),
-        "tif" | "tiff" => tiff::read(path),
-        _ => open(path, name)?.read(),
-    }
+    open(path, name)?.read()
 }
 
 /// Begins a file of results, with that many threads for compression. It is HDF5.
@@ -100,11 +98,22 @@ pub fn create(path: &Path, threads: usize) -> Result<Box<dyn VolumeWriter>> {
     create.context("no format can be written")?(path, threads)
 }
 
-/// The files of a directory that hold volumes, in natural order (t2 before t10).
+/// The files of a directory that hold volumes, in natural order (t2 before t10):
+/// its HDF5 files, or, if it has none, those of all other formats. Images that lie
+/// beside HDF5 files are most often what these were made from, or of.
 pub fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    files::list(directory, |extension| {
-        FORMATS.iter().any(|format| format.in_directories && format.extensions.contains(&extension))
-    })
+    let of = |formats: &[&Format]| {
+        files::list(directory, |extension| {
+            formats
+                .iter()
+                .any(|format| format.in_directories && format.extensions.contains(&extension))
+        })
+    };
+    let (first, others) = FORMATS.split_at(1);
+    match of(first)? {
+        found if found.is_empty() => of(others),
+        found => Ok(found),
+    }
 }
 
 /// The extensions of files for which a directory stands, as in "*.h5, *.hdf or

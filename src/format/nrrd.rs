@@ -4,44 +4,78 @@
 //! are three axes, the encodings raw and gzip, data in the same file or beside it.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use flate2::bufread::MultiGzDecoder;
-use ndarray::Array4;
 
-use crate::volume::{Values, Volume};
+use super::Format;
+use super::positioned::Positioned;
+use super::raw_array::{Layout, Packing, RawArray};
+use super::single::SingleVolume;
+use super::stored::StoredType;
+use crate::files::InputFile;
+
+pub(super) static ENTRY: Format = Format {
+    name: "NRRD",
+    meaning: "one volume (D, H, W), encoded raw or gzip, its data in the file or beside it",
+    extensions: &["nrrd", "nhdr"],
+    in_directories: true,
+    recognises: |file| {
+        let mut start = [0; MAGIC.len()];
+        file.read_exact_at(&mut start, 0).is_ok() && start == MAGIC
+    },
+    open: |path| Ok(SingleVolume::boxed(open(path)?)),
+    create: None,
+};
+
+/// How the files begin.
+const MAGIC: [u8; 7] = *b"NRRD000";
 
 /// No header line is longer than this in a file that is NRRD.
 const LONGEST_LINE: u64 = 1 << 16;
 
-/// Reads a volume (D, H, W). NRRD names the fastest axis first, so that sizes
+/// Opens a volume (D, H, W). NRRD names the fastest axis first, so that sizes
 /// `x y z` are (D, H, W) = (z, y, x).
-pub fn read(path: &Path) -> Result<Volume> {
-    let mut file = BufReader::new(File::open(path)?);
+fn open(path: &Path) -> Result<RawArray> {
+    let input = InputFile::open(path, "an NRRD file")?;
+    let name = input.path.display().to_string();
+    layout(input).and_then(RawArray::new).context(name)
+}
+
+fn layout(input: InputFile) -> Result<Layout> {
+    let path = input.path.clone();
+    let mut file = BufReader::new(&input.file);
     let header = Header::read(&mut file)?;
     let [width, height, depth] = header.sizes()?;
-    let voxels = depth
-        .checked_mul(height)
-        .and_then(|n| n.checked_mul(width))
-        .context("`sizes` is larger than any volume")?;
-    let kind = header.kind()?;
-    let bytes = voxels.checked_mul(kind.size()).context("`sizes` is larger than any volume")?;
-    let big_endian = header.big_endian(kind)?;
-    let data = match header.field(&["data file", "datafile"]) {
-        None => header.data(file, bytes)?,
+    let stored = header.stored_type()?;
+    let big_endian = header.big_endian(stored)?;
+    let voxel_size = header.voxel_size();
+    let voxels = depth.checked_mul(height).and_then(|n| n.checked_mul(width));
+    let bytes = voxels.and_then(|n| n.checked_mul(stored.size()));
+    let bytes = bytes.context("`sizes` is larger than any volume")?;
+    let end = file.stream_position()?;
+    let (data, begin) = match header.field(&["data file", "datafile"]) {
+        None => (input, end),
         Some(name) => {
             // Relative to the header.
             let beside = path.parent().unwrap_or(Path::new("")).join(name);
-            let file = File::open(&beside)
-                .with_context(|| format!("its data file {}", beside.display()))?;
-            header.data(BufReader::new(file), bytes)?
+            (InputFile::open(&beside, "a data file").context("its data file")?, 0)
         }
     };
-    let values = kind.values((1, depth, height, width), &data, big_endian)?;
-    Ok(Volume::plain(values))
+    let (offset, packing) = header.place(&data, begin, bytes)?;
+    Ok(Layout {
+        path,
+        data,
+        offset,
+        shape: [1, depth, height, width],
+        has_channels: false,
+        stored,
+        big_endian,
+        packing,
+        voxel_size,
+    })
 }
 
 struct Header {
@@ -91,18 +125,37 @@ impl Header {
         Ok([x, y, z])
     }
 
-    fn kind(&self) -> Result<Kind> {
+    fn stored_type(&self) -> Result<StoredType> {
         let name = self.required("type")?;
-        Kind::of(name).with_context(|| format!("`type: {name}` is not read"))
+        stored_type(name).with_context(|| format!("`type: {name}` is not read"))
     }
 
-    fn big_endian(&self, kind: Kind) -> Result<bool> {
+    fn big_endian(&self, stored: StoredType) -> Result<bool> {
         match self.field(&["endian"]) {
             Some(endian) if endian.eq_ignore_ascii_case("big") => Ok(true),
             Some(endian) if endian.eq_ignore_ascii_case("little") => Ok(false),
-            None if kind.size() == 1 => Ok(false),
+            None if stored.size() == 1 => Ok(false),
             other => bail!("`endian` is {other:?}: little or big is needed"),
         }
+    }
+
+    /// Along z, y, x, if the header has it and the axes are those of the voxels.
+    fn voxel_size(&self) -> Option<[f64; 3]> {
+        let along = match self.field(&["spacings"]) {
+            Some(text) => text
+                .split_whitespace()
+                .map(|number| number.parse().ok())
+                .collect::<Option<Vec<_>>>()?,
+            None => {
+                let text = self.field(&["space directions"])?;
+                let vectors = text.split_terminator(')').filter(|part| part.contains('('));
+                vectors
+                    .map(|part| length(part.trim_start().strip_prefix('(')?))
+                    .collect::<Option<_>>()?
+            }
+        };
+        let [x, y, z]: [f64; 3] = along.try_into().ok()?;
+        [z, y, x].iter().all(|size| size.is_finite() && *size > 0.0).then_some([z, y, x])
     }
 
     fn skip(&self, names: &[&str]) -> Result<i64> {
@@ -112,26 +165,36 @@ impl Header {
         }
     }
 
-    /// The bytes of the voxels: exactly `length`.
-    fn data(&self, mut file: impl BufRead, length: usize) -> Result<Vec<u8>> {
+    /// Where the voxels, `bytes` of them, are in a file whose data begin at a byte.
+    fn place(&self, data: &InputFile, begin: u64, bytes: usize) -> Result<(u64, Packing)> {
+        let mut file = BufReader::new(Positioned { file: &data.file, position: begin });
         for _ in 0..self.skip(&["line skip", "lineskip"])? {
             line(&mut file)?.context("the file ends within `line skip`")?;
         }
+        let begin = file.stream_position()?;
         let skip = self.skip(&["byte skip", "byteskip"])?;
         let encoding = self.required("encoding")?.to_ascii_lowercase();
+        if encoding == "raw" && skip == -1 {
+            // The voxels are the last bytes of the file.
+            let offset = data.size.checked_sub(bytes as u64);
+            let offset = offset
+                .with_context(|| format!("the data end after {} of {bytes} bytes", data.size))?;
+            return Ok((offset, Packing::Plain));
+        }
+        let skip = u64::try_from(skip).ok().context("`byte skip` is negative")?;
         match encoding.as_str() {
-            // −1 says that the voxels are the last bytes of the file.
-            "raw" if skip == -1 => {
-                let mut all = Vec::new();
-                file.read_to_end(&mut all)?;
-                ensure!(all.len() >= length, "the data end after {} of {length} bytes", all.len());
-                Ok(all.split_off(all.len() - length))
-            }
-            "raw" => exactly(file, skip, length),
-            "gz" | "gzip" => exactly(MultiGzDecoder::new(file), skip, length),
+            "raw" => Ok((begin.saturating_add(skip), Packing::Plain)),
+            "gz" | "gzip" => Ok((begin, Packing::Gzip { skip })),
             _ => bail!("`encoding: {encoding}` is not read: save it as raw or gzip"),
         }
     }
+}
+
+/// The length of a vector written as "0.5,0,0".
+fn length(text: &str) -> Option<f64> {
+    let numbers = text.split(',').map(|number| number.trim().parse::<f64>().ok());
+    let squares = numbers.map(|number| number.map(|number| number * number));
+    squares.sum::<Option<f64>>().map(f64::sqrt)
 }
 
 /// A line without its end; none at the end of the file.
@@ -146,91 +209,39 @@ fn line(file: &mut impl BufRead) -> Result<Option<String>> {
     Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
-fn exactly(mut data: impl Read, skip: i64, length: usize) -> Result<Vec<u8>> {
-    let skip = u64::try_from(skip).ok().context("`byte skip` is negative")?;
-    let skipped = std::io::copy(&mut data.by_ref().take(skip), &mut std::io::sink())?;
-    ensure!(skipped == skip, "the file ends within `byte skip`");
-    // Grows with what is there: a header may claim any size.
-    let mut bytes = Vec::new();
-    data.take(length as u64).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() == length, "the data end after {} of {length} bytes", bytes.len());
-    Ok(bytes)
-}
-
-/// The types of numbers that NRRD has, without its 64-bit unsigned and blocks.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    I8,
-    U8,
-    I16,
-    U16,
-    I32,
-    U32,
-    I64,
-    F32,
-    F64,
-}
-
-impl Kind {
-    fn of(name: &str) -> Option<Kind> {
-        Some(match name.to_ascii_lowercase().as_str() {
-            "signed char" | "int8" | "int8_t" => Kind::I8,
-            "uchar" | "unsigned char" | "uint8" | "uint8_t" => Kind::U8,
-            "short" | "short int" | "signed short" | "signed short int" | "int16" | "int16_t" => {
-                Kind::I16
-            }
-            "ushort" | "unsigned short" | "unsigned short int" | "uint16" | "uint16_t" => Kind::U16,
-            "int" | "signed int" | "int32" | "int32_t" => Kind::I32,
-            "uint" | "unsigned int" | "uint32" | "uint32_t" => Kind::U32,
-            "longlong"
-            | "long long"
-            | "long long int"
-            | "signed long long"
-            | "signed long long int"
-            | "int64"
-            | "int64_t" => Kind::I64,
-            "float" => Kind::F32,
-            "double" => Kind::F64,
-            _ => return None,
-        })
-    }
-
-    fn size(self) -> usize {
-        match self {
-            Kind::I8 | Kind::U8 => 1,
-            Kind::I16 | Kind::U16 => 2,
-            Kind::I32 | Kind::U32 | Kind::F32 => 4,
-            Kind::I64 | Kind::F64 => 8,
+/// The types of numbers that NRRD has, without blocks.
+fn stored_type(name: &str) -> Option<StoredType> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "signed char" | "int8" | "int8_t" => StoredType::I8,
+        "uchar" | "unsigned char" | "uint8" | "uint8_t" => StoredType::U8,
+        "short" | "short int" | "signed short" | "signed short int" | "int16" | "int16_t" => {
+            StoredType::I16
         }
-    }
-
-    /// In this type, or in the next wider one that volumes know.
-    fn values(self, shape: (usize, usize, usize, usize), data: &[u8], big: bool) -> Result<Values> {
-        macro_rules! decoded {
-            ($stored:ty => $type:ty) => {{
-                let (numbers, _) = data.as_chunks::<{ size_of::<$stored>() }>();
-                let decode = if big { <$stored>::from_be_bytes } else { <$stored>::from_le_bytes };
-                let numbers = numbers.iter().map(|bytes| <$type>::from(decode(*bytes))).collect();
-                Array4::from_shape_vec(shape, numbers)?.into()
-            }};
+        "ushort" | "unsigned short" | "unsigned short int" | "uint16" | "uint16_t" => {
+            StoredType::U16
         }
-        Ok(match self {
-            Kind::I8 => decoded!(i8 => i32),
-            Kind::U8 => decoded!(u8 => u8),
-            Kind::I16 => decoded!(i16 => i32),
-            Kind::U16 => decoded!(u16 => u16),
-            Kind::I32 => decoded!(i32 => i32),
-            Kind::U32 => decoded!(u32 => i64),
-            Kind::I64 => decoded!(i64 => i64),
-            Kind::F32 => decoded!(f32 => f32),
-            Kind::F64 => decoded!(f64 => f64),
-        })
-    }
+        "int" | "signed int" | "int32" | "int32_t" => StoredType::I32,
+        "uint" | "unsigned int" | "uint32" | "uint32_t" => StoredType::U32,
+        "longlong"
+        | "long long"
+        | "long long int"
+        | "signed long long"
+        | "signed long long int"
+        | "int64"
+        | "int64_t" => StoredType::I64,
+        "ulonglong" | "unsigned long long" | "unsigned long long int" | "uint64" | "uint64_t" => {
+            StoredType::U64
+        }
+        "float" => StoredType::F32,
+        "double" => StoredType::F64,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volume::VolumeReader;
     use std::fs;
 
     fn file(header: &str, data: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
@@ -240,9 +251,32 @@ mod tests {
         (folder, path)
     }
 
+    fn read(path: &Path) -> Result<crate::volume::Volume> {
+        open(path)?.read()
+    }
+
+    /// What is wrong with a file, without its name.
     fn message(header: &str, data: &[u8]) -> String {
         let (_folder, path) = file(header, data);
-        format!("{:#}", read(&path).unwrap_err())
+        let message = format!("{:#}", read(&path).unwrap_err());
+        message.strip_prefix(&format!("{}: ", path.display())).unwrap().to_owned()
+    }
+
+    #[test]
+    fn parts_of_packed_voxels_are_those_of_the_whole() {
+        let header = "NRRD0004\ntype: ushort\nsizes: 4 3 2\nspace directions: (0.5,0,0) (0,0.3,0.4) (0,0,2)\nendian: big\nbyte skip: 1\nencoding: gzip\n\n";
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let numbers: Vec<u8> = (0..24u16).flat_map(|n| (n * 300).to_be_bytes()).collect();
+        std::io::Write::write_all(&mut packed, &[&[7], &numbers[..]].concat()).unwrap();
+        let (_folder, path) = file(header, &packed.finish().unwrap());
+        let reader = open(&path).unwrap();
+        let whole = reader.read().unwrap();
+        assert_eq!(whole.clone().into_f32()[(0, 1, 2, 3)], 23.0 * 300.0);
+        let window = crate::volume::Window::new([1, 0, 1], [1, 2, 3]);
+        for _ in 0..2 {
+            assert_eq!(reader.read_window(&window).unwrap(), whole.window(&window));
+        }
+        assert_eq!(reader.voxel_size(), Some([2.0, 0.5, 0.5]));
     }
 
     const PLAIN: &str = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 3 2 1\nencoding: raw\n\n";

@@ -83,7 +83,7 @@ mod tests {
             })
             .unwrap();
             assert_eq!(note(&path).as_deref(), Some("ours"));
-            let read = super::super::tiff::read(&path).unwrap();
+            let read = super::super::read(&path, "").unwrap();
             assert_eq!(read.shape(), [2, 2, 2]);
             let values = read.into_f32().into_raw_vec_and_offset().0;
             assert_eq!(values, [0.0, 1.0, 2.0, largest as f32, 1.0, 1.0, 2.0, largest as f32]);

@@ -6,6 +6,7 @@ mod support;
 mod compact;
 mod compact_samples;
 mod datasets;
+mod formats;
 mod hdf5_input;
 mod hdf5_output;
 mod training_data;

@@ -1,0 +1,214 @@
+//! A volume whose voxels follow each other in one piece, plain or gzipped, as formats
+//! store them that consist of a header and numbers.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, ensure};
+use flate2::bufread::MultiGzDecoder;
+use ndarray::Array4;
+
+use super::contiguous::Contiguous;
+use super::positioned::Positioned;
+use super::stored::{Stored, StoredType, with_stored};
+use crate::files::InputFile;
+use crate::runtime::memory;
+use crate::volume::tiles::{for_each, split};
+use crate::volume::{Element, Volume, VolumeReader, Window};
+
+/// How the bytes of the voxels are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    Plain,
+    /// One or more gzip streams. The voxels begin after `skip` unpacked bytes.
+    Gzip {
+        skip: u64,
+    },
+}
+
+/// What a header says of its volume.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// Absolute path of the header.
+    pub path: PathBuf,
+    /// The file with the voxels, which may be that of the header.
+    pub data: InputFile,
+    /// Where its voxels begin, or, if they are packed, the first byte of the stream.
+    pub offset: u64,
+    /// (C, D, H, W)
+    pub shape: [usize; 4],
+    pub has_channels: bool,
+    pub stored: StoredType,
+    pub big_endian: bool,
+    pub packing: Packing,
+    /// Size of a voxel along z, y and x.
+    pub voxel_size: Option<[f64; 3]>,
+}
+
+/// A volume in one piece, opened and not read yet.
+#[derive(Debug)]
+pub(super) struct RawArray {
+    layout: Layout,
+    /// The unpacked voxels, in a file without a name, once a part of them was asked
+    /// for.
+    unpacked: Mutex<Option<Arc<File>>>,
+}
+
+impl RawArray {
+    /// # Errors
+    /// A file that is shorter than its header says.
+    pub fn new(layout: Layout) -> Result<RawArray> {
+        let voxels = layout.shape.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
+        let bytes = voxels
+            .and_then(|voxels| voxels.checked_mul(layout.stored.size()))
+            .filter(|bytes| i64::try_from(*bytes).is_ok())
+            .context("its size is larger than any volume")?;
+        if layout.packing == Packing::Plain {
+            let there = layout.data.size.saturating_sub(layout.offset);
+            ensure!(there >= bytes as u64, "the data end after {there} of {bytes} bytes");
+        }
+        Ok(RawArray { layout, unpacked: Mutex::new(None) })
+    }
+
+    fn bytes(&self) -> u64 {
+        self.layout.shape.iter().product::<usize>() as u64 * self.layout.stored.size() as u64
+    }
+
+    /// The unpacked voxels from the first on.
+    fn stream(&self, skip: u64) -> Result<impl Read> {
+        let file = Positioned { file: &self.layout.data.file, position: self.layout.offset };
+        let mut stream = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file));
+        let skipped = io::copy(&mut stream.by_ref().take(skip), &mut io::sink())
+            .context("the data cannot be unpacked")?;
+        ensure!(skipped == skip, "the data end before their first voxel");
+        Ok(stream)
+    }
+
+    /// Unpacks all voxels into a file without a name, if that was not done before.
+    fn unpack(&self, skip: u64) -> Result<Arc<File>> {
+        let mut unpacked = self.unpacked.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(file) = &*unpacked {
+            return Ok(file.clone());
+        }
+        let place = std::env::temp_dir();
+        let file = tempfile::tempfile()
+            .with_context(|| format!("no file to unpack it to in {}", place.display()))?;
+        let mut writer = BufWriter::with_capacity(1 << 16, &file);
+        let mut stream = self.stream(skip)?.take(self.bytes());
+        let written = io::copy(&mut stream, &mut writer)
+            .and_then(|written| io::Write::flush(&mut writer).map(|()| written))
+            .with_context(|| format!("it cannot be unpacked to {}", place.display()))?;
+        self.ensure_whole(written)?;
+        drop(writer);
+        Ok(unpacked.insert(Arc::new(file)).clone())
+    }
+
+    fn ensure_whole(&self, found: u64) -> Result<()> {
+        ensure!(found == self.bytes(), "the data end after {found} of {} bytes", self.bytes());
+        Ok(())
+    }
+
+    /// Reads all voxels of a packed volume in the order in which they come.
+    fn read_stream<S: Stored>(&self, skip: u64) -> Result<Array4<S::Memory>> {
+        let [c, d, h, w] = self.layout.shape;
+        let mut stream = self.stream(skip)?;
+        let mut out = Array4::from_elem((c, d, h, w), S::Memory::default());
+        let mut plane_bytes = vec![0; h * w * size_of::<S>()];
+        let mut found = 0;
+        for mut volume in out.outer_iter_mut() {
+            for mut plane in volume.outer_iter_mut() {
+                let mut part = stream.by_ref().take(plane_bytes.len() as u64);
+                let mut filled = 0;
+                loop {
+                    let n = part
+                        .read(&mut plane_bytes[filled..])
+                        .context("the data cannot be unpacked")?;
+                    filled += n;
+                    if n == 0 || filled == plane_bytes.len() {
+                        break;
+                    }
+                }
+                found += filled as u64;
+                if filled < plane_bytes.len() {
+                    self.ensure_whole(found)?;
+                }
+                if self.layout.big_endian {
+                    plane_bytes.chunks_exact_mut(size_of::<S>()).for_each(<[u8]>::reverse);
+                }
+                S::decode(&plane_bytes, plane.as_slice_mut().context("a plane in one piece")?)?;
+            }
+        }
+        Ok(out)
+    }
+
+    fn read_stored<S: Stored>(
+        &self,
+        channels: Range<usize>,
+        window: &Window,
+        threads: usize,
+    ) -> Result<Array4<S::Memory>> {
+        let Layout { shape, big_endian, offset, packing, .. } = self.layout;
+        let [d, h, w] = window.size;
+        let unpacked;
+        let (file, offset) = match packing {
+            Packing::Plain => (&self.layout.data.file, offset),
+            Packing::Gzip { skip } => {
+                if [channels.len(), d, h, w] == shape {
+                    return self.read_stream::<S>(skip);
+                }
+                unpacked = self.unpack(skip)?;
+                (&*unpacked, 0)
+            }
+        };
+        let mut out = Array4::from_elem((channels.len(), d, h, w), S::Memory::default());
+        let voxels = Contiguous { offset, shape, big_endian };
+        let [z, y, x] = window.origin;
+        // A plane is a good handful for one thread at a time.
+        let tiles =
+            split([channels.start, z, y, x], out.view_mut(), [1, 1, usize::MAX, usize::MAX]);
+        for_each(tiles, threads, |scratch: &mut Vec<u8>, origin, tile| {
+            voxels.read_tile::<S>(file, scratch, origin, tile)
+        })?;
+        Ok(out)
+    }
+}
+
+impl VolumeReader for RawArray {
+    fn path(&self) -> &Path {
+        &self.layout.path
+    }
+
+    fn element(&self) -> Element {
+        self.layout.stored.element()
+    }
+
+    fn extent(&self) -> [usize; 4] {
+        self.layout.shape
+    }
+
+    fn has_channels(&self) -> bool {
+        self.layout.has_channels
+    }
+
+    fn voxel_size(&self) -> Option<[f64; 3]> {
+        self.layout.voxel_size
+    }
+
+    fn read_part(&self, channels: Range<usize>, window: &Window, threads: usize) -> Result<Volume> {
+        self.check_part(&channels, window);
+        self.layout.data.unchanged()?;
+        let [d, h, w] = window.size;
+        memory::ensure_room(&[channels.len(), d, h, w], self.element().size())
+            .with_context(|| self.describe())?;
+        let values = with_stored!(self.layout.stored, S => {
+            let array = self.read_stored::<S>(channels, window, threads);
+            // A change meanwhile explains an error, and spoils what was read.
+            self.layout.data.unchanged()?;
+            S::values(array.with_context(|| self.describe())?)
+        });
+        Ok(Volume { values, has_channels: self.layout.has_channels })
+    }
+}
