@@ -6,6 +6,8 @@
 #   CMAKE=/path      use this cmake, which builds HDF5, instead of fetching one
 #   PYTHON3=python3  the Python (3.10 or newer) from which .venv is made
 #   PREFIX=/usr/local  `make install` installs bin/unet3d and lib/unet3d there
+#   UNET3D_CPU=1     fetch and keep only what CPUs need of libtorch: 1 GB in place of 5 GB.
+#                    For build, demo, examples and install; the tests import the whole torch
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -22,6 +24,8 @@ PIP := $(PYTHON) -m pip --disable-pip-version-check
 WHEELS :=
 ifdef LIBTORCH
 export LIBTORCH
+else ifdef UNET3D_CPU
+WHEELS += cpu-only-torch==2.11.0
 else
 WHEELS += torch==2.11.0
 endif
@@ -31,7 +35,8 @@ else
 WHEELS += cmake==4.4.4
 endif
 
-.PHONY: help build test demo examples install fmt lint clean distclean libtorch python tools
+.PHONY: help build test demo examples install wheel dist fmt lint clean distclean libtorch \
+  python tools
 
 help:
 	@echo "make demo                train on a real brain volume, predict, score, draw"
@@ -39,6 +44,7 @@ help:
 	@echo "make build               build target/release/unet3d"
 	@echo "make examples            train and predict with every file of resources/"
 	@echo "make install PREFIX=DIR  install the program and its libraries"
+	@echo "make wheel | dist        pack a wheel | a tarball for machines without Python, into dist/"
 	@echo "make fmt | lint          format | check format and lints"
 	@echo "make clean | distclean   remove build results | and downloads too"
 
@@ -58,6 +64,14 @@ examples: build python
 install: build
 	scripts/install.sh "$(DESTDIR)$(PREFIX)"
 
+wheel: build python
+	UNET3D_PYTHON=$(PYTHON) scripts/wheel.sh
+
+# VARIANT=cu13 packs the CUDA libraries too.
+VARIANT ?= cpu
+dist: build python
+	UNET3D_PYTHON=$(PYTHON) scripts/dist.sh $(VARIANT)
+
 fmt:
 	cargo fmt
 
@@ -70,7 +84,7 @@ lint: libtorch
 
 clean:
 	cargo clean
-	rm -rf demo
+	rm -rf demo dist
 
 distclean: clean
 	rm -rf .libtorch .libtorch.partial .venv
@@ -88,10 +102,10 @@ tools:
 # interrupted download starts again.
 libtorch: tools .venv/.created
 	@for wheel in $(WHEELS); do \
-	  grep -qsx "$$wheel" .libtorch/.complete && continue; \
+	  grep -qsxE "$$wheel|$${wheel#cpu-only-}" .libtorch/.complete && continue; \
 	  echo "fetching $(WHEELS) into .libtorch (once)"; \
 	  rm -rf .libtorch.partial; \
-	  $(PIP) install --no-compile --target .libtorch.partial $(WHEELS); \
+	  scripts/fetch_libtorch.sh "$(PYTHON)" .libtorch.partial $(WHEELS); \
 	  printf '%s\n' $(WHEELS) > .libtorch.partial/.complete; \
 	  rm -rf .libtorch; \
 	  mv .libtorch.partial .libtorch; \
@@ -110,7 +124,8 @@ libtorch: tools .venv/.created
 
 # The tests import the torch of libtorch's wheel through a .pth file, which is written
 # every time because the folder may have been moved. If LIBTORCH is not part of a
-# Python package, the wheel is installed into .venv as well.
+# Python package, the wheel is installed into .venv as well, but not for UNET3D_CPU, with
+# which no test can run.
 python: libtorch .venv/.complete
 	@torch="$${LIBTORCH:-$(CURDIR)/.libtorch/torch}"; \
 	site="$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"; \
@@ -118,5 +133,5 @@ python: libtorch .venv/.complete
 	  dirname "$$torch" > "$$site/libtorch.pth"; \
 	else \
 	  rm -f "$$site/libtorch.pth"; \
-	  $(PIP) install --quiet torch==2.11.0; \
+	  test -n "$(UNET3D_CPU)" || $(PIP) install --quiet torch==2.11.0; \
 	fi
