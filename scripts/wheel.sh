@@ -2,6 +2,7 @@
 # wheel.sh [PROGRAM]: packs a built program (target/release/unet3d) into a wheel in dist/,
 # which brings torch as a dependency and finds libtorch in it.
 #
+#   DIST=dist                        the folder for the wheel
 #   PLATFORM=manylinux_2_28_x86_64   the tag of the wheel; the default is the glibc that the
 #                                    program needs, read from its symbols
 set -euo pipefail
@@ -9,6 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 program=${1:-target/release/unet3d}
 python=${UNET3D_PYTHON:-.venv/bin/python}
+dist=$(realpath -m "${DIST:-dist}")
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 
@@ -28,7 +30,6 @@ glibc=$(objdump -T "$stage/unet3d_rs/bin/unet3d" | grep -o 'GLIBC_2\.[0-9]*' |
     sed 's/GLIBC_2\.//' | sort -n | tail -1)
 platform=${PLATFORM:-manylinux_2_$((glibc > 28 ? glibc : 28))_x86_64}
 
-mkdir -p dist
-"$python" -m pip wheel --quiet --no-deps --wheel-dir dist \
+"$python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$dist" \
     --config-settings="--build-option=--plat-name=$platform" "$stage"
-ls -l dist/*.whl
+ls -l "$dist"/*.whl

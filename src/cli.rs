@@ -170,12 +170,12 @@ impl Command {
     }
 
     /// Whether the user asked for more messages, or for fewer.
-    pub fn talk(&self) -> Verbosity {
+    pub fn verbosity(&self) -> Verbosity {
         match (self.common(), self) {
             (Some(common), _) => Verbosity { verbose: common.verbose, quiet: common.quiet },
-            (None, Command::Instances(options)) => options.talk,
-            (None, Command::NameCells(options)) => options.talk,
-            (None, Command::MakeLabelInput(options)) => options.talk,
+            (None, Command::Instances(options)) => options.verbosity,
+            (None, Command::NameCells(options)) => options.verbosity,
+            (None, Command::MakeLabelInput(options)) => options.verbosity,
             _ => Verbosity { verbose: false, quiet: false },
         }
     }

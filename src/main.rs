@@ -19,9 +19,9 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let common = cli.command.common();
-    let level = match cli.command.talk() {
-        talk if talk.verbose => LevelFilter::Debug,
-        talk if talk.quiet => LevelFilter::Warn,
+    let level = match cli.command.verbosity() {
+        asked if asked.verbose => LevelFilter::Debug,
+        asked if asked.quiet => LevelFilter::Warn,
         _ => LevelFilter::Info,
     };
     let reporter = Reporter::start(level);

@@ -100,7 +100,7 @@ pub struct NameCells {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
     #[command(flatten)]
-    pub talk: Verbosity,
+    pub verbosity: Verbosity,
 }
 
 impl NameCells {
@@ -195,7 +195,7 @@ pub struct MakeLabelInput {
     #[arg(long, value_name = "NAME", default_value = "neuron_ids")]
     pub names_dataset: String,
     #[command(flatten)]
-    pub talk: Verbosity,
+    pub verbosity: Verbosity,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

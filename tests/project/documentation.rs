@@ -6,8 +6,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders whose files a page may name as `folder/file` in backticks.
-const FOLDERS: [&str; 8] =
-    ["src/", "tests/", "docs/", "bench/", "scripts/", "configs/", "resources/", "fuzz/"];
+const FOLDERS: [&str; 10] = [
+    "src/",
+    "tests/",
+    "docs/",
+    "bench/",
+    "scripts/",
+    "configs/",
+    "resources/",
+    "fuzz/",
+    "packaging/",
+    "python/",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -6,6 +6,7 @@ mod support;
 mod architecture;
 mod config;
 mod documentation;
+mod packaging;
 mod published_settings;
 mod reference_pages;
 mod schema;
