@@ -31,6 +31,9 @@ fi
 rm -rf "$libraries"
 mv "$libraries.partial" "$libraries"
 install -m 755 target/release/unet3d "$prefix/bin/unet3d"
+"$prefix/bin/unet3d" man --output "$prefix/share/man/man1"
+mkdir -p "$prefix/share/bash-completion/completions"
+"$prefix/bin/unet3d" completions bash > "$prefix/share/bash-completion/completions/unet3d"
 
 env -i "$prefix/bin/unet3d" --version > /dev/null
 echo "installed $prefix/bin/unet3d ($(du -shc "$libraries" | tail -1 | cut -f1) of libraries)"

@@ -36,6 +36,12 @@ pub enum Command {
     NameCells(NameCells),
     /// Crop an image and its regions to the file that a labelling network reads.
     MakeLabelInput(MakeLabelInput),
+    /// Print what a key of the configuration means, or a loss, transform or network.
+    Explain(Explain),
+    /// Print the completions of a shell.
+    Completions(Completions),
+    /// Write the man pages.
+    Man(Man),
 }
 
 /// Flags that do not go together; the program ends as clap ends it for wrong usage.
@@ -109,6 +115,33 @@ pub struct Check {
 }
 
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:\n  unet3d explain trainer.iters\n  \
+unet3d explain patch_halo\n  unet3d explain DiceLoss")]
+pub struct Explain {
+    /// A key, with its sections or without (trainer.iters, iters), or a name that a key
+    /// takes (DiceLoss).
+    #[arg(value_name = "KEY")]
+    pub word: String,
+}
+
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:\n  \
+unet3d completions bash > ~/.local/share/bash-completion/completions/unet3d\n  \
+unet3d completions zsh > ~/.zfunc/_unet3d\n  \
+unet3d completions fish > ~/.config/fish/completions/unet3d.fish")]
+pub struct Completions {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+pub struct Man {
+    /// Folder for the pages.
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+}
+
+#[derive(Args, Debug)]
 pub struct MakeTrainingData {
     /// Folder of raw images (NRRD, TIFF or HDF5), or one image.
     #[arg(long, value_name = "DIR")]
@@ -165,7 +198,10 @@ impl Command {
             Command::MakeTrainingData(_)
             | Command::Instances(_)
             | Command::NameCells(_)
-            | Command::MakeLabelInput(_) => None,
+            | Command::MakeLabelInput(_)
+            | Command::Explain(_)
+            | Command::Completions(_)
+            | Command::Man(_) => None,
         }
     }
 

@@ -36,6 +36,9 @@ fn main() -> ExitCode {
         Command::Instances(options) => commands::instances(options, &reporter),
         Command::NameCells(options) => commands::name_cells(options),
         Command::MakeLabelInput(options) => commands::make_label_input(options),
+        Command::Explain(options) => commands::explain(options),
+        Command::Completions(options) => commands::completions(options),
+        Command::Man(options) => commands::man(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,8 @@
 //! One recipe a command.
 
 mod check;
+mod completions;
+mod explain;
 mod instances;
 mod make_label_input;
 mod make_training_data;
@@ -11,6 +13,8 @@ mod settings;
 mod train;
 
 pub use check::check;
+pub use completions::{completions, man};
+pub use explain::explain;
 pub use instances::instances;
 pub use make_label_input::make_label_input;
 pub use make_training_data::make_training_data;

@@ -11,6 +11,7 @@
 //! `unet3d.schema.json` ([`schema`]) come from them.
 
 mod error;
+pub mod explain;
 mod parameter;
 pub mod reference;
 mod registry;

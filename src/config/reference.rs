@@ -50,19 +50,7 @@ struct Topic {
 impl Topic {
     /// The dotted path, with alternatives in braces.
     fn path(&self) -> String {
-        let parts = (0..self.paths[0].len()).map(|i| {
-            let mut names: Vec<&str> = Vec::new();
-            for path in &self.paths {
-                if !names.contains(&path[i]) {
-                    names.push(path[i]);
-                }
-            }
-            match names.as_slice() {
-                [name] => name.to_string(),
-                names => format!("{{{}}}", names.join(",")),
-            }
-        });
-        parts.collect::<Vec<_>>().join(".")
+        joined(&self.paths)
     }
 
     /// Whether a key's section is the same kind of section.
@@ -82,6 +70,23 @@ impl Topic {
         self.is_like(parameter)
             && self.paths.iter().any(|path| path.last() == Some(&parameter.name))
     }
+}
+
+/// Paths of one length as one dotted path, with alternatives in braces.
+pub(super) fn joined(paths: &[Vec<&'static str>]) -> String {
+    let parts = (0..paths[0].len()).map(|i| {
+        let mut names: Vec<&str> = Vec::new();
+        for path in paths {
+            if !names.contains(&path[i]) {
+                names.push(path[i]);
+            }
+        }
+        match names.as_slice() {
+            [name] => name.to_string(),
+            names => format!("{{{}}}", names.join(",")),
+        }
+    });
+    parts.collect::<Vec<_>>().join(".")
 }
 
 /// Finds the sections below a table, in the order of the tables.
@@ -178,7 +183,7 @@ fn anchor(path: &str) -> String {
 }
 
 /// With a capital at the beginning and a full stop at the end.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
     let end = if text.ends_with('.') { "" } else { "." };
@@ -186,7 +191,7 @@ fn sentence(text: &str) -> String {
 }
 
 /// What a key may hold, in words.
-fn value(kind: Kind) -> String {
+pub(super) fn value(kind: Kind) -> String {
     match kind {
         Kind::Flag => "true or false".into(),
         Kind::Integer { min, max } => format!("integer{}", range(min as f64, max as f64)),
@@ -239,7 +244,7 @@ pub(super) fn bounds(min: f64, max: f64) -> (Option<f64>, Option<f64>) {
     ((min > i64::MIN as f64).then_some(min), (max < 1e15).then_some(max))
 }
 
-fn default(parameter: &Parameter) -> String {
+pub(super) fn default(parameter: &Parameter) -> String {
     match parameter.fallback {
         Fallback::Required => "required".into(),
         Fallback::Nothing => "none".into(),

@@ -4,6 +4,7 @@
 mod support;
 
 mod architecture;
+mod command_line;
 mod config;
 mod documentation;
 mod packaging;

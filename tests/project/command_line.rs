@@ -1,0 +1,60 @@
+//! Commands that explain the program: `explain`, `completions` and `man`.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::support::lab::Lab;
+use crate::support::program::unet3d;
+
+#[test]
+fn a_key_is_explained_by_its_path_its_end_or_a_name() {
+    let explained = |word: &str| unet3d(["explain", word]).succeeded().out;
+    let by_path = explained("trainer.iters");
+    assert!(by_path.starts_with("trainer.iters\n"), "{by_path}");
+    assert!(by_path.contains("Stop after this many iterations."), "{by_path}");
+    assert_eq!(explained("iters"), by_path);
+    // The phases have the same keys, and items of lists are counted in a path.
+    let halo = explained("predictor.patch_halo");
+    assert!(halo.contains("[4, 8, 8]") || halo.contains("[4,8,8]"), "{halo}");
+    let crop = explained("loaders.train.transformer.raw.0.centered");
+    assert!(crop.starts_with("loaders.train.transformer.raw.centered (of CropToFixed)"), "{crop}");
+    let stride = explained("stride_shape");
+    assert!(stride.contains("loaders.{train,val,test}.slice_builder.stride_shape"), "{stride}");
+    let loss = explained("DiceLoss");
+    assert!(loss.starts_with("loss: DiceLoss\n"), "{loss}");
+    assert!(loss.contains("sigmoid_normalization"), "{loss}");
+}
+
+#[test]
+fn a_word_that_is_not_there_gets_the_nearest() {
+    unet3d(["explain", "trainer.itters"]).failed_with(2, &["`trainer.itters`", "`iters`"]);
+    unet3d(["explain", "qqqq"]).failed_with(2, &["docs/configuration.md"]);
+}
+
+#[test]
+fn completions_are_a_script_of_the_shell() {
+    let script = unet3d(["completions", "bash"]).succeeded().out;
+    for word in ["predict", "--skip-existing", "make-training-data"] {
+        assert!(script.contains(word), "no {word}");
+    }
+    let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
+    bash.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(bash.wait().unwrap().success());
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        assert!(unet3d(["completions", shell]).succeeded().out.contains("predict"), "{shell}");
+    }
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    let lab = Lab::new();
+    let folder = lab.path("man");
+    unet3d(["man".as_ref(), "--output".as_ref(), folder.as_os_str()]).succeeded();
+    for page in ["unet3d.1", "unet3d-train.1", "unet3d-predict.1", "unet3d-explain.1"] {
+        let text = fs::read_to_string(folder.join(page)).unwrap();
+        assert!(text.contains(".SH DESCRIPTION") || text.contains(".SH SYNOPSIS"), "{page}");
+    }
+    let train = fs::read_to_string(folder.join("unet3d-train.1")).unwrap();
+    assert!(train.contains("resume"), "{train}");
+}
