@@ -143,7 +143,7 @@ def main():
     print("Preparing the brain ...", flush=True)
     write_parts(*load_template())
     extra = sys.argv[1:]
-    training = run("train", "--config", TRAIN_CONFIG, *extra)
+    training = run("train", "--config", TRAIN_CONFIG, "--overwrite", *extra)
     prediction = run("predict", "--config", PREDICT_CONFIG, *extra)
 
     with h5py.File(OUT / "data" / "kept" / "brain.h5") as file:

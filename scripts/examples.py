@@ -6,6 +6,7 @@ writes to demo/examples/ only. Arguments such as --threads 1 are passed on to th
 program.
 """
 
+import shutil
 import subprocess
 import sys
 import time
@@ -38,11 +39,10 @@ def main():
     for train in trains:
         test = train.with_name(train.name.replace("train", "test"))
         folder = OUT / train.stem.removeprefix("train_config_")
-        (ROOT / folder).mkdir(parents=True, exist_ok=True)
-        for old in (ROOT / folder).glob("*_predictions.h5"):
-            old.unlink()
+        # What an earlier call of this script left there.
+        shutil.rmtree(ROOT / folder, ignore_errors=True)
+        (ROOT / folder).mkdir(parents=True)
         log = folder / "log.txt"
-        (ROOT / log).unlink(missing_ok=True)
         start = time.monotonic()
         run(
             log,

@@ -90,6 +90,10 @@ pub struct Train {
     /// Go on from last_checkpoint.pytorch of trainer.checkpoint_dir if it exists.
     #[arg(long, value_parser = ["auto"])]
     pub resume: Option<String>,
+    /// Start afresh where an earlier run left checkpoints: they and its logs are
+    /// moved to a dated folder within trainer.checkpoint_dir.
+    #[arg(long, conflicts_with = "resume")]
+    pub overwrite: bool,
 }
 
 #[derive(Args, Debug)]
@@ -160,10 +164,10 @@ pub struct MakeTrainingData {
     #[arg(long, value_name = "NAME", default_value = "label")]
     pub label_dataset: String,
     /// Weight of foreground voxels.
-    #[arg(long, value_name = "WEIGHT", default_value_t = 6.0, value_parser = number)]
+    #[arg(long, value_name = "WEIGHT", default_value_t = 6.0, value_parser = weight)]
     pub foreground: f64,
     /// Weight of gap voxels.
-    #[arg(long, value_name = "WEIGHT", default_value_t = 10.0, value_parser = number)]
+    #[arg(long, value_name = "WEIGHT", default_value_t = 10.0, value_parser = weight)]
     pub gap: f64,
     /// Multiply the weight of a gap voxel by 1 + the foreground voxels next to it.
     #[arg(long)]
@@ -179,6 +183,14 @@ pub struct MakeTrainingData {
 
 fn parse_shard(text: &str) -> Result<Shard, String> {
     Shard::parse(text).map_err(|error| format!("{error:#}"))
+}
+
+/// A weight that is finite in float32, also when it is counted several times.
+fn weight(text: &str) -> Result<f64, String> {
+    match number(text)? {
+        weight if weight <= 1e30 => Ok(weight),
+        _ => Err("a weight of at most 1e30 is needed".into()),
+    }
 }
 
 fn number(text: &str) -> Result<f64, String> {

@@ -1,17 +1,23 @@
 //! `unet3d check`: reads everything as train or predict would, reports, and
 //! runs nothing.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result};
 use log::{info, warn};
 use tch::{Device, Kind};
 
 use crate::cli;
-use crate::config::{Section, Tree};
+use crate::config::Tree;
+use crate::files::check_writable;
 use crate::format;
 use crate::model::UNet;
 use crate::predict::{FilePair, PredictionPlan};
-use crate::train::TrainingPlan;
+use crate::train::{
+    Beginning, Learner, Start, TrainerSpec, TrainingPlan, Wish, check_directory, refuse_running,
+};
 
+use super::estimate::Estimate;
 use super::settings::CommandSettings;
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -21,9 +27,9 @@ pub fn check(args: &cli::Check) -> Result<()> {
     let settings = CommandSettings::open(&tree, &args.common)?;
     let trains = settings.top.child("trainer").is_some();
     let result = if trains {
-        check_training(&settings.top, args.no_data)
+        check_training(&settings, args.no_data)
     } else {
-        check_prediction(&settings.top, args.no_data)
+        check_prediction(&settings, args.no_data)
     };
     // Warnings help to understand an error: they come first.
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
@@ -32,25 +38,33 @@ pub fn check(args: &cli::Check) -> Result<()> {
         "{}: fit for `unet3d {}`{}",
         args.common.config.display(),
         if trains { "train" } else { "predict" },
-        if args.no_data { ", its data not looked at" } else { "" }
+        if args.no_data { ", its files not looked at" } else { "" }
     );
     Ok(())
 }
 
-fn check_training(top: &Section<'_>, no_data: bool) -> Result<()> {
-    let plan = TrainingPlan::read(top)?;
-    let network = &plan.learner.network;
-    let net = UNet::uninitialized(network, Kind::Float, Device::Cpu)?;
-    // Training keeps all activations and, with Adam, four values a weight.
-    let memory = plan.activation_bytes() + 4 * weight_bytes(&net);
-    describe(&net);
-    if let Some(patch) = plan.data.patch() {
-        describe_memory("training", plan.data.batch_size(), patch, memory);
+fn check_training(settings: &CommandSettings<'_>, no_data: bool) -> Result<()> {
+    let plan = TrainingPlan::read(&settings.top)?;
+    let device = settings.device.one()?;
+    let estimate = Estimate::training(&plan);
+    estimate.ensure(device)?;
+    let network = plan.learner.network.clone();
+    describe(&UNet::uninitialized(&network, Kind::Float, Device::Cpu)?);
+    if plan.data.patch().is_some() {
+        estimate.describe();
     }
     if no_data {
         return Ok(());
     }
-    let data = plan.data.open(network, &plan.criteria, plan.learner.seed.unwrap_or(0))?;
+    let beginning = check_beginning(&plan.trainer)?;
+    let seed = plan.learner.seed;
+    let mut drawn = seed.unwrap_or(0);
+    if beginning != Beginning::Fresh {
+        let mut learner = Learner::new(plan.learner, Device::Cpu)?;
+        learner.begin(&beginning, &plan.configuration, seed)?;
+        drawn = learner.progress.seed;
+    }
+    let data = plan.data.open(&network, &plan.criteria, drawn)?;
     for (name, loader) in [("training", &data.train), ("validation", &data.val)] {
         info!(
             "{} {name} patches, {} batches an epoch, {} worker(s)",
@@ -62,21 +76,48 @@ fn check_training(top: &Section<'_>, no_data: bool) -> Result<()> {
     Ok(())
 }
 
-fn check_prediction(top: &Section<'_>, no_data: bool) -> Result<()> {
-    let plan = PredictionPlan::read(top)?;
+/// How the run would begin without flags. Where it needs one of them because of an
+/// earlier run, that is a warning: which one it will be is not known here.
+fn check_beginning(spec: &TrainerSpec) -> Result<Beginning> {
+    let directory = &spec.checkpoint_dir;
+    if let Err(error) = refuse_running(directory) {
+        warn!("{error:#}");
+        return Ok(Beginning::Fresh);
+    }
+    check_directory(directory)?;
+    let start = match Start::find(spec, Wish::None) {
+        Ok(start) => start,
+        Err(error) => {
+            Start::find(spec, Wish::Overwrite)?;
+            warn!("{error}");
+            return Ok(Beginning::Fresh);
+        }
+    };
+    start.announce();
+    Ok(start.beginning)
+}
+
+fn check_prediction(settings: &CommandSettings<'_>, no_data: bool) -> Result<()> {
+    let plan = PredictionPlan::read(&settings.top)?;
+    let devices = settings.device.all()?;
     let files = if no_data { Vec::new() } else { plan.files()? };
+    let estimate = Estimate::prediction(&plan);
+    devices.iter().try_for_each(|device| estimate.ensure(*device))?;
     let net = UNet::uninitialized(&plan.network, Kind::Float, Device::Cpu)?;
     describe(&net);
-    // Prediction keeps the skip connections and what one block works on.
-    let patch = plan.tiling.grid.patch;
-    let activations = plan.network.activation_bytes(patch) * plan.batch_size as u64;
-    describe_memory("prediction", plan.batch_size, patch, activations / 2 + weight_bytes(&net));
+    estimate.describe();
     if no_data {
         return Ok(());
     }
     let path = plan.checkpoint()?;
     net.load_checkpoint(path)?;
     info!("{}: fits the network", path.display());
+    let folders: BTreeSet<_> = files.iter().filter_map(|pair| pair.output.parent()).collect();
+    for folder in folders {
+        check_writable(folder).with_context(|| {
+            format!("{}: predictions cannot be written there", folder.display())
+        })?;
+    }
     for FilePair { input, .. } in &files {
         let dataset = format::open(input, &plan.raw)?;
         let tiling = plan.tile(&*dataset).with_context(|| input.display().to_string())?;
@@ -91,10 +132,6 @@ fn check_prediction(top: &Section<'_>, no_data: bool) -> Result<()> {
     Ok(())
 }
 
-fn weight_bytes(net: &UNet) -> u64 {
-    net.parameter_count() as u64 * 4
-}
-
 /// Prints the size of the network.
 fn describe(net: &UNet) {
     let network = net.spec();
@@ -105,13 +142,6 @@ fn describe(net: &UNet) {
         network.out_channels,
         network.f_maps,
         net.parameter_count(),
-        weight_bytes(net) as f64 / GIB
-    );
-}
-
-fn describe_memory(what: &str, batch: usize, patch: [usize; 3], memory: u64) {
-    info!(
-        "{what} with {batch} patch(es) {patch:?}: about {:.1} GiB on the device",
-        memory as f64 / GIB
+        net.parameter_count() as f64 * 4.0 / GIB
     );
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod estimate;
 mod explain;
 mod instances;
 mod make_label_input;

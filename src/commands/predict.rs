@@ -12,6 +12,7 @@ use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
 
 use super::CommandSettings;
+use super::estimate::Estimate;
 
 pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     huge_pages();
@@ -19,11 +20,12 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     let settings = CommandSettings::open(&tree, &args.common)?;
     let plan = PredictionPlan::read(&settings.top)?;
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
+    let devices = settings.device.all()?;
+    let estimate = Estimate::prediction(&plan);
+    devices.iter().try_for_each(|device| estimate.ensure(*device))?;
     let selection = Selection { shard: args.shard, skip_existing: args.skip_existing };
     let run = PredictionRun::new(plan, selection, on_signals()?)?;
-    let networks = settings
-        .device
-        .all()?
+    let networks = devices
         .into_iter()
         .map(|device| {
             let network = DeviceNetwork::load(&run.plan, device)?;

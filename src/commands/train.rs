@@ -12,22 +12,34 @@ use crate::runtime::memory;
 use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
 use crate::train::{
-    Ended, Learner, Trainer, TrainerSpec, TrainingData, TrainingPlan, TrainingRun, claim_directory,
+    Ended, Learner, Start, Trainer, TrainerSpec, TrainingData, TrainingPlan, TrainingRun, Wish,
+    claim_directory, refuse_running,
 };
 
 use super::CommandSettings;
+use super::estimate::Estimate;
 
 pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
     let settings = CommandSettings::open(&tree, &args.common)?;
     let plan = TrainingPlan::read(&settings.top)?;
-    let _lock = claim_directory(&plan.trainer.checkpoint_dir)?;
-
     let device = settings.device.one()?;
+    Estimate::training(&plan).ensure(device)?;
+
+    // Before anything is touched.
+    let directory = plan.trainer.checkpoint_dir.clone();
+    refuse_running(&directory)?;
+    let mut start = Start::find(&plan.trainer, wish(args))?;
+    let _lock = claim_directory(&directory)?;
+    start.announce();
+
     prepare(device, &plan);
     let (network, seed) = (plan.learner.network.clone(), plan.learner.seed);
     let mut learner = Learner::new(plan.learner, device)?;
-    learner.begin(&plan.trainer.beginning(args.resume.is_some()), seed)?;
+    let heritage = learner.begin(&start.beginning, &plan.configuration, seed)?;
+    if heritage.judged_anew {
+        start.best_gives_way(&directory);
+    }
     let data = plan.data.open(&network, &plan.criteria, learner.progress.seed)?;
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
     announce(&learner, &data);
@@ -39,9 +51,19 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
         data,
         spec: plan.trainer,
         configuration: plan.configuration,
+        logs: start.make_room(&directory, heritage.logs.as_deref())?,
         stop: on_signals()?,
     };
     report(Trainer::new(run, reporter).fit()?, &spec)
+}
+
+/// What the flags say about an earlier run.
+fn wish(args: &cli::Train) -> Wish {
+    match (&args.resume, args.overwrite) {
+        (Some(_), _) => Wish::Resume,
+        (None, true) => Wish::Overwrite,
+        (None, false) => Wish::None,
+    }
 }
 
 /// Settings of libtorch for the whole process.

@@ -82,6 +82,9 @@ fn missing(section: &Node, parameter: &Parameter) -> ConfigError {
     section.error(format!("the key `{name}` is missing: {meaning}"))
 }
 
+/// Voxels along an axis, at most: more than any volume has.
+const LONGEST: i64 = 1 << 20;
+
 fn check(node: &Node, parameter: &Parameter) -> Result<(), ConfigError> {
     if node.value == YamlValue::Null {
         return Ok(());
@@ -145,11 +148,12 @@ fn check(node: &Node, parameter: &Parameter) -> Result<(), ConfigError> {
             }
         }
         Kind::PerAxis { min } => {
-            let ok = |item: &Node| integer(item).is_some_and(|i| i >= min);
+            let ok = |item: &Node| integer(item).is_some_and(|i| (min..=LONGEST).contains(&i));
             if ok(node) || each(&ok, 3) {
                 Ok(())
             } else {
-                wrong(format!("an integer of at least {min}, or three for z, y and x,"))
+                let range = range(min as f64, LONGEST as f64);
+                wrong(format!("an integer{range}, or three for z, y and x,"))
             }
         }
         Kind::Texts => match &node.value {

@@ -8,6 +8,7 @@ use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::config::{ConfigError, Parameter, Place, Section};
 use crate::ffi::tensor::memory_info;
+use crate::runtime::memory;
 
 const NEEDED: &str = "needed are a libtorch built for CUDA, a driver for CUDA 13 (580 or newer) and a \
     GPU of compute capability 7.5 or newer. Mend that, or say `--device cpu` to run on the CPU, which \
@@ -22,6 +23,8 @@ pub const DEVICE: Parameter =
 pub struct DeviceWish {
     /// `None`: the best there is.
     word: Option<String>,
+    /// Whether a file says it, which may have been written for another machine.
+    in_file: bool,
     /// An error that tells where the word stands, without a message.
     place: ConfigError,
 }
@@ -34,10 +37,12 @@ impl DeviceWish {
                 let place = Place { source: "--device".into(), position: None };
                 let (key, message) = (String::new(), String::new());
                 let place = ConfigError { place, key, message };
-                DeviceWish { word: Some(word.to_string()), place }
+                DeviceWish { word: Some(word.to_string()), in_file: false, place }
             }
             None => DeviceWish {
                 word: top.maybe_text(DEVICE.name).map(str::to_string),
+                // What comes from the command line has no position.
+                in_file: top.child(DEVICE.name).is_some_and(|key| key.place.position.is_some()),
                 place: top.error(DEVICE.name, ""),
             },
         }
@@ -48,7 +53,7 @@ impl DeviceWish {
     /// # Errors
     /// As [`choose`].
     pub fn one(&self) -> Result<Device, ConfigError> {
-        choose(self.word.as_deref())
+        choose(self.word.as_deref(), self.in_file)
             .map_err(|error| ConfigError { message: error.to_string(), ..self.place.clone() })
     }
 
@@ -67,11 +72,12 @@ impl DeviceWish {
 }
 
 /// The device for `cpu`, `cuda` or `cuda:N`; for `None`, CUDA if it is available.
+/// `or_cpu`: without a GPU, the wish for one is met by the CPU, with a warning.
 ///
 /// # Errors
-/// A GPU that exists but cannot be used, a number without a GPU, or an unknown word. CUDA on a
-/// machine without an NVIDIA device is not an error: the CPU is used, with a warning.
-pub fn choose(wish: Option<&str>) -> Result<Device> {
+/// A GPU that exists but cannot be used, a number without a GPU, an unknown word, or
+/// CUDA on a machine without an NVIDIA device unless `or_cpu`.
+pub fn choose(wish: Option<&str>, or_cpu: bool) -> Result<Device> {
     let index = match wish {
         Some("cpu") => return Ok(Device::Cpu),
         None | Some("cuda") => 0,
@@ -95,18 +101,20 @@ pub fn choose(wish: Option<&str>) -> Result<Device> {
         }
         return Ok(device);
     }
-    if std::env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|list| list.is_empty() || list == "-1") {
-        if wish.is_some() {
-            warn!("CUDA_VISIBLE_DEVICES hides all GPUs: running on the CPU");
-        }
-        return Ok(Device::Cpu);
-    }
-    if let Some(found) = nvidia_device() {
+    let hidden =
+        std::env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|list| list.is_empty() || list == "-1");
+    if !hidden && let Some(found) = nvidia_device() {
         bail!("{found}, but CUDA cannot use it; {NEEDED}");
     }
-    if let Some(wish) = wish {
-        warn!("`{wish}` was asked for, but this machine has no NVIDIA device: running on the CPU");
+    let Some(wish) = wish else { return Ok(Device::Cpu) };
+    let why = match hidden {
+        true => "CUDA_VISIBLE_DEVICES hides all GPUs",
+        false => "this machine has no NVIDIA device",
+    };
+    if !or_cpu {
+        bail!("`{wish}` was asked for, but {why}; say `cpu` to run on the CPU");
     }
+    warn!("`{wish}` was asked for, but {why}: running on the CPU");
     Ok(Device::Cpu)
 }
 
@@ -143,5 +151,13 @@ pub fn describe(device: Device) -> String {
             Err(_) => format!("cuda:{index}"),
         },
         _ => format!("the CPU with {} threads", tch::get_num_threads()),
+    }
+}
+
+/// Bytes of memory that the device has, used or not; `None` if it cannot be told.
+pub fn total_memory(device: Device) -> Option<u64> {
+    match device {
+        Device::Cuda(index) => memory_info(index).ok().map(|(_, total)| total),
+        _ => memory::total(),
     }
 }

@@ -5,7 +5,7 @@ mod failure;
 mod precision;
 mod tensors;
 
-pub use choose::{DEVICE, DeviceWish, choose, describe};
+pub use choose::{DEVICE, DeviceWish, choose, describe, total_memory};
 pub use failure::{Failure, failure};
 pub use precision::{Kinds, PRECISION, Precision};
-pub use tensors::{stack, stack_indices, to_tensor};
+pub use tensors::{find_not_finite, stack, stack_indices, to_tensor};

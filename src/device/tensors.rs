@@ -73,3 +73,22 @@ fn to_device(batch: Tensor, device: Device) -> Result<Tensor> {
         _ => Ok(batch),
     }
 }
+
+/// The name of the first of some tensors of one device that holds a NaN or infinite
+/// number.
+pub fn find_not_finite<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
+) -> Result<Option<&'a str>> {
+    let (mut names, mut flags) = (Vec::new(), Vec::new());
+    for (name, tensor) in tensors.filter(|(_, tensor)| tensor.is_floating_point()) {
+        names.push(name);
+        flags.push(tensor.f_isfinite()?.f_all()?);
+    }
+    if flags.is_empty() {
+        return Ok(None);
+    }
+    // One transfer for all of them.
+    let flags = Tensor::f_stack(&flags, 0)?.f_to_device(Device::Cpu)?;
+    let flags: Vec<bool> = flags.try_into()?;
+    Ok(names.into_iter().zip(flags).find(|(_, finite)| !finite).map(|(name, _)| name))
+}

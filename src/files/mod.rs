@@ -4,9 +4,11 @@
 mod input;
 mod list;
 mod lock;
+mod writable;
 mod write;
 
 pub use input::{InputFile, identity};
 pub use list::{by_natural_order, list};
 pub use lock::{Lock, lock_directory};
+pub use writable::check_writable;
 pub use write::{PartialFile, copy, remove_leftovers, write, write_new};

@@ -32,6 +32,9 @@ pub(super) static ENTRY: LossEntry = LossEntry {
                 }
             }
         }
+        if alpha == 0.0 && section.number("beta") == 0.0 {
+            section.node.warn("`alpha` and `beta` are 0: nothing is learned");
+        }
         Ok(Box::new(BceDice {
             alpha,
             beta: section.number("beta"),

@@ -28,6 +28,11 @@ impl ClassWeights {
     pub(super) fn read(section: &Section<'_>) -> Option<Self> {
         let key = CLASS_WEIGHT.name;
         let values = section.maybe_numbers(key)?;
+        if let Some(node) = section.child(key)
+            && values.iter().all(|weight| *weight == 0.0)
+        {
+            node.warn("all classes have the weight 0: nothing is learned");
+        }
         Some(Self { values, key, one_for_all: false, placed: OnceCell::new() })
     }
 

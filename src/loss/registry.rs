@@ -138,6 +138,16 @@ impl Loss {
         self.requirement().check_loaded(weights)
     }
 
+    /// The label whose voxels do not count, if there is one.
+    pub fn ignored(&self) -> Option<i64> {
+        self.ignored
+    }
+
+    /// Whether voxels count by their weights.
+    pub fn uses_weights(&self) -> bool {
+        self.entry.uses_weight
+    }
+
     fn requirement(&self) -> Requirement<'_> {
         Requirement {
             criterion: self.entry.name,

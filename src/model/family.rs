@@ -53,11 +53,16 @@ impl Entry for Family {
     }
 }
 
+/// More channels than that no volume has.
+const CHANNELS: f64 = 65536.0;
+
 /// The keys that all families take.
 pub(super) const SHARED: &[Parameter] = &[
-    Parameter::integer("in_channels", 1, "channels of the raw volume").at_least(1.0).required(),
+    Parameter::integer("in_channels", 1, "channels of the raw volume")
+        .within(1.0, CHANNELS)
+        .required(),
     Parameter::integer("out_channels", 1, "channels of the network's output")
-        .at_least(1.0)
+        .within(1.0, CHANNELS)
         .required(),
     Parameter::custom(
         "f_maps",

@@ -84,9 +84,9 @@ impl NetworkSpec {
     /// (D, H, W) of a batch of one; an estimate for messages and `check`.
     pub fn activation_bytes(&self, patch: [usize; 3]) -> u64 {
         let Anatomy { block, join, pool, .. } = &self.anatomy;
-        let patch = patch.iter().product::<usize>() as u64;
-        let per_level = pool.iter().product::<i64>() as u64;
-        let mut values = patch * 2 * self.out_channels as u64;
+        let patch = patch.iter().fold(1u64, |voxels, &n| voxels.saturating_mul(n as u64));
+        let per_level = pool.iter().fold(1u64, |voxels, &n| voxels.saturating_mul(n as u64));
+        let mut values = patch.saturating_mul(2 * self.out_channels as u64);
         for stage in self.stages() {
             let mut voxels = patch;
             for _ in 0..stage.level {
@@ -97,8 +97,22 @@ impl NetworkSpec {
             if let Some((skip, below)) = stage.joined {
                 channels += join.kept_channels(skip, below);
             }
-            values += voxels * channels as u64;
+            values = values.saturating_add(voxels.saturating_mul(channels as u64));
         }
-        4 * values
+        values.saturating_mul(4)
+    }
+
+    /// Bytes of the float32 weights of the convolutions, from the settings alone: close
+    /// to those of the whole network, and never more.
+    pub fn weight_bytes(&self) -> u64 {
+        let kernel = self.unit.kernel.iter().fold(1u64, |size, &n| size.saturating_mul(n as u64));
+        let pairs = self
+            .stages()
+            .into_iter()
+            .flat_map(|stage| self.anatomy.block.units(stage.side, stage.channels).into_iter());
+        let pairs = pairs.map(|(input, output)| (input as u64).saturating_mul(output as u64));
+        let weights = pairs.fold(0u64, |sum, pair| sum.saturating_add(pair.saturating_mul(kernel)));
+        let last = (self.f_maps[0] as u64).saturating_mul(self.out_channels as u64);
+        weights.saturating_add(last).saturating_mul(4)
     }
 }

@@ -103,10 +103,13 @@ impl NetworkSpec {
     }
 }
 
+/// Largest number of feature maps of a level.
+const LARGEST: i64 = 1 << 20;
+
 fn read_f_maps(section: &Section<'_>, levels: usize) -> Result<Vec<i64>, ConfigError> {
     let wrong = "a number of feature maps, or a list with one number for each level, is wanted";
     let number = |node: &Node| match node.value {
-        YamlValue::Integer(count) if (1..=1 << 20).contains(&count) => Ok(count),
+        YamlValue::Integer(count) if (1..=LARGEST).contains(&count) => Ok(count),
         _ => Err(node.error(wrong)),
     };
     match section.child("f_maps") {
@@ -116,6 +119,12 @@ fn read_f_maps(section: &Section<'_>, levels: usize) -> Result<Vec<i64>, ConfigE
             YamlValue::List(_) => Err(node.error(wrong)),
             _ => {
                 let first = number(node)?;
+                if first << (levels - 1) > LARGEST {
+                    return Err(node.error(format!(
+                        "{first} feature maps, doubled at each of {levels} levels, are more than \
+                         {LARGEST}; set fewer, or `num_levels`"
+                    )));
+                }
                 Ok((0..levels).map(|level| first << level).collect())
             }
         },

@@ -180,6 +180,31 @@ impl Optimizer {
             .collect()
     }
 
+    /// Name of the optimizer.
+    pub fn name(&self) -> &'static str {
+        self.spec.name
+    }
+
+    /// Whether the settings of a saved group can be of this optimizer: they have all
+    /// that torch has always stored of it. No settings at all can be of any.
+    pub fn has_settings(&self, saved: &Settings) -> bool {
+        // Of every optimizer, or of later versions of torch only.
+        const SHARED: [&str; 9] = [
+            "lr",
+            "initial_lr",
+            "weight_decay",
+            "maximize",
+            "foreach",
+            "capturable",
+            "differentiable",
+            "fused",
+            "decoupled_weight_decay",
+        ];
+        let own = self.spec.algorithm.settings(&self.rates, self.spec.weight_decay);
+        let mut own = own.iter().filter(|(name, _)| !SHARED.contains(name));
+        saved.iter().next().is_none() || own.all(|(name, _)| saved.get(name).is_some())
+    }
+
     pub fn parameters(&self) -> &[Tensor] {
         &self.parameters
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use super::inspection::Counting;
 use super::{LOADERS, LabelCheck, Loaders, Phase, SampleSet, images, volumes};
 use crate::augment::{SampleShape, Transformer};
 use crate::config::{self, Parameter, Registry};
@@ -34,6 +35,8 @@ pub struct Opening<'a> {
     /// Checks the samples of a file, of which the shapes before the transforms are
     /// given. Returns the labels that the loss can take, if it takes class indices.
     pub check: &'a InputCheck<'a>,
+    /// What of labels and weights counts in the loss.
+    pub counting: Counting,
 }
 
 /// See [`Opening::check`].

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::data_sets::{DataSetEntry, Opening};
 use super::entries;
+use super::inspection;
 use super::labels::{LabelCheck, position};
 use super::loaders::{Loaders, Phase};
 use super::sample_set::{Origin, SampleSet};
@@ -15,7 +16,7 @@ use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
 use crate::files;
 use crate::format::png;
-use crate::volume::{Access, Sample, Statistics, StatisticsBuilder, Volume, VolumeShape};
+use crate::volume::{Access, Sample, Statistics, StatisticsBuilder, Volume, VolumeShape, Window};
 
 pub(super) static ENTRY: DataSetEntry = DataSetEntry {
     name: "DSB2018Dataset",
@@ -33,6 +34,14 @@ pub(super) static ENTRY: DataSetEntry = DataSetEntry {
 fn open(loaders: &Loaders, phase: &Phase, opening: &Opening<'_>) -> Result<Arc<dyn SampleSet>> {
     let mut images = ImagePairs::open(loaders, phase, opening.seed)?;
     images.labels = opening.check_all(&images.transformer, images.inputs())?;
+    for pair in &images.pairs {
+        let mask = Some(pair.mask.clone().into());
+        let sample = Sample { raw: pair.image.clone(), label: mask, weight: None };
+        if inspection::is_idle(&sample, opening.counting) {
+            let whole = Window::whole(pair.mask.size());
+            inspection::warn_of_idle(&pair.path, 1, 1, &whole);
+        }
+    }
     Ok(Arc::new(images))
 }
 

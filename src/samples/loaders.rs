@@ -10,8 +10,8 @@ use crate::config::{ConfigError, Kind, Node, Parameter, Section};
 
 /// The keys of the `loaders` section that all data set classes take.
 pub const LOADERS: &[Parameter] = &[
-    Parameter::integer("batch_size", 1, "samples of a batch").at_least(1.0),
-    Parameter::integer("num_workers", 1, "threads that prepare samples").at_least(0.0),
+    Parameter::integer("batch_size", 1, "samples of a batch").within(1.0, 65536.0),
+    Parameter::integer("num_workers", 1, "threads that prepare samples").within(0.0, 1024.0),
     Parameter::texts("raw_internal_path", "raw", "data set of the raw data"),
     Parameter::texts("label_internal_path", "label", "data set of the labels"),
     Parameter::texts("weight_internal_path", "", "data set of the weight map, none if absent")

@@ -4,6 +4,7 @@
 mod data_sets;
 mod files;
 mod images;
+mod inspection;
 mod labels;
 mod loader;
 mod loaders;
@@ -16,6 +17,7 @@ pub use crate::volume::Window;
 pub use data_sets::{DATA_SETS, DataSetEntry, InputCheck, Opening};
 pub use files::{entries, file_paths, prediction_inputs, refuse_overlap};
 pub use images::ImagePairs;
+pub use inspection::Counting;
 pub use labels::{LabelCheck, Outside};
 pub use loader::{Batches, Loader, Position, SampleBatch};
 pub use loaders::{LOADERS, Loaders, PHASE, Patches, Phase};

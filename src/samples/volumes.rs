@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Window;
 use super::data_sets::{DataSetEntry, Opening};
+use super::inspection::{self, Counting};
 use super::labels::{LabelCheck, position};
 use super::loaders::{Loaders, Phase};
 use super::sample_set::{Origin, SampleSet};
@@ -38,6 +40,8 @@ pub(super) static LAZY: DataSetEntry = DataSetEntry {
 fn open(loaders: &Loaders, phase: &Phase, opening: &Opening<'_>) -> Result<Arc<dyn SampleSet>> {
     let mut patches = VolumePatches::open(loaders, phase, opening.seed)?;
     patches.labels = opening.check_all(&patches.transformer, patches.inputs())?;
+    patches.counting = opening.counting;
+    patches.warn_of_idle_patches();
     Ok(Arc::new(patches))
 }
 
@@ -52,6 +56,8 @@ pub struct VolumePatches {
     transformer: Arc<Transformer>,
     seed: u64,
     labels: Option<LabelCheck>,
+    /// What counts in the loss.
+    counting: Counting,
     redrawn: Mutex<Redrawn>,
 }
 
@@ -66,6 +72,8 @@ struct FilePatches {
     statistics: Statistics,
     /// The windows of the first epoch.
     windows: Vec<Window>,
+    /// Whether the user was told of a patch in which nothing counts.
+    told: AtomicBool,
 }
 
 impl VolumePatches {
@@ -84,7 +92,7 @@ impl VolumePatches {
         let mut files = Vec::new();
         let mut starts = vec![0];
         for (number, path) in paths.iter().enumerate() {
-            let mut file = FilePatches::open(path, loaders)?;
+            let mut file = FilePatches::open(path, loaders, (&*builder, &transformer))?;
             transformer
                 .check_statistics(&file.statistics)
                 .with_context(|| path.display().to_string())?;
@@ -94,7 +102,8 @@ impl VolumePatches {
             files.push(file);
         }
         let redrawn = Mutex::default();
-        Ok(VolumePatches { files, starts, builder, transformer, seed, labels: None, redrawn })
+        let (labels, counting) = (None, Counting::default());
+        Ok(VolumePatches { files, starts, builder, transformer, seed, labels, counting, redrawn })
     }
 
     /// Has every label checked before it is handed on.
@@ -124,6 +133,42 @@ impl VolumePatches {
     /// Bytes of the volumes that are held in memory.
     pub fn bytes_held(&self) -> usize {
         self.files.iter().flat_map(FilePatches::sources).map(Source::bytes_held).sum()
+    }
+
+    /// Tells of patches of the first epoch in which nothing counts, of the files that
+    /// are held in memory; of others, the first one is told of when it is read.
+    fn warn_of_idle_patches(&self) {
+        for (file, start) in self.files.iter().zip(&self.starts) {
+            let windows = &file.windows;
+            let found =
+                inspection::idle_windows(&file.label, file.weight.as_ref(), windows, self.counting);
+            let Some(&first) = found.first() else { continue };
+            // Transforms may make something of it that counts. What goes wrong here
+            // does so again when the sample is wanted.
+            let sample = self.transformed(file, &windows[first], 0, start + first);
+            if sample.is_ok_and(|sample| inspection::is_idle(&sample, self.counting)) {
+                file.told.store(true, Ordering::Relaxed);
+                let (number, all) = (found.len(), windows.len());
+                inspection::warn_of_idle(&file.path, number, all, &windows[first]);
+            }
+        }
+    }
+
+    /// A sample as the network gets it.
+    fn transformed(
+        &self,
+        file: &FilePatches,
+        window: &Window,
+        epoch: u64,
+        index: usize,
+    ) -> Result<Sample> {
+        let sample = Sample {
+            raw: file.raw.window(window)?,
+            label: Some(file.label.voxels(window)?),
+            weight: file.weight.as_ref().map(|weight| weight.voxels(window)).transpose()?,
+        };
+        let key = SampleKey { seed: self.seed, epoch, sample: index as u64 };
+        self.transformer.apply(sample, key, &file.statistics)
     }
 
     fn locate(&self, index: usize) -> (usize, usize) {
@@ -174,15 +219,15 @@ impl SampleSet for VolumePatches {
 
     fn sample(&self, epoch: u64, index: usize) -> Result<Sample> {
         let (file, window) = self.window(epoch, index)?;
-        let sample = Sample {
-            raw: file.raw.window(&window)?,
-            label: Some(file.label.voxels(&window)?),
-            weight: file.weight.as_ref().map(|weight| weight.voxels(&window)).transpose()?,
-        };
-        let key = SampleKey { seed: self.seed, epoch, sample: index as u64 };
-        let sample = self.transformer.apply(sample, key, &file.statistics)?;
+        let sample = self.transformed(file, &window, epoch, index)?;
         if let Some(label) = &sample.label {
             self.check_labels(label, file, &window)?;
+        }
+        if !file.told.load(Ordering::Relaxed)
+            && inspection::is_idle(&sample, self.counting)
+            && !file.told.swap(true, Ordering::Relaxed)
+        {
+            inspection::warn_of_idle(&file.path, 1, file.windows.len(), &window);
         }
         Ok(sample)
     }
@@ -213,7 +258,11 @@ fn shape(source: &Source, patch: [usize; 3]) -> VolumeShape {
 }
 
 impl FilePatches {
-    fn open(path: &Path, loaders: &Loaders) -> Result<FilePatches> {
+    fn open(
+        path: &Path,
+        loaders: &Loaders,
+        (builder, transformer): (&dyn SliceBuilder, &Transformer),
+    ) -> Result<FilePatches> {
         let file = format::open_file(path)?;
         let raw = file.volume(&loaders.raw)?;
         let target = |name: &str, key: &str| -> Result<Arc<dyn VolumeReader>> {
@@ -242,8 +291,22 @@ impl FilePatches {
         let weight = weight.map(|name| target(name, "weight_internal_path")).transpose()?;
         let access = loaders.dataset.access;
         let (raw, statistics) = Source::raw(raw, access)?;
+        let readers = (label.clone(), weight.clone());
         let label = Source::label(label, access)?;
         let weight = weight.map(|weight| Source::weight(weight, access)).transpose()?;
+        let patch = builder.patch();
+        let shapes = SampleShape {
+            raw: shape(&raw, patch),
+            label: Some(shape(&label, patch)),
+            weight: weight.as_ref().map(|weight| shape(weight, patch)),
+        };
+        // Transforms that cannot take these shapes are refused later.
+        let made = transformer.output_shape(shapes).ok().and_then(|output| output.label);
+        let cut = made.is_some_and(|label| !label.element.is_float());
+        inspection::labels(&label, &*readers.0, cut)?;
+        if let (Some(weight), Some(reader)) = (&weight, &readers.1) {
+            inspection::weights(weight, &**reader)?;
+        }
         Ok(FilePatches {
             path: path.to_path_buf(),
             raw,
@@ -251,6 +314,7 @@ impl FilePatches {
             weight,
             statistics,
             windows: Vec::new(),
+            told: AtomicBool::new(false),
         })
     }
 

@@ -1,8 +1,8 @@
 //! Event files for TensorBoard: scalars, histograms and images under tags.
 //!
 //! [`EventWriter`] takes values and returns at once; its own thread bins, encodes and writes
-//! them. Logging must never stop a training run: if the disk is full or the folder is gone, the
-//! writer warns once and writes nothing more.
+//! them. Logging must never stop a training run: if the disk is full, the writer warns once and
+//! writes nothing more. If its file was removed, it says so and goes on in a new one.
 
 mod event;
 mod histogram;
@@ -10,6 +10,7 @@ mod record;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
@@ -114,32 +115,65 @@ impl Drop for EventWriter {
 
 /// The file; `None` after an error.
 struct Log {
+    directory: PathBuf,
     path: PathBuf,
     file: Option<BufWriter<File>>,
 }
 
 impl Log {
     fn open(directory: &Path) -> Log {
+        let mut log =
+            Log { directory: directory.to_path_buf(), path: directory.to_path_buf(), file: None };
+        log.begin();
+        log
+    }
+
+    /// Begins a new file.
+    fn begin(&mut self) {
         let seconds = now() as u64;
         let name = format!("events.out.tfevents.{seconds:010}.{}", host());
-        let mut log = Log { path: directory.join(&name), file: None };
-        let opened = fs::create_dir_all(directory).and_then(|()| create(directory, &name));
+        self.path = self.directory.join(&name);
+        let opened =
+            fs::create_dir_all(&self.directory).and_then(|()| create(&self.directory, &name));
         match opened {
             Ok((path, file)) => {
-                log.path = path;
-                log.file = Some(BufWriter::with_capacity(1 << 16, file));
+                self.path = path;
+                self.file = Some(BufWriter::with_capacity(1 << 16, file));
                 let version = event::version(now());
-                log.attempt(|file| record::write(file, &version));
-                log.attempt(BufWriter::flush);
+                self.attempt(|file| record::write(file, &version));
+                self.attempt(BufWriter::flush);
             }
-            Err(error) => log.give_up(&error),
+            Err(error) => self.give_up(&error),
         }
-        log
+    }
+
+    /// Begins a new file if the one that is open is out of everybody's reach.
+    fn renew(&mut self) {
+        let Some(file) = &self.file else { return };
+        let is_there = match (fs::metadata(&self.path), file.get_ref().metadata()) {
+            (Ok(there), Ok(open)) => (there.dev(), there.ino()) == (open.dev(), open.ino()),
+            (Err(error), _) => error.kind() != io::ErrorKind::NotFound,
+            _ => true,
+        };
+        if is_there {
+            return;
+        }
+        let lost = self.path.clone();
+        self.begin();
+        if self.file.is_some() {
+            log::warn!(
+                "{}: TensorBoard's file is not there any more, and what it held is missing from \
+                 the log, which goes on in {}",
+                lost.display(),
+                self.path.display()
+            );
+        }
     }
 
     fn serve(&mut self, messages: &Receiver<Message>) {
         let mut next = messages.recv().ok();
         while let Some(message) = next {
+            self.renew();
             match message {
                 Message::EventValue(record) => self.value(record),
                 Message::Flush(done) => {

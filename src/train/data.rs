@@ -8,7 +8,7 @@ use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node};
 use crate::model::NetworkSpec;
 use crate::runtime::memory;
-use crate::samples::{LabelCheck, Loader, Loaders, Opening, Phase, refuse_overlap};
+use crate::samples::{Counting, LabelCheck, Loader, Loaders, Opening, Phase, refuse_overlap};
 use crate::target::TargetShapes;
 
 use super::plan::Criteria;
@@ -79,7 +79,11 @@ impl DataPlan {
                 self.check_input(phase, transformer, input, (network, criteria))
                     .with_context(|| path.display().to_string())
             };
-            let opening = Opening { seed, check: &check };
+            let counting = Counting {
+                ignored: criteria.loss.ignored(),
+                weighted: criteria.loss.uses_weights(),
+            };
+            let opening = Opening { seed, check: &check, counting };
             let data = (self.loaders.dataset.open)(&self.loaders, phase, &opening)?;
             Ok(Loader::new(data, self.loaders.batch_size, self.loaders.num_workers, memory))
         };

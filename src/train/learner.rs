@@ -4,16 +4,20 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use log::{info, warn};
 use tch::Device;
 
 use crate::checkpoint::{Checkpoint, copy_file, strip_prefixes};
-use crate::device::Precision;
+use crate::device::{Precision, find_not_finite};
 use crate::model::{MemoryFormat, UNet, from_tensor, to_tensor};
-use crate::optim::{Optimizer, Scheduler};
+use crate::optim::{Optimizer, Scheduler, Settings};
 
-use super::plan::{Beginning, LearnerSpec};
+use super::average::Average;
+use super::beginning::Beginning;
+use super::directory::{BEST, LAST};
+use super::earlier::Configuration;
+use super::plan::LearnerSpec;
 use super::record::{Computation, Progress, RunRecord, optimizer_from_file, optimizer_to_file};
 use super::settings::TrainerSpec;
 
@@ -25,6 +29,19 @@ pub struct Learner {
     pub progress: Progress,
     pub device: Device,
     pub precision: Precision,
+    /// Which score of a validation is the better one.
+    pub higher_is_better: bool,
+}
+
+/// What a run that goes on brings along, besides what the learner takes up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heritage {
+    /// Folder of TensorBoard's files, below the checkpoint directory; `None` if the
+    /// checkpoint does not tell.
+    pub logs: Option<String>,
+    /// Whether scores cannot be compared with those before, so that the best score
+    /// begins anew.
+    pub judged_anew: bool,
 }
 
 /// Under which names a checkpoint is kept, besides `last_checkpoint.pytorch`.
@@ -49,23 +66,33 @@ impl Learner {
         let tensors = net.parameters().into_iter().map(|parameter| parameter.tensor).collect();
         let optimizer = Optimizer::new(optimizer, tensors)?;
         let progress = Progress::start(seed, higher_is_better);
-        Ok(Learner { net, optimizer, scheduler, progress, device, precision })
+        Ok(Learner { net, optimizer, scheduler, progress, device, precision, higher_is_better })
     }
 
     /// Takes the weights, and with [`Beginning::Resumed`] everything else, from where
-    /// the run begins. `seed` is the configuration's, if it has one.
+    /// the run begins. `configuration` is the run's, as JSON, and `seed` the one in it,
+    /// if there is one.
     ///
     /// # Errors
-    /// A file that cannot be read, or that is of another network or optimizer.
-    pub fn begin(&mut self, beginning: &Beginning, seed: Option<u64>) -> Result<()> {
+    /// A file that cannot be read, that is of another network or optimizer, or whose
+    /// weights are not finite.
+    pub fn begin(
+        &mut self,
+        beginning: &Beginning,
+        configuration: &str,
+        seed: Option<u64>,
+    ) -> Result<Heritage> {
         match beginning {
-            Beginning::Fresh => {}
+            Beginning::Fresh => Ok(Heritage::default()),
             Beginning::PreTrained(path) => {
                 self.net.load_checkpoint(path)?;
+                self.ensure_finite().with_context(|| path.display().to_string())?;
                 info!("{}: weights taken over", path.display());
+                Ok(Heritage::default())
             }
             Beginning::Resumed(path) => {
-                let then = self.resume(path, seed)?;
+                let (then, heritage) = self.resume(path, configuration, seed)?;
+                self.ensure_finite().with_context(|| path.display().to_string())?;
                 let iteration = self.progress.iteration;
                 info!("{}: going on after iteration {iteration}", path.display());
                 let now = self.computation();
@@ -75,7 +102,26 @@ impl Learner {
                          not be the same to the last bit"
                     );
                 }
+                Ok(heritage)
             }
+        }
+    }
+
+    /// Checks that a step can start from the weights, the network's other numbers and
+    /// the optimizer's state.
+    ///
+    /// # Errors
+    /// A number among them that is NaN or infinite; the message names its tensor.
+    pub fn ensure_finite(&self) -> Result<()> {
+        let state = self.net.state_dict();
+        let weights = state.iter().map(|(name, tensor)| (&name[..], tensor));
+        if let Some(name) = find_not_finite(weights)? {
+            bail!("the network's `{name}` holds numbers that are NaN or infinite");
+        }
+        let state = self.optimizer.state()?.parameters;
+        let tensors = state.iter().flatten().map(|(name, tensor)| (&name[..], tensor));
+        if let Some(name) = find_not_finite(tensors)? {
+            bail!("the optimizer's `{name}` holds numbers that are NaN or infinite");
         }
         Ok(())
     }
@@ -98,8 +144,14 @@ impl Learner {
     ///
     /// # Errors
     /// A file that cannot be read, or that is of another network or optimizer.
-    fn resume(&mut self, path: &Path, seed: Option<u64>) -> Result<Option<Computation>> {
+    fn resume(
+        &mut self,
+        path: &Path,
+        configuration: &str,
+        seed: Option<u64>,
+    ) -> Result<(Option<Computation>, Heritage)> {
         let mut checkpoint = Checkpoint::read(path)?;
+        let (then, now) = (Configuration::of(&checkpoint), Configuration::parse(configuration));
         strip_prefixes(&mut checkpoint.model_state);
         let tensors = checkpoint
             .model_state
@@ -113,7 +165,20 @@ impl Learner {
             )
         })?;
         drop(tensors);
-        self.resume_optimizer(&checkpoint)
+        // Weights of other networks may have the same shapes.
+        let changes = Changes::between(then.as_ref().zip(now.as_ref()));
+        if let Some(network) = &changes.network {
+            bail!(
+                "{}: the checkpoint is of another network than the `model` section: {network}. To \
+                 go on, set it back; to begin a run with these weights, name the checkpoint in \
+                 `trainer.pre_trained`",
+                path.display()
+            );
+        }
+        let fresh = self.progress.best;
+        let turned = checkpoint.eval_score_higher_is_better != self.higher_is_better;
+        let judged_anew = changes.judge || turned;
+        self.resume_optimizer(&checkpoint, then.as_ref(), judged_anew || changes.scheduler_mode)
             .with_context(|| format!("{}: the optimizer's state does not fit", path.display()))?;
         self.progress = match RunRecord::progress(&checkpoint) {
             Some(progress) => Progress { seed: seed.unwrap_or(progress.seed), ..progress },
@@ -124,16 +189,63 @@ impl Learner {
                 ..Progress::start(self.progress.seed, true)
             },
         };
-        Ok(RunRecord::computation(&checkpoint))
+        let best = self.progress.best;
+        let impossible = !best.is_finite() && best != fresh && !judged_anew;
+        if judged_anew && best != fresh {
+            warn!(
+                "the best score so far, {best}, is of another `eval_metric`, \
+                 `eval_score_higher_is_better` or final activation than this run's: the first \
+                 validation from here on counts as the best"
+            );
+        } else if impossible {
+            warn!(
+                "the best score so far is {best}, which nothing can be compared with: it is forgotten"
+            );
+        } else if changes.validation_data && best != fresh {
+            warn!(
+                "the best score so far, {best}, was measured with another `loaders.val` or \
+                 `validate_iters`: scores from here on may not compare with it"
+            );
+        }
+        if judged_anew || impossible {
+            self.progress.best = fresh;
+            self.progress.score = Average::default();
+        }
+        if changes.loss {
+            self.progress.loss = Average::default();
+        }
+        let heritage =
+            Heritage { logs: RunRecord::logs(&checkpoint), judged_anew: judged_anew || impossible };
+        Ok((RunRecord::computation(&checkpoint), heritage))
     }
 
-    fn resume_optimizer(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+    /// `forget_best`: what the scheduler remembers as the best score is of another kind.
+    fn resume_optimizer(
+        &mut self,
+        checkpoint: &Checkpoint,
+        then: Option<&Configuration>,
+        forget_best: bool,
+    ) -> Result<()> {
         let count = self.optimizer.parameters().len();
         let state = optimizer_from_file(&checkpoint.optimizer, count)?;
+        let name = self.optimizer.name();
+        let written_by = then.and_then(Configuration::optimizer);
+        ensure!(
+            written_by.is_none_or(|other| other == name)
+                && self.optimizer.has_settings(&state.settings),
+            "it is {}, and `optimizer.algorithm` is {name}. To go on, set `optimizer.algorithm` \
+             back; to begin a run with these weights, name the checkpoint in `trainer.pre_trained`",
+            written_by.map_or("another optimizer's".into(), |other| format!("{other}'s"))
+        );
         if !state.parameters.is_empty() {
             self.optimizer.restore(&state, checkpoint.num_iterations as i64)?;
         }
-        let Some((name, saved)) = RunRecord::scheduler(checkpoint) else { return Ok(()) };
+        let Some((name, mut saved)) = RunRecord::scheduler(checkpoint) else { return Ok(()) };
+        if let Some(best) = self.scheduler.state().get("best").filter(|_| forget_best) {
+            let others = saved.iter().filter(|(name, _)| *name != "best");
+            let others = others.map(|(name, value)| (name.to_string(), value));
+            saved = others.collect::<Settings>().with("best", best);
+        }
         if name != self.scheduler.name || self.scheduler.restore(&saved).is_none() {
             return Ok(());
         }
@@ -154,8 +266,9 @@ impl Learner {
     }
 
     /// Writes `last_checkpoint.pytorch` into the checkpoint directory, and copies of
-    /// it. `config` is the configuration as JSON.
-    pub fn save(&self, spec: &TrainerSpec, config: &str, copies: Copies) -> Result<()> {
+    /// it. `config` is the configuration as JSON, `logs` the folder of TensorBoard's
+    /// files.
+    pub fn save(&self, spec: &TrainerSpec, config: &str, logs: &str, copies: Copies) -> Result<()> {
         let directory = &spec.checkpoint_dir;
         fs::create_dir_all(directory)
             .with_context(|| format!("{}: the directory cannot be made", directory.display()))?;
@@ -166,6 +279,7 @@ impl Learner {
             computation: self.computation(),
             device: self.device,
             config: config.to_string(),
+            logs: logs.to_string(),
         };
         let model_state = self
             .net
@@ -179,17 +293,45 @@ impl Learner {
         // again, and finds the same best score.
         let mut names = Vec::new();
         if copies.best {
-            names.push("best_checkpoint.pytorch".to_string());
+            names.push(BEST.to_string());
         }
         if copies.numbered {
             names.push(format!("{}_checkpoint.pytorch", self.progress.iteration));
         }
-        names.push("last_checkpoint.pytorch".to_string());
+        names.push(LAST.to_string());
         let paths: Vec<_> = names.iter().map(|name| directory.join(name)).collect();
         checkpoint.write(&paths[0])?;
         for path in &paths[1..] {
             copy_file(&paths[0], path)?;
         }
         Ok(())
+    }
+}
+
+/// What a run that goes on does in another way than before.
+#[derive(Debug, Default)]
+struct Changes {
+    /// What of the network, in words.
+    network: Option<String>,
+    loss: bool,
+    /// What scores are scores of.
+    judge: bool,
+    validation_data: bool,
+    scheduler_mode: bool,
+}
+
+impl Changes {
+    /// From the configuration that a run had to the one that it has now; none if one of
+    /// them is not known.
+    fn between(both: Option<(&Configuration, &Configuration)>) -> Self {
+        let Some((then, now)) = both else { return Changes::default() };
+        Changes {
+            network: now.network_changes(then),
+            loss: then.section("loss") != now.section("loss"),
+            judge: then.judge() != now.judge(),
+            validation_data: then.measured_on() != now.measured_on(),
+            scheduler_mode: then.section("lr_scheduler").get("mode")
+                != now.section("lr_scheduler").get("mode"),
+        }
     }
 }

@@ -8,9 +8,11 @@
 
 mod average;
 mod batch;
+mod beginning;
 mod data;
 mod directory;
 mod dump;
+mod earlier;
 mod images;
 mod learner;
 mod plan;
@@ -21,10 +23,11 @@ mod timing;
 mod trainer;
 
 pub use average::Average;
+pub use beginning::{Beginning, Start, Wish};
 pub use data::{DataPlan, TrainingData};
-pub use directory::claim_directory;
+pub use directory::{check_directory, claim_directory, refuse_running};
 pub use learner::{Copies, Learner};
-pub use plan::{Beginning, Criteria, LearnerSpec, TrainingPlan};
+pub use plan::{Criteria, LearnerSpec, TrainingPlan};
 pub use record::{Computation, Progress, RunRecord};
 pub use settings::{OnNan, TRAINER, TrainerSpec};
 pub use trainer::{Ended, Trainer, TrainingRun};

@@ -1,9 +1,5 @@
 //! What a configuration says about training, as types.
 
-use std::path::PathBuf;
-
-use log::warn;
-
 use crate::config::{ConfigError, Section};
 use crate::device::Precision;
 use crate::loss::{self, Loss};
@@ -41,17 +37,6 @@ pub struct LearnerSpec {
 pub struct Criteria {
     pub loss: Loss,
     pub metric: Metric,
-}
-
-/// Where the weights of a run come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Beginning {
-    /// Fresh weights.
-    Fresh,
-    /// The weights of a checkpoint.
-    PreTrained(PathBuf),
-    /// A checkpoint whose run goes on.
-    Resumed(PathBuf),
 }
 
 impl TrainingPlan {
@@ -95,24 +80,6 @@ impl TrainingPlan {
     /// the patches is known without the data.
     pub fn activation_bytes(&self) -> u64 {
         let patch = self.data.patch().map(|patch| self.learner.network.activation_bytes(patch));
-        patch.unwrap_or(0) * self.data.batch_size() as u64
-    }
-}
-
-impl TrainerSpec {
-    /// Where the weights of the run come from. `last`: from the last checkpoint of
-    /// the run's own directory, if there is one. A checkpoint of `resume` that does not
-    /// exist is left out with a warning.
-    pub fn beginning(&self, last: bool) -> Beginning {
-        let own = self.checkpoint_dir.join("last_checkpoint.pytorch");
-        let resume = if last && own.is_file() { Some(&own) } else { self.resume.as_ref() };
-        match resume {
-            Some(path) if path.is_file() => return Beginning::Resumed(path.clone()),
-            Some(path) => {
-                warn!("`trainer.resume`: {} does not exist: starting afresh", path.display());
-            }
-            None => {}
-        }
-        self.pre_trained.clone().map_or(Beginning::Fresh, Beginning::PreTrained)
+        patch.unwrap_or(0).saturating_mul(self.data.batch_size() as u64)
     }
 }

@@ -107,6 +107,8 @@ pub struct RunRecord {
     pub device: Device,
     /// The configuration as JSON.
     pub config: String,
+    /// Folder of TensorBoard's files, below the checkpoint directory.
+    pub logs: String,
 }
 
 impl RunRecord {
@@ -147,6 +149,7 @@ impl RunRecord {
                         ("threads", PickleValue::from(threads)),
                         ("precision", PickleValue::from(precision)),
                         ("layout", PickleValue::from(layout)),
+                        ("logs", PickleValue::from(self.logs)),
                     ]),
                 ),
                 ("config".into(), self.config.into()),
@@ -167,6 +170,15 @@ impl RunRecord {
             precision: run.get("precision")?.as_str()?.to_string(),
             layout: run.get("layout")?.as_str()?.to_string(),
         })
+    }
+
+    /// The folder of TensorBoard's files of a checkpoint's run; `None` for files of the
+    /// Python program and of earlier versions.
+    pub fn logs(checkpoint: &Checkpoint) -> Option<String> {
+        let logs = checkpoint.extra("run")?.get("logs")?.as_str()?;
+        // A name within the checkpoint directory, wherever the file comes from.
+        let harmless = !logs.is_empty() && !logs.starts_with('.') && !logs.contains('/');
+        harmless.then(|| logs.to_string())
     }
 
     /// Name and state of the scheduler of a checkpoint; `None` for files of the

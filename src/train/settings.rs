@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use crate::config::{ConfigError, Node, Parameter};
 
-use super::directory::is_written;
-
 /// The keys of the `trainer` section.
 pub const TRAINER: &[Parameter] = &[
     Parameter::path("checkpoint_dir", "where checkpoints and logs go").required(),
@@ -53,6 +51,8 @@ pub enum OnNan {
 /// The typed `trainer` section.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainerSpec {
+    /// Its section, for the places of errors.
+    node: Node,
     pub checkpoint_dir: PathBuf,
     pub resume: Option<PathBuf>,
     pub pre_trained: Option<PathBuf>,
@@ -91,20 +91,9 @@ impl TrainerSpec {
         }
         let path =
             |name: &str| section.maybe_path(name).filter(|path| !path.as_os_str().is_empty());
-        let checkpoint_dir = section.path("checkpoint_dir");
-        if let Some(weights) = path("pre_trained").filter(|file| is_written(file, &checkpoint_dir))
-        {
-            return Err(section.error(
-                "pre_trained",
-                format!(
-                    "{} would be replaced by this run's own checkpoints; set another \
-                     `trainer.checkpoint_dir`, or `trainer.resume` to go on with the run that wrote it",
-                    weights.display()
-                ),
-            ));
-        }
         Ok(TrainerSpec {
-            checkpoint_dir,
+            checkpoint_dir: section.path("checkpoint_dir"),
+            node: node.clone(),
             resume: path("resume"),
             pre_trained: path("pre_trained"),
             epochs: either("epochs", "max_num_epochs", 100)?,
@@ -121,5 +110,10 @@ impl TrainerSpec {
                 _ => OnNan::Stop,
             },
         })
+    }
+
+    /// An error at a key of the section.
+    pub fn error(&self, key: &str, message: impl Into<String>) -> ConfigError {
+        self.node.error_at(key, message)
     }
 }

@@ -17,6 +17,7 @@ use crate::volume::Sample;
 use super::average::Average;
 use super::batch::TensorBatch;
 use super::data::TrainingData;
+use super::directory::LAST;
 use super::learner::{Copies, Learner};
 use super::plan::Criteria;
 use super::settings::{OnNan, TrainerSpec};
@@ -48,6 +49,8 @@ pub struct TrainingRun {
     pub spec: TrainerSpec,
     /// The configuration as JSON, for checkpoints.
     pub configuration: String,
+    /// Folder for TensorBoard's files, below the checkpoint directory.
+    pub logs: String,
     /// Becomes true when the run is to end after the iteration.
     pub stop: Arc<AtomicBool>,
 }
@@ -78,6 +81,16 @@ struct AtWork {
     shape: Vec<usize>,
 }
 
+/// The outcome of a validation.
+struct Validation {
+    /// Mean loss, `None` without samples.
+    loss: Option<f64>,
+    /// Mean score, `None` if there was nothing to score.
+    score: Option<f64>,
+    /// What of the first batch was not finite, and which batch that was.
+    broken: Option<String>,
+}
+
 struct Pending {
     loss: Tensor,
     size: usize,
@@ -87,7 +100,7 @@ struct Pending {
 
 impl<'a> Trainer<'a> {
     pub fn new(run: TrainingRun, reporter: &'a Reporter) -> Self {
-        let events = EventWriter::open(&run.spec.checkpoint_dir.join("logs"));
+        let events = EventWriter::open(&run.spec.checkpoint_dir.join(&run.logs));
         let per_epoch = run.data.train.batches_per_epoch() as u64;
         let total = run.spec.iters.min(run.spec.epochs.saturating_mul(per_epoch));
         let bar = reporter.bar(total, "iterations");
@@ -127,7 +140,10 @@ impl<'a> Trainer<'a> {
     fn leave_checkpoint(&mut self) -> Result<()> {
         match self.saved == Some(self.run.learner.progress.iteration) {
             true => Ok(()),
-            false => self.save(Copies::default()),
+            false => {
+                self.ensure_finite()?;
+                self.save(Copies::default())
+            }
         }
     }
 
@@ -141,7 +157,7 @@ impl<'a> Trainer<'a> {
             Ok(()) => error.context(format!(
                 "the samples of iteration {} cannot be made; what was learned until then is in {}",
                 self.run.learner.progress.iteration + 1,
-                self.run.spec.checkpoint_dir.join("last_checkpoint.pytorch").display()
+                self.run.spec.checkpoint_dir.join(LAST).display()
             )),
             Err(second) => {
                 warn!("{second:#}");
@@ -248,11 +264,10 @@ impl<'a> Trainer<'a> {
             self.run.learner.progress.loss.add(value, pending.size);
             return Ok(());
         }
-        let origins: Vec<_> = pending.origins.iter().map(Origin::to_string).collect();
         let message = format!(
             "the loss of iteration {} is {value} ({})",
             pending.iteration,
-            origins.join("; ")
+            places(&pending.origins)
         );
         match self.run.spec.on_nan {
             OnNan::Skip => {
@@ -269,10 +284,27 @@ impl<'a> Trainer<'a> {
         }
     }
 
+    /// Checks that the last step left something that can be saved and gone on from.
+    ///
+    /// # Errors
+    /// Weights or a state of the optimizer that are not finite: a loss may be finite
+    /// whose gradient is not. The last checkpoint stays.
+    fn ensure_finite(&self) -> Result<()> {
+        self.run.learner.ensure_finite().with_context(|| {
+            format!(
+                "after iteration {} the training cannot go on. {}. Lower \
+                 `optimizer.learning_rate`, or look at the data and the loss",
+                self.run.learner.progress.iteration,
+                self.last_good()
+            )
+        })
+    }
+
     /// Validates, steps the scheduler, saves.
     fn validate(&mut self) -> Result<()> {
+        self.ensure_finite()?;
         let iteration = self.run.learner.progress.iteration;
-        let (loss, score) = self.evaluate()?;
+        let Validation { loss, score, broken } = self.evaluate()?;
         if let Some(loss) = loss {
             self.events.scalar("val_loss_avg", loss, iteration);
         }
@@ -280,23 +312,30 @@ impl<'a> Trainer<'a> {
             self.events.scalar("val_eval_score_avg", score, iteration);
         }
         let shown = |value: Option<f64>| value.map_or("none".into(), |value| format!("{value:.6}"));
-        // A score that does not exist is no improvement either way.
-        let score = score.unwrap_or(f64::NAN);
+        // What cannot be compared is no improvement either way.
+        let finite = broken.is_none() && loss.is_none_or(f64::is_finite);
+        let judged = score.filter(|score| finite && score.is_finite()).unwrap_or(f64::NAN);
+        if let Some(broken) = broken {
+            warn!(
+                "iteration {iteration}: {broken}: whatever the score, this network is not taken \
+                 for the best"
+            );
+        }
         let Learner { scheduler, optimizer, progress, .. } = &mut self.run.learner;
-        scheduler.step(score, &mut optimizer.rates);
+        scheduler.step(judged, &mut optimizer.rates);
         self.events.scalar("learning_rate", optimizer.rates.learning_rate, iteration);
         let best = if self.run.spec.higher_is_better {
-            score > progress.best
+            judged > progress.best
         } else {
-            score < progress.best
+            judged < progress.best
         };
         if best {
-            progress.best = score;
+            progress.best = judged;
         }
         info!(
             "iteration {iteration}: validation loss {}, score {}{}",
             shown(loss),
-            shown(Some(score).filter(|score| !score.is_nan())),
+            shown(score),
             if best { ", the best so far" } else { "" }
         );
         self.last_line = Instant::now();
@@ -305,15 +344,16 @@ impl<'a> Trainer<'a> {
     }
 
     /// Mean loss and score of the validation set.
-    fn evaluate(&mut self) -> Result<(Option<f64>, Option<f64>)> {
+    fn evaluate(&mut self) -> Result<Validation> {
         let (mut losses, mut scores) = (Average::default(), Average::default());
+        let mut broken = None;
         let limit = self.run.spec.validate_iters.map_or(usize::MAX, |limit| limit as usize);
         for batch in self.run.data.val.epoch(0).take(limit) {
-            let batch = batch?;
-            self.at_work = AtWork::of(&batch.samples);
+            let SampleBatch { samples, origins, .. } = batch?;
+            self.at_work = AtWork::of(&samples);
             let TrainingRun { learner, criteria: Criteria { loss, metric }, .. } = &self.run;
             let Learner { net, device, precision, .. } = learner;
-            let batch = TensorBatch::new(batch.samples, precision.training().tensors, *device)?;
+            let batch = TensorBatch::new(samples, precision.training().tensors, *device)?;
             let measured = tch::no_grad(|| -> Result<(f64, Option<f64>)> {
                 let logits = net.forward(&batch.raw, false)?;
                 let value = loss
@@ -326,8 +366,14 @@ impl<'a> Trainer<'a> {
             if let Some(score) = score {
                 scores.add(score, batch.size);
             }
+            let what = [("loss", Some(value)), ("score", score)]
+                .into_iter()
+                .find_map(|(what, value)| Some((what, value.filter(|value| !value.is_finite())?)));
+            if let Some((what, value)) = what.filter(|_| broken.is_none()) {
+                broken = Some(format!("the validation {what} is {value} ({})", places(&origins)));
+            }
         }
-        Ok((losses.value(), scores.value()))
+        Ok(Validation { loss: losses.value(), score: scores.value(), broken })
     }
 
     /// Writes what TensorBoard shows, and the batch if asked.
@@ -365,8 +411,10 @@ impl<'a> Trainer<'a> {
     }
 
     fn save(&mut self, copies: Copies) -> Result<()> {
-        let TrainingRun { learner, spec, configuration, .. } = &self.run;
-        learner.save(spec, configuration, copies).context("the checkpoint could not be saved")?;
+        let TrainingRun { learner, spec, configuration, logs, .. } = &self.run;
+        learner
+            .save(spec, configuration, logs, copies)
+            .context("the checkpoint could not be saved")?;
         self.saved = Some(learner.progress.iteration);
         Ok(())
     }
@@ -433,11 +481,16 @@ impl<'a> Trainer<'a> {
         match self.saved {
             Some(at) => format!(
                 "The last good checkpoint is {} of iteration {at}",
-                self.run.spec.checkpoint_dir.join("last_checkpoint.pytorch").display()
+                self.run.spec.checkpoint_dir.join(LAST).display()
             ),
             None => "This run has written no checkpoint yet".to_string(),
         }
     }
+}
+
+/// Where the samples of a batch come from.
+fn places(origins: &[Origin]) -> String {
+    origins.iter().map(Origin::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl AtWork {

@@ -12,8 +12,8 @@ use super::{
     Element, OneHot, Palette, Statistics, StatisticsBuilder, Volume, Window, read_compact,
 };
 
-/// Bytes of the parts in which a volume is read for its statistics, about.
-const PART: usize = 32 << 20;
+/// Bytes of the parts in which a volume is read when all of it is looked at, about.
+pub(super) const PART: usize = 32 << 20;
 
 /// A file opened for reading.
 pub trait VolumeFile: fmt::Debug + Send + Sync {

@@ -1,9 +1,12 @@
 //! Where the patches of a volume are cut from: memory or a file.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::{Result, anyhow};
 
+use super::reader::PART;
 use super::{Element, Mirror, Palette, Statistics, Volume, VolumeReader, Voxels, Window};
 
 /// A volume that patches are cut from. Cloning it copies no voxel.
@@ -150,6 +153,36 @@ impl Source {
             Source::Memory(voxels) => voxels.bytes(),
             Source::File(_) => 0,
         }
+    }
+
+    /// Calls `visit` with the volume part by part and with the voxel (c, z, y, x) at
+    /// which each part begins, until it says that it has seen enough. What is held in a
+    /// compact form is not visited.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn visit(
+        &self,
+        mut visit: impl FnMut(&Volume, [usize; 4]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let reader = match self {
+            Source::Memory(voxels) => {
+                if let Voxels::Dense(volume) = &**voxels {
+                    let _ = visit(volume, [0; 4]);
+                }
+                return Ok(());
+            }
+            Source::File(reader) => reader,
+        };
+        let threads = thread::available_parallelism().map_or(1, |n| n.get());
+        for (channels, window) in reader.tiles(PART) {
+            let [z, y, x] = window.origin;
+            let part = reader.read_part(channels.clone(), &window, threads)?;
+            if visit(&part, [channels.start, z, y, x]).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The voxels of a window, all channels.

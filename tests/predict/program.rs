@@ -345,6 +345,7 @@ fn skip_existing_redoes_only_what_differs() {
     assert_eq!(run(&["loaders.batch_size=2"]), 0, "the batch size changes no result");
     assert_eq!(run(&["predictor.blending=gaussian"]), 3);
     assert_eq!(run(&[]), 3);
+    fs::remove_dir_all(lab.path("run")).unwrap();
     with_config("train", &lab.training(), &["trainer.iters=1"]).succeeded();
     assert_eq!(run(&[]), 3, "another checkpoint");
 }

@@ -55,8 +55,13 @@ pub fn unet3d<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Run {
 /// Runs `unet3d COMMAND --config CONFIG` with `--set` for each override. With one
 /// thread: tests run side by side, and their volumes are small.
 pub fn with_config(command: &str, config: &Path, overrides: &[&str]) -> Run {
+    with_flags(command, config, &[], overrides)
+}
+
+/// As [`with_config`], with more flags.
+pub fn with_flags(command: &str, config: &Path, flags: &[&str], overrides: &[&str]) -> Run {
     let mut run = program();
-    run.arg(command).args(["--threads", "1", "--config"]).arg(config);
+    run.arg(command).args(["--threads", "1", "--config"]).arg(config).args(flags);
     for option in overrides {
         run.arg("--set").arg(option);
     }

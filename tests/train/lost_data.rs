@@ -186,6 +186,7 @@ loss: {name: BCEWithLogitsLoss}
         data: TrainingData { train: loader(), val: loader() },
         spec: TrainerSpec::read(node("trainer")).unwrap(),
         configuration: String::new(),
+        logs: "logs".into(),
         stop: Arc::new(AtomicBool::new(false)),
     };
     let error = Trainer::new(run, &Reporter::start(LevelFilter::Warn)).fit().unwrap_err();

@@ -3,7 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod earlier_runs;
+mod labels;
 mod lost_data;
+mod machine;
 mod program;
 mod published;
 mod recorded;

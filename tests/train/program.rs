@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::lab::{Lab, balls};
-use crate::support::program::{script, unet3d, with_config};
+use crate::support::program::{script, unet3d, with_config, with_flags};
 use ndarray::{Array2, Array3};
 use unet3d::checkpoint::{Checkpoint, TensorData};
 
@@ -100,10 +100,13 @@ fn what_others_wrote_stays_as_it_is() {
     let config = lab.training();
     let before: Vec<_> = files.iter().map(|name| stamp(&lab.path(name))).collect();
     let dumps = format!("trainer.h5_dir={}", lab.path("dumps").display());
-    for dataset in ["loaders.dataset=StandardHDF5Dataset", "loaders.dataset=LazyHDF5Dataset"] {
-        let run = with_config("train", &config, &[&dumps, dataset]).succeeded();
+    for (dataset, place) in [("StandardHDF5Dataset", "run"), ("LazyHDF5Dataset", "lazy")] {
+        let dataset = format!("loaders.dataset={dataset}");
+        let place = format!("trainer.checkpoint_dir={}", lab.path(place).display());
+        let overrides = [&dumps[..], &dataset, &place];
+        let run = with_config("train", &config, &overrides).succeeded();
         assert!(run.out.contains("iter_4.h5: exists and is not replaced"), "{}", run.out);
-        with_config("check", &config, &[&dumps, dataset]).succeeded();
+        with_config("check", &config, &overrides).succeeded();
         for (name, before) in files.iter().zip(&before) {
             assert!(stamp(&lab.path(name)) == *before, "{name} was changed");
         }
@@ -182,11 +185,6 @@ fn pre_trained_takes_weights_alone_and_resume_without_a_file_starts_afresh() {
             a.to_f64().iter().zip(b.to_f64()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(distance < 1e-5, "{name}");
     }
-    // Weights that the run itself would replace.
-    let kept = fs::read(lab.path("run/last_checkpoint.pytorch")).unwrap();
-    with_config("train", &config, &[&from, "trainer.iters=1"])
-        .failed_with(2, &["pre_trained", "last_checkpoint.pytorch", "checkpoint_dir"]);
-    assert!(fs::read(lab.path("run/last_checkpoint.pytorch")).unwrap() == kept);
     let to = format!("trainer.checkpoint_dir={}", lab.path("fresh").display());
     let run =
         with_config("train", &config, &[&to, "trainer.resume=/nowhere.pytorch", "trainer.iters=1"])
@@ -208,20 +206,26 @@ fn the_learning_rate_ends_a_run_and_leaves_a_checkpoint() {
     let run = with_config("train", &lab.training(), &["optimizer.learning_rate=1e-7"]).succeeded();
     assert!(run.out.contains("learning rate fell below 1e-6"), "{}", run.out);
     assert_eq!(last(&lab, "run").num_iterations, 1);
-    let run = with_config("train", &lab.training(), &["trainer.epochs=2", "trainer.iters=1000"])
-        .succeeded();
+    let to = format!("trainer.checkpoint_dir={}", lab.path("other").display());
+    let limits = [&to[..], "trainer.epochs=2", "trainer.iters=1000"];
+    let run = with_config("train", &lab.training(), &limits).succeeded();
     assert!(run.out.contains("2 epochs done"), "{}", run.out);
-    assert_eq!(last(&lab, "run").num_iterations, 8);
+    assert_eq!(last(&lab, "other").num_iterations, 8);
 }
 
-/// Runs the training configuration and wants it refused, without having touched
-/// a checkpoint that was there.
+/// Runs the training configuration and wants it refused, without having lost a
+/// checkpoint that was there, which it might have moved aside.
 fn refused(lab: &Lab, overrides: &[&str], code: i32, words: &[&str]) {
     fs::create_dir_all(lab.path("run")).unwrap();
     let old = lab.path("run/last_checkpoint.pytorch");
     fs::write(&old, "last year's").unwrap();
-    with_config("train", &lab.training(), overrides).failed_with(code, words);
-    assert_eq!(fs::read_to_string(&old).unwrap(), "last year's");
+    with_flags("train", &lab.training(), &["--overwrite"], overrides).failed_with(code, words);
+    // Samples are made after that: then it is among those that were moved.
+    let places = fs::read_dir(lab.path("run")).unwrap().map(|entry| entry.unwrap().path());
+    let places = places.map(|folder| folder.join("last_checkpoint.pytorch")).chain([old]);
+    let found = places.filter_map(|path| fs::read_to_string(path).ok());
+    assert_eq!(found.filter(|text| text == "last year's").count(), 1);
+    fs::remove_dir_all(lab.path("run")).unwrap();
 }
 
 fn files(path: &Path) -> String {
@@ -320,18 +324,19 @@ fn a_loss_that_is_not_finite_stops_the_run_or_is_left_out() {
     let lab = lab();
     let config = lab.training();
     let (raw, label) = balls([16, 32, 32], 1);
-    let weight = label.mapv(|label| if label > 0.0 { f32::INFINITY } else { 1.0 });
+    let weight = label.mapv(|label| if label > 0.0 { f32::MAX } else { 1.0 });
     let path = lab.volume(
         "heavy.h5",
         &[("raw", raw.into_dyn()), ("label", label.into_dyn()), ("weight", weight.into_dyn())],
     );
     let lists = "loaders.train.transformer.weight=[{name: RandomFlip}, {name: RandomRotate90, force_180: true}, {name: ToTensor, expand_dims: false, dtype: float32}]";
-    with_config("train", &config, &[&files(&path), lists])
+    let class = "loss.weight=[2, 2]";
+    with_config("train", &config, &[&files(&path), lists, class])
         .failed_with(1, &["iteration 1", "heavy.h5", "learning_rate", "on_nan"]);
     let run = with_config(
         "train",
         &config,
-        &[&files(&path), lists, "trainer.on_nan=skip", "trainer.iters=2"],
+        &[&files(&path), lists, class, "trainer.on_nan=skip", "trainer.iters=2"],
     )
     .succeeded();
     assert!(run.out.contains("left out"), "{}", run.out);

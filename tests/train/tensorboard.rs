@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::program::script;
 use rand::{RngExt, SeedableRng};
 use unet3d::tensorboard::{EventWriter, Image};
 
@@ -87,6 +88,28 @@ fn runs_of_the_same_second_do_not_share_a_file() {
     let writers: Vec<EventWriter> = (0..3).map(|_| EventWriter::open(folder.path())).collect();
     drop(writers);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn a_log_that_is_removed_goes_on_in_a_new_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = folder.path().join("run/logs");
+    let events = EventWriter::open(&logs);
+    events.scalar("before", 1.0, 1);
+    events.flush();
+    std::fs::remove_dir_all(folder.path().join("run")).unwrap();
+    events.scalar("after", 2.0, 2);
+    events.flush();
+    // Another file in its place is not this one.
+    let name = std::fs::read_dir(&logs).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(&name).unwrap();
+    std::fs::write(&name, "").unwrap();
+    events.scalar("later", 3.0, 3);
+    drop(events);
+    assert_eq!(std::fs::read(&name).unwrap(), b"", "what others put there stays");
+    std::fs::remove_file(&name).unwrap();
+    let read = script("read_events.py", [format!("run={}", logs.display())]);
+    assert!(read.contains("run later 3 ") && !read.contains("before"), "{read}");
 }
 
 #[test]

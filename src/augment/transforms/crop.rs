@@ -18,7 +18,7 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
               edge.",
     parameters: &[
         Parameter::integers("size", &[256, 256], "height and width in voxels")
-            .at_least(1.0)
+            .within(1.0, 65536.0)
             .of_length(2),
         Parameter::flag("centered", false, "cut out the middle"),
     ],

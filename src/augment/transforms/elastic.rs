@@ -23,7 +23,7 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
             .within(0.0, 3.0)
             .required(),
         Parameter::number("alpha", 2000.0, "factor of the filtered noise").at_least(0.0),
-        deviation("sigma", 50.0, "of the gaussian filter, in voxels"),
+        deviation("sigma", 50.0, "of the gaussian filter, in voxels").within(0.0, 1e4),
         Parameter::probability("execution_probability", 0.1, "how often it acts"),
         Parameter::flag("apply_3d", true, "false: nothing moves along z"),
     ],

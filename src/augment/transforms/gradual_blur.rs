@@ -18,8 +18,10 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     meaning: "Blurs every slice with a sigma that goes from one random value to another along the \
               depth, by mixing `num_blurs` blurred copies.",
     parameters: &[
-        deviation("max_blur_start", 2.0, "largest sigma at the first slice, in voxels"),
-        deviation("max_blur_end", 2.0, "largest sigma after the last slice, in voxels"),
+        deviation("max_blur_start", 2.0, "largest sigma at the first slice, in voxels")
+            .within(0.0, 1e4),
+        deviation("max_blur_end", 2.0, "largest sigma after the last slice, in voxels")
+            .within(0.0, 1e4),
         Parameter::integer("num_blurs", 5, "copies to mix, at most one a slice").within(2.0, 1e6),
         Parameter::probability("execution_probability", 0.1, "how often it acts"),
     ],

@@ -27,7 +27,7 @@ pub const BLUR: Parameter = Parameter::flag(
     "smooth the boundary with a gaussian and take what reaches one half",
 );
 pub const SIGMA: Parameter =
-    Parameter::number("sigma", 1.0, "standard deviation of the blur in voxels").at_least(0.0);
+    Parameter::number("sigma", 1.0, "standard deviation of the blur in voxels").within(0.0, 1e4);
 pub const MODE: Parameter =
     Parameter::choice("mode", "thick", SIDES, "which side of a boundary is marked");
 pub const BLOBS: Parameter =

@@ -121,13 +121,15 @@ pub fn read(node: &Node) -> Result<Box<dyn SliceBuilder>, ConfigError> {
     (entry.build)(&section)
 }
 
+/// Voxels along an axis, at most: more than any volume has.
+const LONGEST: f64 = (1 << 20) as f64;
 const PATCH_SHAPE: Parameter =
     Parameter::integers("patch_shape", &[], "depth, height and width of a patch")
-        .at_least(1.0)
+        .within(1.0, LONGEST)
         .required();
 const STRIDE_SHAPE: Parameter =
     Parameter::integers("stride_shape", &[], "voxels from one patch to the next, as z, y, x")
-        .at_least(1.0)
+        .within(1.0, LONGEST)
         .of_length(3)
         .required();
 const SKIP_SHAPE_CHECK: Parameter =

@@ -18,7 +18,9 @@ pub(super) static ENTRY: SliceBuilderEntry = SliceBuilderEntry {
         PATCH_SHAPE,
         Parameter::any("stride_shape", "not used by this slice builder"),
         SKIP_SHAPE_CHECK,
-        Parameter::integer("num_patches", 0, "patches of each file").at_least(1.0).required(),
+        Parameter::integer("num_patches", 0, "patches of each file")
+            .within(1.0, 10_000_000.0)
+            .required(),
         Parameter::flag(
             "redraw_each_epoch",
             false,
