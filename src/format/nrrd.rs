@@ -1,7 +1,8 @@
 //! NRRD volumes, as ITK-SNAP, 3D Slicer and ANTSUN write them.
 //!
 //! The format is described at <https://teem.sourceforge.net/nrrd/format.html>. Read
-//! are three axes, the encodings raw and gzip, data in the same file or beside it.
+//! are three axes, or four of which the last is that of the channels, the encodings raw
+//! and gzip, data in the same file or beside it.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Seek};
@@ -19,7 +20,8 @@ use crate::files::InputFile;
 
 pub(super) static ENTRY: Format = Format {
     name: "NRRD",
-    meaning: "one volume (D, H, W), encoded raw or gzip, its data in the file or beside it",
+    meaning: "one volume (D, H, W), or (C, D, H, W) with the channels as the last and slowest \
+              axis, encoded raw or gzip, its data in the file or beside it",
     extensions: &["nrrd", "nhdr"],
     in_directories: true,
     recognises: |file| {
@@ -36,8 +38,8 @@ const MAGIC: [u8; 7] = *b"NRRD000";
 /// No header line is longer than this in a file that is NRRD.
 const LONGEST_LINE: u64 = 1 << 16;
 
-/// Opens a volume (D, H, W). NRRD names the fastest axis first, so that sizes
-/// `x y z` are (D, H, W) = (z, y, x).
+/// Opens a volume. NRRD names the fastest axis first, so that sizes `x y z` are
+/// (D, H, W) = (z, y, x), and `x y z c` are (C, D, H, W).
 fn open(path: &Path) -> Result<RawArray> {
     let input = InputFile::open(path, "an NRRD file")?;
     let name = input.path.display().to_string();
@@ -48,11 +50,11 @@ fn layout(input: InputFile) -> Result<Layout> {
     let path = input.path.clone();
     let mut file = BufReader::new(&input.file);
     let header = Header::read(&mut file)?;
-    let [width, height, depth] = header.sizes()?;
+    let (shape, has_channels) = header.shape()?;
     let stored = header.stored_type()?;
     let big_endian = header.big_endian(stored)?;
     let voxel_size = header.voxel_size();
-    let voxels = depth.checked_mul(height).and_then(|n| n.checked_mul(width));
+    let voxels = shape.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
     let bytes = voxels.and_then(|n| n.checked_mul(stored.size()));
     let bytes = bytes.context("`sizes` is larger than any volume")?;
     let end = file.stream_position()?;
@@ -65,17 +67,7 @@ fn layout(input: InputFile) -> Result<Layout> {
         }
     };
     let (offset, packing) = header.place(&data, begin, bytes)?;
-    Ok(Layout {
-        path,
-        data,
-        offset,
-        shape: [1, depth, height, width],
-        has_channels: false,
-        stored,
-        big_endian,
-        packing,
-        voxel_size,
-    })
+    Ok(Layout { path, data, offset, shape, has_channels, stored, big_endian, packing, voxel_size })
 }
 
 struct Header {
@@ -113,16 +105,30 @@ impl Header {
         self.field(&[name]).with_context(|| format!("the header has no `{name}`"))
     }
 
-    /// Along x, y, z.
-    fn sizes(&self) -> Result<[usize; 3]> {
+    /// (C, D, H, W), and whether there is an axis of channels.
+    fn shape(&self) -> Result<([usize; 4], bool)> {
         let text = self.required("sizes")?;
         let sizes: Result<Vec<usize>, _> = text.split_whitespace().map(str::parse).collect();
         let sizes = sizes.with_context(|| format!("`sizes: {text}`"))?;
-        let [x, y, z] = sizes[..] else {
-            bail!("it has {} axes (`sizes: {text}`): three are needed", sizes.len())
-        };
-        ensure!(x > 0 && y > 0 && z > 0, "it is empty (`sizes: {text}`)");
-        Ok([x, y, z])
+        ensure!(!sizes.contains(&0), "it is empty (`sizes: {text}`)");
+        match sizes[..] {
+            [x, y, z] => Ok(([1, z, y, x], false)),
+            [x, y, z, c] => {
+                // The axes of a volume in space come first in files of ANTSUN.
+                let spatial = |kind: &str| ["domain", "space"].contains(&kind);
+                let kinds = self.field(&["kinds"]).unwrap_or("domain domain domain list");
+                let kinds: Vec<&str> = kinds.split_whitespace().collect();
+                ensure!(
+                    kinds.len() == 4
+                        && kinds[..3].iter().all(|kind| spatial(kind))
+                        && kinds[3] != "time",
+                    "its axes are `kinds: {}`: of four axes, the last has to be that of the channels",
+                    kinds.join(" ")
+                );
+                Ok(([c, z, y, x], true))
+            }
+            _ => bail!("it has {} axes (`sizes: {text}`): three or four are needed", sizes.len()),
+        }
     }
 
     fn stored_type(&self) -> Result<StoredType> {
@@ -154,6 +160,9 @@ impl Header {
                     .collect::<Option<_>>()?
             }
         };
+        let mut along = along;
+        // Channels have no size.
+        along.truncate(3);
         let [x, y, z]: [f64; 3] = along.try_into().ok()?;
         [z, y, x].iter().all(|size| size.is_finite() && *size > 0.0).then_some([z, y, x])
     }
@@ -221,7 +230,8 @@ fn stored_type(name: &str) -> Option<StoredType> {
             StoredType::U16
         }
         "int" | "signed int" | "int32" | "int32_t" => StoredType::I32,
-        "uint" | "unsigned int" | "uint32" | "uint32_t" => StoredType::U32,
+        // `uin32` is how SegmentationTools.jl spells it.
+        "uint" | "unsigned int" | "uint32" | "uint32_t" | "uin32" => StoredType::U32,
         "longlong"
         | "long long"
         | "long long int"
@@ -287,6 +297,25 @@ mod tests {
         let volume = read(&path).unwrap();
         assert_eq!(volume.shape(), [1, 2, 3]);
         assert_eq!(volume.into_f32()[(0, 0, 1, 0)], 3.0);
+    }
+
+    #[test]
+    fn a_fourth_axis_is_that_of_the_channels() {
+        let header = "NRRD0004\ntype: uint8\nsizes: 2 1 2 3\nspace directions: (0.5,0,0) (0,1,0) (0,0,2) none\nkinds: domain domain domain RGB-color \nencoding: raw\n\n";
+        let data: Vec<u8> = (0..12).collect();
+        let (_folder, path) = file(header, &data);
+        let reader = open(&path).unwrap();
+        let volume = reader.read().unwrap();
+        assert_eq!(volume.shape(), [3, 2, 1, 2]);
+        assert_eq!(volume.into_f32()[(2, 1, 0, 0)], 10.0);
+        assert_eq!(reader.voxel_size(), Some([2.0, 1.0, 0.5]));
+        let part = reader.read_part(1..2, &crate::volume::Window::new([1, 0, 0], [1, 1, 2]), 1);
+        assert_eq!(part.unwrap().into_f32().into_raw_vec_and_offset().0, [6.0, 7.0]);
+        let other =
+            header.replace("domain domain domain RGB-color", "RGB-color domain domain domain");
+        assert!(message(&other, &data).contains("the last has to be that of the channels"));
+        let time = header.replace("RGB-color", "time");
+        assert!(message(&time, &data).contains("that of the channels"));
     }
 
     #[test]
