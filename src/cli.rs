@@ -6,9 +6,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::runtime::shard::Shard;
 
+mod evaluate;
 mod instances;
 mod naming;
 
+pub use evaluate::Evaluate;
 pub use instances::{Instances, LabelFormat, Layout};
 pub use naming::{MakeLabelInput, NameCells};
 
@@ -36,6 +38,8 @@ pub enum Command {
     NameCells(NameCells),
     /// Crop an image and its regions to the file that a labelling network reads.
     MakeLabelInput(MakeLabelInput),
+    /// Score predictions against truth: classes, objects or names.
+    Evaluate(Evaluate),
     /// Print what a key of the configuration means, or a loss, transform or network.
     Explain(Explain),
     /// Print the completions of a shell.
@@ -211,6 +215,7 @@ impl Command {
             | Command::Instances(_)
             | Command::NameCells(_)
             | Command::MakeLabelInput(_)
+            | Command::Evaluate(_)
             | Command::Explain(_)
             | Command::Completions(_)
             | Command::Man(_) => None,
@@ -224,6 +229,7 @@ impl Command {
             (None, Command::Instances(options)) => options.verbosity,
             (None, Command::NameCells(options)) => options.verbosity,
             (None, Command::MakeLabelInput(options)) => options.verbosity,
+            (None, Command::Evaluate(options)) => options.verbosity,
             _ => Verbosity { verbose: false, quiet: false },
         }
     }

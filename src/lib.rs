@@ -10,6 +10,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod device;
+pub mod evaluate;
 pub mod ffi;
 pub mod files;
 pub mod format;

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Instances(options) => commands::instances(options, &reporter),
         Command::NameCells(options) => commands::name_cells(options),
         Command::MakeLabelInput(options) => commands::make_label_input(options),
+        Command::Evaluate(options) => commands::evaluate(options, &reporter),
         Command::Explain(options) => commands::explain(options),
         Command::Completions(options) => commands::completions(options),
         Command::Man(options) => commands::man(options),

@@ -10,10 +10,11 @@ use crate::format;
 use super::antsun::{channel, time_point};
 
 /// What the name of a prediction says it is a prediction of: `7` for
-/// `7_predictions.h5`.
+/// `7_predictions.h5` or `7_instances.h5`.
 pub fn name_of(prediction: &Path) -> String {
     let stem = prediction.file_stem().unwrap_or_default().to_string_lossy();
-    stem.strip_suffix("_predictions").unwrap_or(&stem).to_owned()
+    let name = ["_predictions", "_instances"].iter().find_map(|ending| stem.strip_suffix(ending));
+    name.unwrap_or(&stem).to_owned()
 }
 
 /// The files that are predictions among those named: a folder stands for its files of

@@ -18,4 +18,4 @@ pub use label_input::{
     region_tables,
 };
 pub use matrix::{MatrixBuilder, MatrixPlan, NameMatrix, Strange, averaged};
-pub use table::rows as table_rows;
+pub use table::{field as table_field, rows as table_rows};

@@ -1,0 +1,27 @@
+//! Scores of predictions against truth: of classes, of objects and of names; means with
+//! their uncertainty, the comparison of two sets of predictions, and a report.
+
+mod images;
+mod names;
+mod objects;
+mod pairs;
+mod plan;
+mod report;
+mod score;
+mod semantic;
+mod statistics;
+mod summary;
+mod surface;
+mod views;
+
+pub use names::{Agreement, NameScores, name_scores};
+pub use objects::{Matches, ObjectScores, object_scores};
+pub use pairs::{EvaluationPair, guess_kind, pair_files};
+pub use plan::{Better, EvaluationKind, EvaluationPlan, Score};
+pub use report::{is_report, report};
+pub use score::{ClassRow, FileScores, score};
+pub use semantic::{ClassScores, IGNORED, class_scores};
+pub use statistics::{Mean, mean, wilcoxon};
+pub use summary::{MADE_BY, Scored, Summary};
+pub use surface::{Boxed, SurfaceDistances, surface_distances};
+pub use views::{SliceView, view};

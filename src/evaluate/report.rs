@@ -1,0 +1,71 @@
+//! The report: one page that needs no other file and no network.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::plan::Better;
+use super::summary::{MADE_BY, Summary};
+use super::views::SliceView;
+
+const PAGE: &str = include_str!("report/page.html");
+const STYLE: &str = include_str!("report/page.css");
+const SCRIPT: &str = include_str!("report/page.js");
+
+/// The page of a summary, with the slices of some files.
+pub fn report(summary: &Summary, views: &[SliceView]) -> String {
+    let scores: Vec<Value> = summary
+        .kind
+        .scores()
+        .iter()
+        .map(|score| {
+            let better = match score.better {
+                Some(Better::Higher) => "higher",
+                Some(Better::Lower) => "lower",
+                None => "",
+            };
+            json!({"name": score.name, "better": better, "meaning": score.meaning})
+        })
+        .collect();
+    let views: Vec<Value> = views
+        .iter()
+        .map(|view| {
+            let pictures: Vec<String> =
+                view.pictures.iter().map(|picture| STANDARD.encode(picture)).collect();
+            json!({
+                "name": view.name,
+                "height": view.size[0],
+                "width": view.size[1],
+                "slices": view.slices,
+                "raw": view.has_raw,
+                "pictures": pictures,
+            })
+        })
+        .collect();
+    let data = json!({
+        "summary": summary.json(),
+        "scores": scores,
+        "classes": summary.classes(),
+        "order": summary.worst_first(),
+        "views": views,
+    });
+    // Nothing in the data may end the element that holds it.
+    let data = data.to_string().replace('<', "\\u003c");
+    PAGE.replace("{{generator}}", MADE_BY)
+        .replace("{{style}}", STYLE)
+        .replace("{{script}}", SCRIPT)
+        .replace("{{data}}", &data)
+}
+
+/// Whether a file is a report of ours, so that nothing is lost by replacing it.
+pub fn is_report(path: &Path) -> bool {
+    let mark = format!("<meta name=\"generator\" content=\"{MADE_BY}\">");
+    let mut start = String::new();
+    File::open(path)
+        .and_then(|file| file.take(1024).read_to_string(&mut start))
+        .is_ok_and(|_| start.contains(&mark))
+}
