@@ -150,6 +150,10 @@ pub struct Instances {
     /// Write a picture of each result too.
     #[arg(long)]
     pub preview: bool,
+    /// Memory in MiB for an image; a larger one is read slab by slab, with the same
+    /// result.
+    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    pub memory: usize,
     /// Threads (default: all cores).
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,

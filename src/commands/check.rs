@@ -19,6 +19,7 @@ use crate::train::{
 
 use super::estimate::Estimate;
 use super::settings::CommandSettings;
+use super::stage;
 
 const GIB: f64 = (1u64 << 30) as f64;
 
@@ -99,6 +100,7 @@ fn check_beginning(spec: &TrainerSpec) -> Result<Beginning> {
 
 fn check_prediction(settings: &CommandSettings<'_>, no_data: bool) -> Result<()> {
     let plan = PredictionPlan::read(&settings.top)?;
+    stage(&settings.top, 1)?;
     let devices = settings.device.all()?;
     let files = if no_data { Vec::new() } else { plan.files()? };
     let estimate = Estimate::prediction(&plan);

@@ -65,6 +65,12 @@ pub fn make_label_input(options: &cli::MakeLabelInput) -> Result<()> {
         let list: Vec<String> = cropped.cut_off.iter().map(u32::to_string).collect();
         info!("{} region(s) reach out of the crop: {}", list.len(), list.join(", "));
     }
+    for output in [&options.output, &options.regions_output] {
+        if let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("making the folder {}", folder.display()))?;
+        }
+    }
     write(options, cropped, tables.as_ref(), element, reader.element())?;
     info!("{} and {}", options.output.display(), options.regions_output.display());
     Ok(())

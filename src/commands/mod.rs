@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod estimate;
+mod evaluate;
 mod explain;
 mod instances;
 mod make_label_input;
@@ -15,8 +16,9 @@ mod train;
 
 pub use check::check;
 pub use completions::{completions, man};
+pub use evaluate::evaluate;
 pub use explain::explain;
-pub use instances::instances;
+pub use instances::{INSTANCES, instances, stage};
 pub use make_label_input::make_label_input;
 pub use make_training_data::make_training_data;
 pub use name_cells::name_cells;

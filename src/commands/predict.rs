@@ -1,5 +1,7 @@
 //! `unet3d predict`: every input file through the network.
 
+use std::thread;
+
 use anyhow::{Result, anyhow, bail};
 use log::{info, warn};
 
@@ -11,20 +13,25 @@ use crate::predict::{DeviceNetwork, Outcome, PredictionPlan, PredictionRun, Sele
 use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
 
-use super::CommandSettings;
 use super::estimate::Estimate;
+use super::{CommandSettings, stage};
 
 pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     huge_pages();
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
     let settings = CommandSettings::open(&tree, &args.common)?;
     let plan = PredictionPlan::read(&settings.top)?;
+    let threads = match args.common.threads {
+        Some(threads) => usize::from(threads),
+        None => thread::available_parallelism().map_or(1, |n| n.get()),
+    };
+    let stage = stage(&settings.top, threads)?;
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
     let devices = settings.device.all()?;
     let estimate = Estimate::prediction(&plan);
     devices.iter().try_for_each(|device| estimate.ensure(*device))?;
     let selection = Selection { shard: args.shard, skip_existing: args.skip_existing };
-    let run = PredictionRun::new(plan, selection, on_signals()?)?;
+    let run = PredictionRun::new(plan, selection, stage, on_signals()?)?;
     let networks = devices
         .into_iter()
         .map(|device| {

@@ -11,6 +11,8 @@ use crate::predict::PREDICTORS;
 use crate::samples::DATA_SETS;
 use crate::train::TRAINER;
 
+use super::INSTANCES;
+
 /// The keys at the top of a configuration.
 pub const TOP: &[Parameter] = &[
     Parameter::integer("manual_seed", 0, "fixes every random number of a run")
@@ -30,6 +32,11 @@ pub const TOP: &[Parameter] = &[
     ),
     Parameter::entry("loaders", &DATA_SETS, "the data"),
     Parameter::entry("predictor", &PREDICTORS, "how predictions are made"),
+    Parameter::section(
+        "instances",
+        INSTANCES,
+        "regions of each prediction, made while it is written; the flags of `unet3d instances` as keys",
+    ),
     Parameter::path("model_path", "the checkpoint to predict with"),
     Parameter::integer("prediction_channel", 0, "keep this output channel only")
         .at_least(0.0)

@@ -10,10 +10,6 @@ use crate::volume::{Element, VolumeReader, Window};
 
 use super::planes::Planes;
 
-/// Bytes that an image may take as float32 to be read at once; a larger one is read
-/// in slabs of a fraction of this.
-pub const AT_ONCE: usize = 512 << 20;
-
 /// One channel of a volume in a file.
 pub struct Channel {
     reader: Arc<dyn VolumeReader>,
@@ -28,7 +24,8 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Opens a channel, and reads it if it takes no more than `at_once` bytes.
+    /// Opens a channel, and reads it if it takes no more than `at_once` bytes as float32;
+    /// a larger one is read in slabs of a fraction of that.
     ///
     /// # Errors
     /// A volume that has no such channel or cannot be read.

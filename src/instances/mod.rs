@@ -14,14 +14,16 @@ pub mod partners;
 mod plan;
 mod planes;
 mod preview;
+mod recipe;
 mod segment;
 mod write;
 
 pub use foreground::Strange;
-pub use images::{AT_ONCE, Channel, probability_scale};
+pub use images::{Channel, probability_scale};
 pub use measure::{Intensity, RegionTable, intensities};
 pub use plan::{Boundary, Flooding, Foreground, Height, InstancesPlan, Level, Split};
-pub use planes::{Difference, InMemory, Planes, slabs};
+pub use planes::{Difference, Held, InMemory, Planes, slabs};
 pub use preview::write_preview;
+pub use recipe::Recipe;
 pub use segment::{Input, SeedImage, Segmentation, segment};
 pub use write::{LabelFile, MADE_BY, is_ours, write_labels, write_text};

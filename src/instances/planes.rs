@@ -49,6 +49,37 @@ impl Planes for InMemory<'_> {
     }
 }
 
+/// A volume in memory that owns its voxels.
+#[derive(Clone, Debug)]
+pub struct Held {
+    values: Vec<f32>,
+    size: [usize; 3],
+}
+
+impl Held {
+    /// # Panics
+    /// If there are not as many values as the size says.
+    pub fn new(values: Vec<f32>, size: [usize; 3]) -> Self {
+        assert_eq!(values.len(), size.iter().product::<usize>());
+        Held { values, size }
+    }
+}
+
+impl Planes for Held {
+    fn size(&self) -> [usize; 3] {
+        self.size
+    }
+
+    fn slab(&self) -> usize {
+        self.size[0]
+    }
+
+    fn read(&self, slices: Range<usize>) -> Result<Cow<'_, [f32]>> {
+        let plane = self.size[1] * self.size[2];
+        Ok(Cow::Borrowed(&self.values[slices.start * plane..slices.end * plane]))
+    }
+}
+
 /// One volume minus another of the same size.
 pub struct Difference<'a> {
     pub from: &'a dyn Planes,

@@ -19,6 +19,7 @@ mod predictors;
 mod preview;
 mod reader;
 mod run;
+mod stage;
 mod writer;
 
 pub use device::DeviceNetwork;
@@ -28,3 +29,4 @@ pub use output::OutputSpec;
 pub use plan::{PredictionPlan, TilingSpec};
 pub use predictors::{PREDICTORS, Predictor};
 pub use run::{Outcome, PredictionRun, Selection};
+pub use stage::{ResultSink, ResultStage};

@@ -24,6 +24,7 @@ use super::files::FilePair;
 use super::output::Attributes;
 use super::plan::PredictionPlan;
 use super::reader::read_all;
+use super::stage::ResultStage;
 use super::writer::write_all;
 
 /// Batches the reader may be ahead of the network.
@@ -49,6 +50,8 @@ pub struct PredictionRun {
     pub attributes: Attributes,
     /// Number of threads that compress, for each device.
     pub compressors: usize,
+    /// What else is made of each result.
+    pub stage: Option<Arc<dyn ResultStage>>,
     /// Set when the run is to end: the current files are given up.
     stop: Arc<AtomicBool>,
 }
@@ -62,6 +65,7 @@ impl PredictionRun {
     pub fn new(
         plan: PredictionPlan,
         selection: Selection,
+        stage: Option<Arc<dyn ResultStage>>,
         stop: Arc<AtomicBool>,
     ) -> Result<PredictionRun> {
         let mut files = plan.files()?;
@@ -78,12 +82,16 @@ impl PredictionRun {
         ];
         if selection.skip_existing {
             let before = files.len();
-            files.retain(|file| !is_up_to_date(file, &plan.output, &attributes));
+            let made = |file: &FilePair| match &stage {
+                Some(stage) => stage.is_up_to_date(file),
+                None => true,
+            };
+            files.retain(|file| !is_up_to_date(file, &plan.output, &attributes) || !made(file));
             info!("{} of {before} volume(s) have their result already", before - files.len());
         }
         check_inputs(&plan, &files)?;
         let compressors = thread::available_parallelism().map_or(1, |n| n.get());
-        Ok(PredictionRun { plan, files, attributes, compressors, stop })
+        Ok(PredictionRun { plan, files, attributes, compressors, stage, stop })
     }
 
     /// Whether the run was asked to end.

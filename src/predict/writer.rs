@@ -11,6 +11,7 @@ use super::output::{Output, view};
 use super::preview::Preview;
 use super::reader::CancelFlag;
 use super::run::PredictionRun;
+use super::stage::ResultSink;
 
 /// What the network stage sends to the writer.
 pub enum WriterMessage {
@@ -68,6 +69,8 @@ struct UnfinishedResult {
     voxels: usize,
     output: Output,
     preview: Option<Preview>,
+    /// What else is made of it.
+    sink: Option<Box<dyn ResultSink>>,
     cancel: CancelFlag,
 }
 
@@ -125,7 +128,12 @@ impl UnfinishedResult {
         let output = Output::create(run, index, size)?;
         let preview = projection.map(|raw| Preview::new(raw, run.plan.out_channels()));
         let voxels = size.iter().product();
-        Ok(UnfinishedResult { index, voxels, output, preview, cancel })
+        let channels = run.plan.out_channels();
+        let sink = match &run.stage {
+            Some(stage) => Some(stage.begin(&run.files[index], size, channels)?),
+            None => None,
+        };
+        Ok(UnfinishedResult { index, voxels, output, preview, sink, cancel })
     }
 
     fn write(&mut self, block: &FinishedBlock) -> Result<()> {
@@ -133,6 +141,12 @@ impl UnfinishedResult {
             for channel in 0..block.values.size()[0] {
                 let values = block.values.f_narrow(0, channel, 1)?.f_contiguous()?;
                 preview.add(channel as usize, block.y, view(&values)?);
+            }
+        }
+        if let Some(sink) = &mut self.sink {
+            for channel in 0..block.values.size()[0] {
+                let values = block.values.f_narrow(0, channel, 1)?.f_contiguous()?;
+                sink.add(channel as usize, [block.z, block.y], view(&values)?)?;
             }
         }
         self.output.write(block)
@@ -143,6 +157,7 @@ impl UnfinishedResult {
         if let Some(preview) = self.preview {
             preview.write(&run.files[self.index].output.with_extension("png"))?;
         }
-        self.output.finish()
+        self.output.finish()?;
+        self.sink.map_or(Ok(()), |sink| sink.finish())
     }
 }

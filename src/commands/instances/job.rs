@@ -1,0 +1,226 @@
+//! The work on one prediction.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use log::{info, warn};
+
+use crate::cli::{self, LabelFormat, Layout};
+use crate::instances::partners::{name_of, shown};
+use crate::instances::{
+    InstancesPlan, LabelFile, Planes, Recipe, RegionTable, Segmentation, antsun, is_ours,
+    write_labels, write_preview, write_text,
+};
+
+use super::images::{Images, further_files};
+
+/// One prediction and the files that are made of it.
+pub struct Job {
+    pub input: PathBuf,
+    name: String,
+    layout: Layout,
+    file: LabelFile,
+    folder: PathBuf,
+    preview: bool,
+    /// The folder or file of the raw images, if there is one.
+    raw: Option<PathBuf>,
+}
+
+impl Job {
+    /// The job of a prediction.
+    pub fn new(input: PathBuf, options: &cli::Instances) -> Job {
+        let beside = input.parent().unwrap_or(Path::new(""));
+        let folder = options.output.clone().unwrap_or_else(|| beside.to_path_buf());
+        let extension = input.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        let file = match (options.layout, options.format, extension.as_str()) {
+            (Layout::Antsun, ..) | (_, Some(LabelFormat::Nrrd), _) => LabelFile::Nrrd,
+            (_, Some(LabelFormat::Tiff), _) => LabelFile::Tiff,
+            (_, Some(LabelFormat::H5), _) => LabelFile::Hdf5,
+            (_, None, "nrrd" | "nhdr") => LabelFile::Nrrd,
+            (_, None, "tif" | "tiff") => LabelFile::Tiff,
+            _ => LabelFile::Hdf5,
+        };
+        let name = name_of(&input);
+        let name = match options.layout {
+            // ANTSUN's files are named by their time point alone.
+            Layout::Antsun => antsun::time_point(&name).map_or(name, |time| time.to_string()),
+            Layout::Plain => name,
+        };
+        Job {
+            name,
+            layout: options.layout,
+            file,
+            folder,
+            preview: options.preview,
+            raw: options.raw.clone(),
+            input,
+        }
+    }
+
+    /// The files of the result, the label image first.
+    pub fn outputs(&self) -> Vec<PathBuf> {
+        let mut outputs = match self.layout {
+            Layout::Plain => {
+                let file =
+                    |extension| self.folder.join(format!("{}_instances.{extension}", self.name));
+                vec![file(self.file.extension()), file("csv")]
+            }
+            Layout::Antsun => {
+                let file = |folder: &str, extension: &str| {
+                    self.folder.join(folder).join(format!("{}.{extension}", self.name))
+                };
+                let mut files = vec![
+                    file("img_roi_watershed", "nrrd"),
+                    file("img_roi", "nrrd"),
+                    file("centroids", "txt"),
+                ];
+                if self.raw.is_some() {
+                    files.push(file("marker_signal", "txt"));
+                }
+                files
+            }
+        };
+        if self.preview {
+            outputs.push(self.folder.join(format!("{}_instances.png", self.name)));
+        }
+        outputs
+    }
+
+    /// What the results are made of and how.
+    ///
+    /// # Errors
+    /// Files that are not there.
+    fn recipe(&self, options: &cli::Instances) -> Result<Recipe> {
+        let mut files = vec![self.input.clone()];
+        files.extend(further_files(options, &self.input)?);
+        Recipe::new(&settings(options), &files)
+    }
+
+    /// Whether all results are there and were made by this version of the same files,
+    /// with the same settings.
+    pub fn is_up_to_date(&self, options: &cli::Instances) -> bool {
+        let outputs = self.outputs();
+        outputs.iter().all(|output| output.exists() && is_ours(output))
+            && self.recipe(options).is_ok_and(|recipe| recipe.is_that_of(&outputs[0]))
+    }
+
+    /// Checks that nothing of the user's would be replaced, and makes the folders.
+    pub fn prepare(&self) -> Result<()> {
+        for output in &self.outputs() {
+            ensure!(
+                !output.exists() || is_ours(output),
+                "{}: exists and was not written by this command; it is not replaced. Move it \
+                 away, or choose another --output",
+                shown(output)
+            );
+            if let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                fs::create_dir_all(folder)
+                    .with_context(|| format!("making the folder {}", shown(folder)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the results of a prediction in a file; returns how many regions there are.
+    pub fn run(
+        &self,
+        options: &cli::Instances,
+        plan: &InstancesPlan,
+        threads: usize,
+    ) -> Result<u32> {
+        self.prepare()?;
+        let images = Images::open(&self.input, options, threads)?;
+        self.write(&images, options, plan, threads)
+    }
+
+    /// Makes the results of opened images.
+    pub fn write(
+        &self,
+        images: &Images,
+        options: &cli::Instances,
+        plan: &InstancesPlan,
+        threads: usize,
+    ) -> Result<u32> {
+        let outputs = self.outputs();
+        // Of the files as they are before the work begins.
+        let recipe = self.recipe(options)?;
+        Recipe::forget(&outputs[0])?;
+        let found = images.segment(plan, threads)?;
+        self.warn(&found);
+
+        let raw: Vec<(String, &dyn Planes)> =
+            images.raw.iter().map(|(name, image)| (name.clone(), image as &dyn Planes)).collect();
+        let table = RegionTable::new(&found, &*images.probability, &raw)?;
+        let settings = settings(options);
+        let label = |path: &Path, regions, count| {
+            write_labels(path, self.file, regions, count, images.voxel_size, &settings, threads)
+        };
+        match self.layout {
+            Layout::Plain => {
+                write_text(&outputs[1], &table.csv(&found, images.voxel_size))?;
+            }
+            Layout::Antsun => {
+                label(&outputs[1], &found.before, found.before_count)?;
+                write_text(&outputs[2], &antsun::centroids(table.centroids()))?;
+                if self.raw.is_some() {
+                    ensure!(
+                        images.raw.len() == 1,
+                        "{} images belong to {}, but the signal is that of one: choose it by \
+                         --raw-channel",
+                        images.raw.len(),
+                        shown(&self.input)
+                    );
+                    write_text(&outputs[3], &antsun::signal(table.signal(0)))?;
+                }
+            }
+        }
+        if self.preview
+            && let Some(picture) = outputs.last()
+        {
+            write_preview(picture, &*images.probability, &found.regions)?;
+        }
+        // Last: while it is not there, the result is not complete.
+        label(&outputs[0], &found.regions, found.count)?;
+        recipe.note(&outputs[0])?;
+        Ok(found.count)
+    }
+
+    /// Tells of values that are no probabilities, and of what was done with them.
+    fn warn(&self, found: &Segmentation) {
+        let name = shown(&self.input);
+        let strange = &found.strange;
+        if strange.nan > 0 {
+            warn!("{name}: {} voxel(s) are NaN and count as below every threshold", strange.nan);
+        }
+        if strange.below_zero + strange.above_one > 0 {
+            warn!(
+                "{name}: {} voxel(s) are negative and {} above 1: are these probabilities?",
+                strange.below_zero, strange.above_one
+            );
+        }
+        if found.count > u32::from(u16::MAX) {
+            info!("{name}: {} regions, more than uint16 holds: uint32 is written", found.count);
+        }
+    }
+}
+
+/// All that decides the results of a prediction but the files, as text.
+fn settings(options: &cli::Instances) -> String {
+    format!(
+        "{:?}, dataset {}, channel {:?}, seeds {:?}, boundary {:?}, raw {} {:?}, labels {}, voxel \
+         size {:?}, {:?} {:?}, preview {}",
+        options.plan().ok(),
+        options.dataset,
+        options.channel,
+        options.seed_channel,
+        options.boundary_channel,
+        options.raw_dataset,
+        options.raw_channel,
+        options.label_dataset,
+        options.voxel_size,
+        options.layout,
+        options.format,
+        options.preview,
+    )
+}
