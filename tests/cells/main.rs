@@ -3,4 +3,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod evaluate;
+mod faults;
+mod instances;
+mod label_input;
+mod names;
 mod regions;
+mod splits;
+mod stage;
+mod worm;

@@ -1,0 +1,113 @@
+//! Regions while predictions are written, and which results are left as they are.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::fixture;
+use crate::support::lab::{Lab, read};
+use crate::support::program::{Run, program, script};
+
+fn unet3d(lab: &Lab, words: &[&str]) -> Run {
+    let mut run = program();
+    run.current_dir(lab.path("")).args(words).output().expect("the program starts").into()
+}
+
+/// Files of a folder and what is in them, without hidden ones.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found: Vec<(String, Vec<u8>)> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
+        .filter(|(name, _)| !name.starts_with('.'))
+        .map(|(name, path)| (name, fs::read(path).unwrap()))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn a_prediction_writes_the_regions_that_the_command_writes() {
+    let lab = Lab::new();
+    script("make_worm.py", [lab.path("")]);
+    let config = fs::read_to_string(lab.path("segmentation.yaml")).unwrap();
+    let section = "instances:
+  layout: antsun
+  output: stage
+  raw: NRRD_cropped
+  raw_channel: 2
+  split_thresholds: [0.7, 0.8, 0.9]
+  split_min_sizes: [5, 4, 4]
+";
+    fs::write(lab.path("both.yaml"), config.clone() + section).unwrap();
+    let told = unet3d(&lab, &["predict", "--config", "both.yaml", "--skip-existing"]).succeeded();
+    assert!(told.out.contains("16 region(s)"), "{}", told.out);
+    let raw = ["--raw", "NRRD_cropped", "--raw-channel", "2"];
+    let words = ["instances", "unet_data", "--layout", "antsun", "--output", "command"];
+    unet3d(&lab, &[&words[..], &raw[..]].concat()).succeeded();
+    for folder in ["img_roi", "img_roi_watershed", "centroids", "marker_signal"] {
+        let stage = contents(&lab.path(&format!("stage/{folder}")));
+        assert_eq!(stage.len(), 2, "{folder}");
+        assert!(stage == contents(&lab.path(&format!("command/{folder}"))), "{folder}");
+    }
+
+    // What is complete is left; what lacks its regions is predicted again.
+    let again = ["predict", "--config", "both.yaml", "--skip-existing"];
+    let told = unet3d(&lab, &again).succeeded();
+    assert!(told.out.contains("2 of 2 volume(s) have their result already"), "{}", told.out);
+    fs::remove_file(lab.path("stage/centroids/2.txt")).unwrap();
+    let told = unet3d(&lab, &again).succeeded();
+    assert!(told.out.contains("1 of 2 volume(s) have their result already"), "{}", told.out);
+    assert!(lab.path("stage/centroids/2.txt").is_file());
+
+    // A volume that is too large is read again, with the same result.
+    let small = section.replace("stage", "small") + "  memory: 0\n";
+    fs::write(lab.path("small.yaml"), config.clone() + &small).unwrap();
+    unet3d(&lab, &["predict", "--config", "small.yaml"]).succeeded();
+    for folder in ["img_roi_watershed", "centroids"] {
+        let [one, other] = ["stage", "small"].map(|place| contents(&lab.path(place).join(folder)));
+        assert!(one == other, "{folder}");
+    }
+
+    let wrong = |section: &str, words: &[&str]| {
+        fs::write(lab.path("wrong.yaml"), format!("{config}instances: {section}\n")).unwrap();
+        for command in ["predict", "check"] {
+            unet3d(&lab, &[command, "--config", "wrong.yaml"]).failed_with(2, words);
+        }
+    };
+    wrong(
+        "{split: none, split_thresholds: [0.7]}",
+        &["wrong.yaml", "instances", "split_thresholds"],
+    );
+    wrong("{threshold: much}", &["wrong.yaml", "threshold", "a number"]);
+    wrong("{layout: antsun}", &["layout antsun", "output"]);
+}
+
+#[test]
+fn results_are_left_only_if_nothing_changed() {
+    let lab = Lab::new();
+    let case = fixture("recorded/instances/touching");
+    fs::copy(case.join("volume.h5"), lab.path("a_predictions.h5")).unwrap();
+    fs::copy(case.join("raw.nrrd"), lab.path("a_raw.nrrd")).unwrap();
+    let run = |more: &[&str]| {
+        let words = ["instances", "a_predictions.h5", "--raw=a_raw.nrrd", "--skip-existing"];
+        let told = unet3d(&lab, &[&words[..], more].concat()).succeeded();
+        told.out.contains("1 of 1 prediction(s) have their result already")
+    };
+    assert!(!run(&[]) && run(&[]));
+    // Other threads and memory give the same result; other settings do not.
+    assert!(run(&["--threads=1", "--memory=0"]));
+    assert!(!run(&["--threshold=0.6"]) && run(&["--threshold=0.6"]) && !run(&[]));
+    assert!(!run(&["--preview"]));
+    assert!(!run(&[]));
+    let expected = read(&lab.path("a_instances.h5"), "instances");
+    // Another raw image, another prediction, a part that is missing.
+    let bytes = fs::read(lab.path("a_raw.nrrd")).unwrap();
+    fs::write(lab.path("a_raw.nrrd"), &bytes).unwrap();
+    assert!(!run(&[]) && run(&[]));
+    fs::copy(case.join("volume.h5"), lab.path("b.h5")).unwrap();
+    fs::rename(lab.path("b.h5"), lab.path("a_predictions.h5")).unwrap();
+    assert!(!run(&[]) && run(&[]));
+    fs::remove_file(lab.path("a_instances.csv")).unwrap();
+    assert!(!run(&[]) && run(&[]));
+    assert_eq!(read(&lab.path("a_instances.h5"), "instances"), expected);
+}
