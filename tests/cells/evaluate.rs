@@ -342,11 +342,14 @@ fn a_click_moves_the_report_through_its_slices() {
     };
     let lab = Lab::new();
     // The clicks of a reader, and what the page shows after each of them.
-    let clicks = r##"<script>
-window.addEventListener("load", async () => {
+    let clicks = r##"<iframe id="busy" hidden></iframe><script>
+// While this frame is not complete, neither is the page: the browser waits for the clicks.
+const busy = document.getElementById("busy").contentDocument;
+busy.open();
+(async () => {
   const seen = [];
   const wait = async (place) => {
-    for (let i = 0; i < 400 && canvas.dataset.shown !== place; i++) await new Promise((r) => setTimeout(r, 10));
+    for (let i = 0; i < 3000 && canvas.dataset.shown !== place; i++) await new Promise((r) => setTimeout(r, 10));
     const part = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
     let sum = 0;
     for (let i = 0; i < part.length; i++) sum = (sum * 31 + part[i]) % 1000003;
@@ -368,12 +371,12 @@ window.addEventListener("load", async () => {
   seen.push(document.querySelectorAll("#files tr")[1].firstChild.textContent);
   document.title = "done";
   document.body.prepend(Object.assign(document.createElement("pre"), { id: "seen", textContent: seen.join("\n") }));
-});
+})().finally(() => busy.close());
 </script></body>"##;
     let page = written_report(&lab).replace("</body>", clicks);
     fs::write(lab.path("clicked.html"), page).unwrap();
     let output = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=30000"])
+        .args(["--headless", "--no-sandbox", "--disable-gpu"])
         .arg(format!("--user-data-dir={}", lab.path("profile").display()))
         .arg("--dump-dom")
         .arg(lab.path("clicked.html"))
