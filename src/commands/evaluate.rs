@@ -1,7 +1,7 @@
 //! `unet3d evaluate`: scores of predictions against truth.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -138,7 +138,7 @@ fn write_report(
     plan: &EvaluationPlan,
     options: &cli::Evaluate,
     summary: &Summary,
-    path: &PathBuf,
+    path: &Path,
 ) -> Result<()> {
     let mut views = Vec::new();
     if plan.kind != EvaluationKind::Names {

@@ -3,6 +3,7 @@
 
 mod images;
 mod names;
+mod nearest;
 mod objects;
 mod pairs;
 mod plan;

@@ -1,6 +1,6 @@
 //! Distances between the surfaces of two masks.
 
-use crate::regions::distance_to;
+use super::nearest::VoxelGrid;
 
 /// How far the surfaces of two masks are apart, in the unit of the spacing.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,17 +38,23 @@ pub fn surface_distances(
 ) -> Option<SurfaceDistances> {
     assert_eq!(found.size, truth.size);
     let (found_surface, truth_surface) = (found.surface(), truth.surface());
-    let directed = |from: &[bool], to: &[bool]| -> Vec<f32> {
-        let distances = distance_to(to, found.size, spacing);
-        let on_surface = from.iter().zip(distances).filter(|(from, _)| **from);
-        on_surface.map(|(_, distance)| distance).collect()
+    let [_, height, width] = found.size;
+    let directed = |from: &[bool], to: &[bool]| -> Vec<f64> {
+        let grid = VoxelGrid::new(to, found.size, spacing);
+        let on_surface = from.iter().zip(to).enumerate().filter(|(_, (from, _))| **from);
+        on_surface
+            .map(|(at, (_, both))| match both {
+                true => 0.0,
+                false => grid.nearest([at / (height * width), at / width % height, at % width]),
+            })
+            .collect()
     };
     if !found_surface.contains(&true) || !truth_surface.contains(&true) {
         return None;
     }
     let mut to_truth = directed(&found_surface, &truth_surface);
     let mut to_found = directed(&truth_surface, &found_surface);
-    let sum = |values: &[f32]| values.iter().map(|value| f64::from(*value)).sum::<f64>();
+    let sum = |values: &[f64]| values.iter().sum::<f64>();
     let count = to_truth.len() + to_found.len();
     let average = (sum(&to_truth) + sum(&to_found)) / count as f64;
     let hausdorff95 = quantile(&mut to_truth, 0.95).max(quantile(&mut to_found, 0.95));
@@ -89,15 +95,15 @@ impl Boxed<'_> {
 
 /// A quantile with linear interpolation between the two nearest values, as numpy's and
 /// torch's `quantile`. NaN without values.
-fn quantile(values: &mut [f32], share: f64) -> f64 {
+fn quantile(values: &mut [f64], share: f64) -> f64 {
     if values.is_empty() {
         return f64::NAN;
     }
     let place = share * (values.len() - 1) as f64;
     let below = place.floor() as usize;
-    let (_, low, above) = values.select_nth_unstable_by(below, f32::total_cmp);
-    let low = f64::from(*low);
-    let next = above.iter().copied().min_by(f32::total_cmp).map_or(low, f64::from);
+    let (_, low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
+    let low = *low;
+    let next = above.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
     low + (next - low) * place.fract()
 }
 

@@ -225,6 +225,19 @@ fn flags_that_exclude_each_other_are_wrong_usage() {
 }
 
 #[test]
+fn shares_of_the_files_are_all_of_them() {
+    let lab = Lab::new();
+    for name in ["1", "2", "10"] {
+        predictions(&lab, &format!("{name}_predictions.h5"), two_boxes());
+    }
+    let there = |name: &str| lab.path(&format!("{name}_instances.h5")).exists();
+    run(&lab, "instances", &["@", "--shard=1/2"]).succeeded();
+    assert_eq!(["1", "2", "10"].map(there), [true, false, true]);
+    run(&lab, "instances", &["@", "--shard=2/2"]).succeeded();
+    assert!(there("2"));
+}
+
+#[test]
 fn nothing_of_the_users_is_replaced() {
     let lab = Lab::new();
     predictions(&lab, "a_predictions.h5", two_boxes());

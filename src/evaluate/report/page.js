@@ -102,7 +102,7 @@ function draw(parent, name, attributes, text) {
   parent.append(made);
   return made;
 }
-const [WIDTH, HEIGHT, LEFT, BOTTOM] = [640, 300, 44, 34];
+const [WIDTH, HEIGHT, LEFT, BOTTOM] = [640, 300, 58, 34];
 function chart(xTitle, yTitle, labels) {
   const svg = draw($("curve"), "svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": $("curve-title").textContent });
   const y = (value) => 12 + (1 - value) * (HEIGHT - BOTTOM - 12);
@@ -201,7 +201,7 @@ async function show() {
       let pixel = raw ? [source[at], source[at], source[at]] : [0, 0, 0];
       const mix = (other, share) => { pixel = pixel.map((part, i) => part + (other[i] - part) * share); };
       if (found && foundColour) mix(palette[foundColour], opacity);
-      if (wrong && differs) mix([255, 40, 140], Math.max(0.35, opacity));
+      if (wrong && differs) mix([255, 40, 140], Math.max(0.55, opacity));
       const edge = trueColour && (
         x === 0 || y === 0 || x === width - 1 || y === height - 1 ||
         source[at - 3] !== trueColour || source[at + 5] !== trueColour ||
