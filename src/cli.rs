@@ -104,8 +104,8 @@ pub struct Train {
 pub struct Predict {
     #[command(flatten)]
     pub common: Common,
-    /// Leave out inputs whose result exists, made by this version with the same
-    /// settings and checkpoint.
+    /// Leave out inputs whose result exists and is whole, made by this version from
+    /// the same input with the same settings and checkpoint.
     #[arg(long)]
     pub skip_existing: bool,
     /// Take a share of the files: I/N (from 1), or slurm in a job array.

@@ -8,8 +8,10 @@ use log::LevelFilter;
 use unet3d::cli::{Cli, Command, Usage};
 use unet3d::commands;
 use unet3d::config::ConfigError;
+use unet3d::format;
 use unet3d::runtime::report::{Reporter, fail};
-use unet3d::runtime::signals::{STOPPED, Stopped};
+use unet3d::runtime::signals::{STOPPED, Stopped, fail_instead_of_sigxfsz};
+use unet3d::runtime::surroundings;
 
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;
@@ -17,6 +19,14 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    if let Err(error) = surroundings::without_hdf5_variables() {
+        fail(&error.to_string());
+        return ExitCode::from(FAILED);
+    }
+    surroundings::on_large_stack(run)
+}
+
+fn run() -> ExitCode {
     let cli = Cli::parse();
     let common = cli.command.common();
     let level = match cli.command.verbosity() {
@@ -28,7 +38,9 @@ fn main() -> ExitCode {
     if let Some(threads) = common.and_then(|common| common.threads) {
         tch::set_num_threads(i32::from(threads));
     }
-    let result = match &cli.command {
+    surroundings::allow_many_files();
+    let ready = fail_instead_of_sigxfsz().and_then(|()| Ok(format::start()?));
+    let result = ready.and_then(|()| match &cli.command {
         Command::Train(args) => commands::train(args, &reporter),
         Command::Predict(args) => commands::predict(args, &reporter),
         Command::Check(args) => commands::check(args),
@@ -40,7 +52,7 @@ fn main() -> ExitCode {
         Command::Explain(options) => commands::explain(options),
         Command::Completions(options) => commands::completions(options),
         Command::Man(options) => commands::man(options),
-    };
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -50,7 +50,9 @@ pub fn copy_file(from: &Path, to: &Path) -> Result<(), CheckpointError> {
 /// Removes the unfinished checkpoints that a run which was killed has left in a
 /// directory; returns how many. Only for whoever alone writes there.
 pub fn remove_leftovers(directory: &Path) -> io::Result<usize> {
-    files::remove_leftovers(directory, |target| target.ends_with(".pytorch"))
+    files::remove_leftovers(directory, |target| {
+        Path::new(target).extension().is_some_and(|extension| extension == "pytorch")
+    })
 }
 
 fn write_archive(out: impl Write + Seek, prefix: &str, value: &PickleValue) -> Result<(), Fault> {

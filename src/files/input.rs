@@ -1,7 +1,8 @@
 //! A file opened for reading that must not change while it is in use.
 
+use std::fmt;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -80,4 +81,58 @@ impl InputFile {
 /// device and inode. `None` if there is no such file.
 pub fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).map(|data| (data.dev(), data.ino())).ok()
+}
+
+/// What tells one state of a file from another: its size, the time of its last change
+/// and its inode. A file that took the place of another has another inode even if it
+/// is older. The number of the device is left out: network file systems give another
+/// one to every machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileState {
+    /// Bytes.
+    size: u64,
+    /// Seconds since 1970, and nanoseconds.
+    modified: (i64, i64),
+    inode: u64,
+}
+
+impl FileState {
+    /// The present state of a file, of that which a link leads to.
+    pub fn of(path: &Path) -> io::Result<FileState> {
+        let data = fs::metadata(path)?;
+        let modified = (data.mtime(), data.mtime_nsec());
+        Ok(FileState { size: data.len(), modified, inode: data.ino() })
+    }
+}
+
+impl fmt::Display for FileState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FileState { size, modified: (seconds, nanoseconds), inode } = self;
+        write!(f, "{size} bytes, changed {seconds}.{nanoseconds:09}, inode {inode}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_file_that_took_the_place_of_another_has_another_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&a, "one").unwrap();
+        fs::write(&b, "two").unwrap();
+        let before = FileState::of(&a).unwrap();
+        assert_eq!(before, FileState::of(&a).unwrap());
+        // Of the same size and the same age.
+        let time = fs::metadata(&a).unwrap().modified().unwrap();
+        File::options().write(true).open(&b).unwrap().set_modified(time).unwrap();
+        fs::rename(&b, &a).unwrap();
+        let after = FileState::of(&a).unwrap();
+        assert_ne!(before, after);
+        let earlier = time - Duration::from_nanos(10);
+        File::options().write(true).open(&a).unwrap().set_modified(earlier).unwrap();
+        assert_ne!(FileState::of(&a).unwrap().to_string(), after.to_string());
+    }
 }

@@ -1,14 +1,21 @@
 //! Files and directories as such, whatever is in them: writing a file whole or
-//! not at all, locks on directories, and listing files in natural order.
+//! not at all, locks on directories, where paths lead, and listing files in natural
+//! order; notes of the state of files.
 
+mod destination;
 mod input;
+mod leftovers;
 mod list;
 mod lock;
+mod record;
 mod writable;
 mod write;
 
-pub use input::{InputFile, identity};
+pub use destination::destination;
+pub use input::{FileState, InputFile, identity};
+pub use leftovers::remove_leftovers;
 pub use list::{by_natural_order, list};
 pub use lock::{Lock, lock_directory};
+pub use record::{is_current, record, recorded_input};
 pub use writable::check_writable;
-pub use write::{PartialFile, copy, remove_leftovers, write, write_new};
+pub use write::{PartialFile, copy, write, write_new};

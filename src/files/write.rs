@@ -2,15 +2,21 @@
 //!
 //! A new file grows under a hidden name that ends in `.partial` beside its target,
 //! is brought to the disk and only then renamed. It is readable by everybody whom
-//! the umask lets, as any new file.
+//! the umask lets, as any new file. Its writer holds a lock on it, by which other
+//! processes know that it is not left over.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 
-const SUFFIX: &str = ".partial";
+use super::leftovers::{RANDOM, SUFFIX, hold, remove_leftovers, stem};
+
+/// How often another process may take a file for left over the moment it is made.
+const TRIES: usize = 20;
 
 /// A file that grows beside its target. Dropped before it is given its name, it is
 /// removed, and what stands under the target stays.
@@ -23,24 +29,55 @@ pub struct PartialFile {
 }
 
 impl PartialFile {
-    /// Begins a file in the directory of `target`, which must exist.
+    /// Begins a file in the directory of `target`, which must exist. What processes that
+    /// have ended left of earlier files of that name is removed.
+    ///
+    /// # Errors
+    /// A directory that does not exist or cannot be written, a name that is too long.
     pub fn create(target: &Path) -> io::Result<PartialFile> {
+        let directory = directory_of(target);
+        if let Some(name) = target.file_name() {
+            // What cannot be removed is no more in the way than before.
+            let _ = remove_leftovers(directory, |leftover| leftover == stem(name));
+        }
         let mut builder = tempfile::Builder::new();
         let prefix = prefix(target)?;
-        builder.prefix(&prefix).suffix(SUFFIX);
+        builder.prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM);
         // Temporary files are readable by their owner alone otherwise.
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
-        let (file, path) = builder.tempfile_in(directory_of(target))?.into_parts();
-        Ok(PartialFile { target: target.to_path_buf(), file, path: Some(path) })
+        for _ in 0..TRIES {
+            let (file, path) = builder.tempfile_in(directory)?.into_parts();
+            if hold(&file)? {
+                return Ok(PartialFile { target: target.to_path_buf(), file, path: Some(path) });
+            }
+        }
+        Err(io::Error::other("other processes remove every file that is begun there"))
     }
 
     /// Where the file is until it has its name.
     pub fn path(&self) -> &Path {
         self.path.as_deref().unwrap_or(&self.target)
+    }
+
+    /// Has a library open the file once more. It is not held meanwhile: libraries may
+    /// lock what they open, and lock it alone.
+    ///
+    /// # Errors
+    /// If another process takes the file for left over and removes it meanwhile.
+    pub fn open_again<T>(&self, open: impl FnOnce(&Path) -> T) -> io::Result<T> {
+        // Without locks there is none to give back.
+        let _ = self.file.unlock();
+        let opened = open(self.path());
+        // If the library has locked the file, then this is what holds it.
+        let _ = hold(&self.file)?;
+        if self.file.metadata()?.nlink() == 0 {
+            return Err(io::Error::other("another process has removed the unfinished file"));
+        }
+        Ok(opened)
     }
 
     /// The file, open for writing.
@@ -59,11 +96,40 @@ impl PartialFile {
         self.persist(|path, target| path.persist_noclobber(target))
     }
 
+    /// As [`PartialFile::replace`], but asks `may_replace` before it replaces a file. If
+    /// there is none, none that appears at the last moment is replaced unasked.
+    ///
+    /// # Errors
+    /// The outer error is that of `may_replace`. Nothing is left behind.
+    pub fn replace_if<E>(
+        self,
+        may_replace: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<io::Result<()>, E> {
+        let mut refused = Ok(());
+        let renamed = self.persist(|path, target| {
+            let fault = match path.persist_noclobber(target) {
+                Ok(()) => return Ok(()),
+                Err(fault) => fault,
+            };
+            // Some file systems can only rename.
+            if fs::symlink_metadata(target).is_ok() {
+                refused = may_replace(target);
+                if refused.is_err() {
+                    return Err(fault);
+                }
+            }
+            fault.path.persist(target)
+        });
+        refused.map(|()| renamed)
+    }
+
     fn persist(
         mut self,
         rename: impl FnOnce(TempPath, &Path) -> Result<(), tempfile::PathPersistError>,
     ) -> io::Result<()> {
         self.file.sync_all()?;
+        // A library that has locked the file has closed it by now.
+        let _ = hold(&self.file)?;
         if let Some(path) = self.path.take() {
             rename(path, &self.target).map_err(|error| error.error)?;
         }
@@ -104,32 +170,12 @@ pub fn copy(mut from: &File, to: &Path) -> io::Result<()> {
     write(to, |mut file| io::copy(&mut from, &mut file).map(|_| ()))
 }
 
-/// Removes the unfinished files that processes which were killed left in a
-/// directory, of those targets whose names are `ours`. Only for whoever alone
-/// writes there. Returns how many files were removed.
-pub fn remove_leftovers(directory: &Path, ours: impl Fn(&str) -> bool) -> io::Result<usize> {
-    let mut removed = 0;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        // `.<target>.<random>.partial`
-        let target = name
-            .strip_prefix('.')
-            .and_then(|name| name.strip_suffix(SUFFIX))
-            .and_then(|name| name.rsplit_once('.'))
-            .map(|(target, _)| target);
-        if target.is_some_and(&ours) && entry.file_type()?.is_file() {
-            fs::remove_file(entry.path())?;
-            removed += 1;
-        }
-    }
-    Ok(removed)
-}
-
-fn prefix(target: &Path) -> io::Result<String> {
-    let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(format!(".{}.", name.to_string_lossy()))
+/// What the name of an unfinished file begins with.
+fn prefix(target: &Path) -> io::Result<OsString> {
+    let mut prefix = OsString::from(".");
+    prefix.push(stem(target.file_name().ok_or(io::ErrorKind::InvalidInput)?));
+    prefix.push(".");
+    Ok(prefix)
 }
 
 fn directory_of(target: &Path) -> &Path {
@@ -183,6 +229,18 @@ mod tests {
         });
         assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(fs::read(&path).unwrap(), b"first");
+        let ask = |may: Result<(), &'static str>| {
+            let partial = PartialFile::create(&path).unwrap();
+            partial.file().write_all(b"third").unwrap();
+            partial.replace_if(|_| may)
+        };
+        assert_eq!(ask(Err("no")).unwrap_err(), "no");
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        ask(Ok(())).unwrap().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"third");
+        fs::remove_file(&path).unwrap();
+        ask(Err("not asked")).unwrap().unwrap();
+        write(&path, |mut file| file.write_all(b"first")).unwrap();
         let there = write_new(&path, |mut file| file.write_all(b"third"));
         assert_eq!(there.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"first");
@@ -198,16 +256,5 @@ mod tests {
         write(&folder.path().join("ours"), |_| Ok(())).unwrap();
         fs::write(folder.path().join("plain"), "").unwrap();
         assert_eq!(mode("ours"), mode("plain"));
-    }
-
-    #[test]
-    fn only_leftovers_of_our_own_are_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in [".a.h5.x1Y2.partial", ".b.h5.x1Y2.partial", "a.h5", ".a.h5", "a.h5.1.partial"]
-        {
-            fs::write(folder.path().join(name), "").unwrap();
-        }
-        assert_eq!(remove_leftovers(folder.path(), |target| target == "a.h5").unwrap(), 1);
-        assert_eq!(names(folder.path()), [".a.h5", ".b.h5.x1Y2.partial", "a.h5", "a.h5.1.partial"]);
     }
 }

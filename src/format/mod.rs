@@ -8,9 +8,12 @@ pub mod png;
 mod positioned;
 mod raw_array;
 mod single;
+mod standing;
 mod stored;
 mod tiff;
 pub mod tiff_writer;
+
+pub use standing::{MADE_BY, Mark, Standing, standing};
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -43,6 +46,14 @@ pub struct Format {
 
 /// All file formats. The first is the one that results are written in.
 pub static FORMATS: &[&Format] = &[&h5::ENTRY, &nrrd::ENTRY, &tiff::ENTRY];
+
+/// Prepares the libraries of the formats. To be called before the first file is opened.
+///
+/// # Errors
+/// A library that does not start.
+pub fn start() -> Result<()> {
+    h5::start()
+}
 
 /// Opens a file for reading, in the format of its content or, if that is none that
 /// is known, of its extension.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::files;
+use crate::files::{self, InputFile};
 
 /// Writes a label image of a size (D, H, W) and voxel size (z, y, x): uint16, or
 /// uint32 where labels exceed 65,535. `slice` fills the labels of slice z, (H, W).
@@ -46,7 +46,7 @@ pub fn write_labels(
 /// Whether a file begins with a header of ours, so that nothing is lost by replacing
 /// it.
 pub fn is_labels(path: &Path) -> bool {
-    let Ok(mut file) = std::fs::File::open(path) else { return false };
+    let Ok(InputFile { mut file, .. }) = InputFile::open(path, "an image") else { return false };
     let mut start = Vec::new();
     let longest = header([usize::MAX; 3], [f64::MIN_POSITIVE; 3], true).len() as u64;
     let read = io::Read::take(&mut file, longest);

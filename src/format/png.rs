@@ -1,6 +1,5 @@
 //! Grey PNG images.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
@@ -8,12 +7,13 @@ use anyhow::{Context, Result, anyhow, ensure};
 use ndarray::Array4;
 use png::{BitDepth, ColorType, Transformations};
 
+use crate::files::InputFile;
 use crate::volume::Volume;
 
 /// Reads a grey image of 8 or 16 bits as (1, H, W).
 pub fn read(path: &Path) -> Result<Volume> {
     let name = path.display();
-    let file = File::open(path).with_context(|| format!("{name}: cannot be opened"))?;
+    let file = InputFile::open(path, "a PNG image")?.file;
     let damaged =
         |error: png::DecodingError| anyhow!("{name}: not a PNG image that can be read: {error}");
     let mut decoder = png::Decoder::new(BufReader::new(file));

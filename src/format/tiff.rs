@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ndarray::{Array4, ArrayViewMut2};
 use tiff::ColorType;
 use tiff::decoder::{Decoder, Limits};
-use tiff::tags::{SampleFormat, Tag};
+use tiff::tags::{PhotometricInterpretation, SampleFormat, Tag};
 
 use super::Format;
 use super::positioned::Positioned;
@@ -96,6 +96,11 @@ impl TiffReader {
                 "page {pages} is in colour: a grey image is needed"
             );
             ensure!(
+                is_unsigned(stored) || !white_is_zero(&mut decoder)?,
+                "page {pages} has white as zero (PhotometricInterpretation 0) in numbers that are \
+                 signed or no integers: save it with black as zero"
+            );
+            ensure!(
                 decoder.dimensions()? == (width, height),
                 "page {pages} is {:?} pixels large, the first one {:?}",
                 decoder.dimensions()?,
@@ -153,6 +158,7 @@ impl TiffReader {
             let (ch, cw) = (chunk_height as usize, chunk_width as usize);
             ensure!(ch > 0 && cw > 0, "its strips are empty");
             let across = self.size[2].div_ceil(cw);
+            let inverted = white_is_zero(decoder)?;
             for row in y / ch..(y + height).div_ceil(ch) {
                 for column in x / cw..(x + width).div_ceil(cw) {
                     let index = u32::try_from(row * across + column)?;
@@ -161,6 +167,11 @@ impl TiffReader {
                     memory::ensure_room(&[dh, dw], size_of::<S>())?;
                     scratch.resize(dh * dw * size_of::<S>(), 0);
                     decoder.read_chunk_bytes(index, scratch)?;
+                    // The decoder makes black zero. The numbers are what was measured, however
+                    // they are to be shown: as in tifffile and ImageJ, they stay.
+                    if inverted {
+                        scratch.iter_mut().for_each(|byte| *byte = !*byte);
+                    }
                     let ys = y.max(row * ch)..(y + height).min(row * ch + dh);
                     let xs = x.max(column * cw)..(x + width).min(column * cw + dw);
                     for at in ys {
@@ -196,6 +207,17 @@ fn decoder(file: &Arc<File>) -> Result<PageDecoder> {
     let decoder = Decoder::new(BufReader::new(file)).context("not a TIFF file that can be read")?;
     // What is too large for the memory is refused before it is decoded.
     Ok(decoder.with_limits(Limits::unlimited()))
+}
+
+/// Whether a page is to be shown with white for zero. The decoder then subtracts all
+/// unsigned numbers from the largest one.
+fn white_is_zero(page: &mut PageDecoder) -> Result<bool> {
+    let shown = page.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation)?;
+    Ok(shown == Some(PhotometricInterpretation::WhiteIsZero.to_u16()))
+}
+
+fn is_unsigned(stored: StoredType) -> bool {
+    matches!(stored, StoredType::U8 | StoredType::U16 | StoredType::U32 | StoredType::U64)
 }
 
 /// The type of the numbers of a page.

@@ -9,7 +9,7 @@ use tiff::decoder::Decoder;
 use tiff::encoder::{TiffEncoder, colortype};
 use tiff::tags::Tag;
 
-use crate::files::PartialFile;
+use crate::files::{InputFile, PartialFile};
 
 /// Pages from which on the positions in a file may need 64 bits.
 const LARGE: usize = 3 << 30;
@@ -65,7 +65,7 @@ fn pages<K: tiff::encoder::TiffKind>(
 
 /// The note that [`write_labels`] left in a file.
 pub fn note(path: &Path) -> Option<String> {
-    let mut decoder = Decoder::new(File::open(path).ok()?).ok()?;
+    let mut decoder = Decoder::new(InputFile::open(path, "an image").ok()?.file).ok()?;
     decoder.get_tag_ascii_string(Tag::ImageDescription).ok()
 }
 

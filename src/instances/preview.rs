@@ -1,12 +1,11 @@
 //! A picture of a segmentation: the probability beside the regions, along z.
 
-use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::files::PartialFile;
+use crate::files::{InputFile, PartialFile};
 use crate::regions::Runs;
 
 use super::planes::{Planes, slabs};
@@ -64,7 +63,7 @@ pub fn write_preview(path: &Path, probability: &dyn Planes, regions: &Runs) -> R
 
 /// Whether a picture is one of ours.
 pub(super) fn is_preview(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
+    let Ok(InputFile { file, .. }) = InputFile::open(path, "a picture") else { return false };
     png::Decoder::new(BufReader::new(file)).read_info().is_ok_and(|reader| {
         let texts = &reader.info().uncompressed_latin1_text;
         texts.iter().any(|chunk| chunk.keyword == KEY && chunk.text == MADE_BY)

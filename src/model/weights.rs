@@ -70,4 +70,15 @@ impl UNet {
             )
         })
     }
+
+    /// Name of the first tensor with a value that is NaN or infinite, if there is one.
+    pub fn not_finite(&self) -> Result<Option<String>> {
+        for (name, tensor) in self.state_dict() {
+            if tensor.is_floating_point() && tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0
+            {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
 }

@@ -5,7 +5,6 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 use anyhow::{Context, Result};
 use log::warn;
-use ndarray::Array2;
 use tch::{Device, Kind, Tensor};
 
 use crate::device::{Failure, Precision, describe, failure, stack};
@@ -16,7 +15,7 @@ use crate::volume::Volume;
 
 use super::error::StageError;
 use super::plan::PredictionPlan;
-use super::reader::{CancelFlag, ReaderMessage};
+use super::reader::{CancelFlag, InputSummary, ReaderMessage};
 use super::run::PredictionRun;
 use super::writer::{Permits, WriterMessage};
 
@@ -39,7 +38,15 @@ impl DeviceNetwork {
     pub fn load(plan: &PredictionPlan, device: Device) -> Result<Self> {
         let precision = plan.precision;
         let net = UNet::uninitialized(&plan.network, precision.prediction(), device)?;
-        net.load_checkpoint(plan.checkpoint()?)?;
+        let checkpoint = plan.checkpoint()?;
+        net.load_checkpoint(checkpoint)?;
+        if let Some(name) = net.not_finite()? {
+            warn!(
+                "{}: `{name}` holds values that are NaN or infinite; was it saved in a training \
+                 that failed?",
+                checkpoint.display()
+            );
+        }
         Ok(DeviceNetwork { net, device, precision })
     }
 
@@ -122,8 +129,8 @@ impl DevicePredictor<'_> {
                 self.current = None;
                 self.send(WriterMessage::Failed { index, error })
             }
-            ReaderMessage::Begin { index, tiling, projection, cancel } => {
-                let begun = self.begin(index, tiling, projection, cancel.clone());
+            ReaderMessage::Begin { index, tiling, input, cancel } => {
+                let begun = self.begin(index, tiling, input, cancel.clone());
                 self.settle(begun, index, &cancel)
             }
             ReaderMessage::Batch { patches, raw } => {
@@ -176,7 +183,7 @@ impl DevicePredictor<'_> {
         &mut self,
         index: usize,
         tiling: Tiling,
-        projection: Option<Array2<f32>>,
+        input: InputSummary,
         cancel: CancelFlag,
     ) -> Result<(), StageError> {
         self.current = None;
@@ -186,7 +193,7 @@ impl DevicePredictor<'_> {
             Some(self.new_sums(&tiling)?)
         };
         let size = tiling.result_size();
-        let message = WriterMessage::Begin { index, size, projection, cancel: cancel.clone() };
+        let message = WriterMessage::Begin { index, size, input, cancel: cancel.clone() };
         self.send(message)?;
         let (pending, added) = (None, Vec::new());
         self.current = Some(UnfinishedVolume { index, tiling, sums, pending, added, cancel });

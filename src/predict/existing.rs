@@ -1,39 +1,93 @@
-//! What stands under the name of an output: whether it may be replaced, and whether
-//! it is up to date.
+//! What stands under the name of an output: whether it may be replaced, and whether it
+//! is up to date.
 
-use std::fs;
 use std::path::Path;
 
-use crate::format;
+use anyhow::Result;
+use log::warn;
+
+use crate::files;
+use crate::format::{self, Mark, Standing, h5, standing};
+use crate::samples::MADE_BY_PREDICTION;
+use crate::volume::VolumeFile;
 
 use super::files::FilePair;
 use super::output::{Attributes, OutputSpec};
+use super::preview::is_whole_preview;
+
+/// Attribute of an output: the state of the files that it was made from
+/// ([`files::record`]).
+pub const INPUT: &str = "input";
 
 /// The attributes that must be the same for an output to be up to date.
 const DECISIVE: [&str; 3] = ["unet3d_version", "settings", "checkpoint_sha256"];
 
-/// Whether a file is an output of prediction, and nothing is lost by replacing it.
-pub fn is_output(path: &Path) -> bool {
-    format::open_file(path).is_ok_and(|file| {
-        ["predictions", "segmentation"].iter().any(|name| file.has(name)) && !file.has("raw")
-    })
+/// By what outputs are known again.
+pub const MARK: Mark = Mark {
+    made_by: MADE_BY_PREDICTION,
+    volumes: &["predictions", "segmentation"],
+    attributes: &["unet3d_version", "settings", "configuration", "checkpoint_sha256", INPUT],
+    earlier: &["unet3d_version", "settings", "configuration", "checkpoint_sha256"],
+    otherwise: "holds no predictions of this program",
+};
+
+/// Checks that the file at `path` may be replaced: it is an output of this program as
+/// it was written, or exactly what pytorch-3dunet writes, which leaves no mark.
+///
+/// # Errors
+/// Any other file, and outputs that were changed since they were written.
+pub fn check_replaceable(path: &Path) -> Result<()> {
+    if h5::holds_only_gzipped(path, "predictions") {
+        return Ok(());
+    }
+    standing(path, &MARK).check_replaceable(path, "set another `loaders.output_dir`")
 }
 
-/// Whether the file at `path` holds the result of these settings, made after the
-/// input was last changed.
-pub fn is_up_to_date(file: &FilePair, spec: &OutputSpec, attributes: &Attributes) -> bool {
-    let FilePair { input, output: path } = file;
-    let changed = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
-    let (Some(made), Some(given)) = (changed(path), changed(input)) else { return false };
-    if made < given {
+/// Warns if the file at `path` is the result of another input than this one.
+pub fn warn_of_other_input(path: &Path, input: &Path) {
+    let Ok(file) = format::open_file(path) else { return };
+    let Ok(Some(record)) = file.attribute(INPUT) else { return };
+    let same = |other: &Path| {
+        files::identity(other).is_none_or(|found| files::identity(input) == Some(found))
+    };
+    if let Some(other) = files::recorded_input(&record).filter(|other| !same(other)) {
+        warn!("{}: replaces the result of another input, {}", path.display(), other.display());
+    }
+}
+
+/// Whether the file at `path` is whole and holds the result of these settings for the
+/// present input.
+pub fn is_up_to_date(pair: &FilePair, spec: &OutputSpec, attributes: &Attributes) -> bool {
+    let path = &pair.output;
+    if format::open_file(path)
+        .is_ok_and(|file| !is_of_these_settings(&*file, pair, spec, attributes))
+    {
         return false;
     }
-    let Ok(file) = format::open_file(path) else { return false };
+    match standing(path, &MARK) {
+        Standing::Whole => !spec.preview || is_whole_preview(&path.with_extension("png")),
+        Standing::Damaged(why) => {
+            warn!("{}: is damaged and is made anew ({why})", path.display());
+            false
+        }
+        // Those that may not be replaced are errors when their turn comes.
+        _ => false,
+    }
+}
+
+fn is_of_these_settings(
+    file: &dyn VolumeFile,
+    pair: &FilePair,
+    spec: &OutputSpec,
+    attributes: &Attributes,
+) -> bool {
     let holds = |name: &str, wanted: bool| !wanted || file.has(name);
-    (!spec.preview || path.with_extension("png").is_file())
-        && holds("predictions", spec.probabilities)
+    let text = |name: &str| file.attribute(name).ok().flatten();
+    holds("predictions", spec.probabilities)
         && holds("segmentation", spec.segmentation)
-        && attributes.iter().filter(|(name, _)| DECISIVE.contains(name)).all(|(name, text)| {
-            file.attribute(name).is_ok_and(|found| found.as_ref() == Some(text))
-        })
+        && attributes
+            .iter()
+            .filter(|(name, _)| DECISIVE.contains(name))
+            .all(|(name, wanted)| text(name).as_ref() == Some(wanted))
+        && text(INPUT).is_some_and(|record| files::is_current(&record, &pair.input))
 }

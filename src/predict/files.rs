@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use crate::files::{destination, identity};
 
 /// An input file and the file its result is written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,13 +17,13 @@ pub struct FilePair {
 /// `directory`.
 ///
 /// # Errors
-/// A message if an output is one of the inputs, or the output of two of them.
+/// A message if an output is one of the inputs, or the output of two of them, whatever
+/// links and spellings lead to it.
 pub fn pair_files(inputs: Vec<PathBuf>, directory: Option<&Path>) -> Result<Vec<FilePair>, String> {
     let files: Vec<FilePair> = inputs
         .into_iter()
         .map(|input| FilePair { output: output_path(&input, directory), input })
         .collect();
-    let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
     let inputs: HashSet<_> = files.iter().filter_map(|file| identity(&file.input)).collect();
     for FilePair { input, output } in &files {
         if identity(output).is_some_and(|identity| inputs.contains(&identity)) {
@@ -35,15 +35,23 @@ pub fn pair_files(inputs: Vec<PathBuf>, directory: Option<&Path>) -> Result<Vec<
             ));
         }
     }
-    let mut seen: HashMap<&Path, &Path> = HashMap::new();
-    for FilePair { input, output } in &files {
-        if let Some(other) = seen.insert(output, input) {
+    let mut seen: HashMap<PathBuf, &FilePair> = HashMap::new();
+    for file in &files {
+        let FilePair { input, output } = file;
+        let place =
+            destination(output).map_err(|error| format!("{}: {error}", output.display()))?;
+        if let Some(other) = seen.insert(place.clone(), file) {
+            let twice = identity(input).is_some() && identity(input) == identity(&other.input);
+            let remedy = if twice {
+                "they are one file: name it once"
+            } else {
+                "rename one, or leave out `loaders.output_dir`"
+            };
             return Err(format!(
-                "{} and {} would both be written to {}; rename one, or leave out \
-                 `loaders.output_dir`",
-                other.display(),
+                "{} and {} would both be written to {}; {remedy}",
+                other.input.display(),
                 input.display(),
-                output.display()
+                place.display()
             ));
         }
     }

@@ -9,11 +9,12 @@ use tch::{Kind, Tensor};
 
 use crate::config::{ConfigError, Parameter, Section};
 use crate::ffi::tensor::as_slice;
+use crate::files::FileState;
 use crate::format;
 use crate::stitch::FinishedBlock;
 use crate::volume::{Compression, Encoding, NewVolume, VolumeId, VolumeWriter};
 
-use super::existing::is_output;
+use super::existing::{INPUT, check_replaceable, warn_of_other_input};
 use super::preview::is_preview;
 use super::run::PredictionRun;
 
@@ -82,22 +83,27 @@ pub struct Output {
     file: Box<dyn VolumeWriter>,
     probabilities: Option<VolumeId>,
     segmentation: Option<VolumeId>,
+    /// What stood under the name when the result was begun.
+    seen: Option<FileState>,
 }
 
 impl Output {
-    /// Begins the result of file `index`, of size (z, y, x).
+    /// Begins the result of file `index`, of size (z, y, x). `record` notes the state of
+    /// its inputs.
     ///
     /// # Errors
     /// Files under its name that prediction did not write, and what fails on the disk.
-    pub fn create(run: &PredictionRun, index: usize, size: [usize; 3]) -> Result<Self> {
+    pub fn create(
+        run: &PredictionRun,
+        index: usize,
+        size: [usize; 3],
+        record: &str,
+    ) -> Result<Self> {
         let (spec, channels) = (&run.plan.output, run.plan.out_channels());
         let path = &run.files[index].output;
-        ensure!(
-            !path.exists() || is_output(path),
-            "{}: exists and holds no predictions; it is not replaced. Move it away, or set \
-             `loaders.output_dir`",
-            path.display()
-        );
+        check_replaceable(path)?;
+        let seen = FileState::of(path).ok();
+        warn_of_other_input(path, &run.files[index].input);
         let picture = path.with_extension("png");
         ensure!(
             !spec.preview || !picture.exists() || is_preview(&picture),
@@ -113,6 +119,7 @@ impl Output {
         for (name, text) in &run.attributes {
             file.attribute(name, text)?;
         }
+        file.attribute(INPUT, record)?;
         let [d, h, w] = size;
         let mut begin = |wanted: bool, name, shape, has_channels, encoding| {
             let compression = spec.compression;
@@ -123,7 +130,7 @@ impl Output {
             begin(spec.probabilities, "predictions", [channels, d, h, w], true, spec.encoding)?;
         let segmentation =
             begin(spec.segmentation, "segmentation", [1, d, h, w], false, Encoding::Uint16)?;
-        Ok(Output { file, probabilities, segmentation })
+        Ok(Output { file, probabilities, segmentation, seen })
     }
 
     /// Writes a box of the result.
@@ -149,8 +156,15 @@ impl Output {
     }
 
     /// Completes the file and gives it its name.
+    ///
+    /// # Errors
+    /// Also if a file that may not be replaced has got its name since it was begun.
     pub fn finish(self) -> Result<()> {
-        self.file.finish()
+        let Output { file, seen, .. } = self;
+        file.finish_if(&|path| match FileState::of(path).ok() {
+            now if now.is_some() && now == seen => Ok(()),
+            _ => check_replaceable(path),
+        })
     }
 }
 

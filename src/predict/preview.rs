@@ -7,18 +7,31 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ndarray::{Array2, Array3, ArrayView4, Axis, s};
 
-use crate::files::PartialFile;
+use crate::files::{InputFile, PartialFile};
 
 /// The key and the text by which we know our own pictures again.
 const MARK: (&str, &str) = ("Software", "unet3d predict");
 
 /// Whether a picture is one of ours, and nothing is lost by replacing it.
 pub fn is_preview(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
-    png::Decoder::new(BufReader::new(file)).read_info().is_ok_and(|reader| {
-        let texts = &reader.info().uncompressed_latin1_text;
-        texts.iter().any(|chunk| (chunk.keyword.as_str(), chunk.text.as_str()) == MARK)
+    open_preview(path).is_some()
+}
+
+/// Whether a picture is one of ours and complete.
+pub fn is_whole_preview(path: &Path) -> bool {
+    open_preview(path).is_some_and(|mut reader| {
+        let size = reader.output_buffer_size().filter(|size| *size < 1 << 32);
+        size.is_some_and(|size| reader.next_frame(&mut vec![0; size]).is_ok())
+            && reader.finish().is_ok()
     })
+}
+
+fn open_preview(path: &Path) -> Option<png::Reader<BufReader<File>>> {
+    let file = InputFile::open(path, "a picture").ok()?.file;
+    let reader = png::Decoder::new(BufReader::new(file)).read_info().ok()?;
+    let texts = &reader.info().uncompressed_latin1_text;
+    let ours = texts.iter().any(|chunk| (chunk.keyword.as_str(), chunk.text.as_str()) == MARK);
+    ours.then_some(reader)
 }
 
 /// Maximum projections that grow plane by plane.

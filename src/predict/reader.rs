@@ -5,7 +5,7 @@
 //! inputs are in memory at most.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -15,6 +15,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use ndarray::{Array2, s};
 
 use crate::augment::stream::SampleKey;
+use crate::files;
 use crate::format;
 use crate::runtime::report::panic_text;
 use crate::stitch::Tiling;
@@ -27,19 +28,21 @@ use super::run::PredictionRun;
 /// What the reader sends to the network stage, in the order of files and patches.
 pub enum ReaderMessage {
     /// A file begins.
-    Begin {
-        index: usize,
-        tiling: Tiling,
-        /// Maximum projection of the raw data (H, W), if a preview is wanted.
-        projection: Option<Array2<f32>>,
-        cancel: CancelFlag,
-    },
+    Begin { index: usize, tiling: Tiling, input: InputSummary, cancel: CancelFlag },
     /// Patches of the file, transformed, each (C, D, H, W).
     Batch { patches: Vec<[usize; 3]>, raw: Vec<Volume> },
     /// All patches of the file were sent.
     End,
     /// The file cannot be read; nothing more of it comes.
     Failed { index: usize, error: anyhow::Error },
+}
+
+/// What the writer is told of an input.
+pub struct InputSummary {
+    /// Maximum projection of the raw data (H, W), if a preview is wanted.
+    pub projection: Option<Array2<f32>>,
+    /// The state of the files that the input is made of ([`files::record`]).
+    pub record: String,
 }
 
 /// Set by the stage in which a file fails, so that the others stop working on it.
@@ -111,6 +114,8 @@ fn catch_panic<T>(
 /// An input file with what is needed to cut its patches.
 struct Input {
     source: Source,
+    /// All files that the voxels come from, the input first.
+    files: Vec<PathBuf>,
     statistics: Statistics,
     tiling: Tiling,
 }
@@ -120,11 +125,12 @@ impl Input {
     fn open(plan: &PredictionPlan, path: &Path) -> Result<Self> {
         let dataset = format::open(path, &plan.raw)?;
         let tiling = plan.tile(&*dataset).with_context(|| path.display().to_string())?;
+        let files = dataset.files();
         let (source, statistics) = Source::raw(dataset, plan.access)?;
         plan.transformer
             .check_statistics(&statistics)
             .with_context(|| format!("{} cannot be transformed", path.display()))?;
-        Ok(Input { source, statistics, tiling })
+        Ok(Input { source, files, statistics, tiling })
     }
 
     /// The maximum of the raw data along channels and z, (H, W).
@@ -240,9 +246,12 @@ fn send(
 ) -> Result<(), StageError> {
     let plan = &run.plan;
     let send = |message| out.send(message).map_err(|_| StageError::Ended);
+    let path = run.files[index].input.display().to_string();
     let projection = if plan.output.preview { Some(input.projection()?) } else { None };
+    let record = files::record(&input.files).with_context(|| path.clone())?;
+    let summary = InputSummary { projection, record: record.clone() };
     let (tiling, cancel) = (input.tiling.clone(), CancelFlag::default());
-    send(ReaderMessage::Begin { index, tiling, projection, cancel: cancel.clone() })?;
+    send(ReaderMessage::Begin { index, tiling, input: summary, cancel: cancel.clone() })?;
     let numbers: Vec<_> = input.tiling.patches().zip(0..).collect();
     let mut cutter = PatchCutter { plan, input: &input, strip: None };
     for batch in numbers.chunks(plan.batch_size) {
@@ -256,9 +265,15 @@ fn send(
             .iter()
             .map(|(patch, number)| cutter.patch(*number, *patch))
             .collect::<Result<Vec<_>>>()
-            .with_context(|| run.files[index].input.display().to_string())?;
+            .with_context(|| path.clone())?;
         let patches = batch.iter().map(|(patch, _)| *patch).collect();
         send(ReaderMessage::Batch { patches, raw })?;
+    }
+    if files::record(&input.files).ok().as_ref() != Some(&record) {
+        return Err(anyhow!(
+            "{path}: the file was changed while it was in use; start again when it is complete"
+        )
+        .into());
     }
     send(ReaderMessage::End)
 }

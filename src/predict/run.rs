@@ -12,9 +12,10 @@ use log::{error, info};
 
 use crate::checkpoint::sha256;
 use crate::config::ConfigError;
-use crate::format;
+use crate::format::{self, MADE_BY};
 use crate::runtime::report::{Reporter, panic_text};
 use crate::runtime::shard::Shard;
+use crate::samples::MADE_BY_PREDICTION;
 use crate::stitch::TilingError;
 use crate::volume::DiskFull;
 
@@ -75,6 +76,7 @@ impl PredictionRun {
             info!("{shard}: {} volume(s)", files.len());
         }
         let attributes = vec![
+            (MADE_BY, MADE_BY_PREDICTION.to_string()),
             ("unet3d_version", env!("CARGO_PKG_VERSION").to_string()),
             ("settings", plan.settings.clone()),
             ("configuration", plan.configuration.clone()),

@@ -2,27 +2,22 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use anyhow::Result;
-use ndarray::Array2;
+use anyhow::{Context, Result, bail};
+use ndarray::ArrayView4;
 
 use crate::stitch::FinishedBlock;
+use crate::volume::Encoding;
 
 use super::output::{Output, view};
 use super::preview::Preview;
-use super::reader::CancelFlag;
+use super::reader::{CancelFlag, InputSummary};
 use super::run::PredictionRun;
 use super::stage::ResultSink;
 
 /// What the network stage sends to the writer.
 pub enum WriterMessage {
     /// A result of this size (z, y, x) begins.
-    Begin {
-        index: usize,
-        size: [usize; 3],
-        /// Maximum projection of the raw data (H, W), if a preview is wanted.
-        projection: Option<Array2<f32>>,
-        cancel: CancelFlag,
-    },
+    Begin { index: usize, size: [usize; 3], input: InputSummary, cancel: CancelFlag },
     /// A box of the result, on the CPU.
     Block(FinishedBlock, Permit),
     /// All boxes of the result were sent.
@@ -71,6 +66,8 @@ struct UnfinishedResult {
     preview: Option<Preview>,
     /// What else is made of it.
     sink: Option<Box<dyn ResultSink>>,
+    /// The largest value that the output's number type holds.
+    largest: f32,
     cancel: CancelFlag,
 }
 
@@ -89,8 +86,8 @@ pub fn write_all(
                 current = None;
                 done(index, Err(error));
             }
-            WriterMessage::Begin { index, size, projection, cancel } => {
-                match UnfinishedResult::begin(run, index, size, projection, cancel.clone()) {
+            WriterMessage::Begin { index, size, input, cancel } => {
+                match UnfinishedResult::begin(run, index, size, input, cancel.clone()) {
                     Ok(result) => current = Some(result),
                     Err(error) => {
                         cancel.set();
@@ -100,7 +97,7 @@ pub fn write_all(
             }
             WriterMessage::Block(block, _permit) => {
                 if let Some(result) = &mut current
-                    && let Err(error) = result.write(&block)
+                    && let Err(error) = result.write(run, &block)
                 {
                     result.cancel.set();
                     done(result.index, Err(error));
@@ -122,25 +119,33 @@ impl UnfinishedResult {
         run: &PredictionRun,
         index: usize,
         size: [usize; 3],
-        projection: Option<Array2<f32>>,
+        input: InputSummary,
         cancel: CancelFlag,
     ) -> Result<Self> {
-        let output = Output::create(run, index, size)?;
-        let preview = projection.map(|raw| Preview::new(raw, run.plan.out_channels()));
+        let output = Output::create(run, index, size, &input.record)?;
+        let preview = input.projection.map(|raw| Preview::new(raw, run.plan.out_channels()));
         let voxels = size.iter().product();
         let channels = run.plan.out_channels();
         let sink = match &run.stage {
             Some(stage) => Some(stage.begin(&run.files[index], size, channels)?),
             None => None,
         };
-        Ok(UnfinishedResult { index, voxels, output, preview, sink, cancel })
+        let largest = match run.plan.output.encoding {
+            // What is larger is rounded to infinity.
+            Encoding::Float16 => 65_520f32.next_down(),
+            _ => f32::MAX,
+        };
+        Ok(UnfinishedResult { index, voxels, output, preview, sink, largest, cancel })
     }
 
-    fn write(&mut self, block: &FinishedBlock) -> Result<()> {
-        if let Some(preview) = &mut self.preview {
-            for channel in 0..block.values.size()[0] {
-                let values = block.values.f_narrow(0, channel, 1)?.f_contiguous()?;
-                preview.add(channel as usize, block.y, view(&values)?);
+    fn write(&mut self, run: &PredictionRun, block: &FinishedBlock) -> Result<()> {
+        for channel in 0..block.values.size()[0] {
+            let values = block.values.f_narrow(0, channel, 1)?.f_contiguous()?;
+            let values = view(&values)?;
+            check_finite(channel as usize, [block.z, block.y], values, self.largest)
+                .with_context(|| run.files[self.index].input.display().to_string())?;
+            if let Some(preview) = &mut self.preview {
+                preview.add(channel as usize, block.y, values);
             }
         }
         if let Some(sink) = &mut self.sink {
@@ -160,4 +165,35 @@ impl UnfinishedResult {
         self.output.finish()?;
         self.sink.map_or(Ok(()), |sink| sink.finish())
     }
+}
+
+/// Checks that all values of a part (1, d, h, W) of a channel, whose first row is at
+/// (z, y), are numbers that the output can hold. The error names the first other one.
+fn check_finite(
+    channel: usize,
+    [z, y]: [usize; 2],
+    values: ArrayView4<'_, f32>,
+    largest: f32,
+) -> Result<()> {
+    let is_held = |value: &f32| value.abs() <= largest;
+    // Without a way out in its midst this takes a fraction of the time.
+    if values.as_slice().is_some_and(|all| all.iter().fold(true, |held, v| held & is_held(v))) {
+        return Ok(());
+    }
+    let Some(((_, dz, dy, x), value)) = values.indexed_iter().find(|(_, value)| !is_held(value))
+    else {
+        return Ok(());
+    };
+    let place = [z + dz, y + dy, x];
+    if value.is_finite() {
+        bail!(
+            "the network gives {value} in channel {channel} at voxel {place:?}, more than float16 \
+             holds; write `predictor.output_dtype: float32`"
+        );
+    }
+    bail!(
+        "the network gives {value} in channel {channel} at voxel {place:?}, no number that can be \
+         written: nothing is kept of this result. Look at the weights of `model_path` and at the \
+         values of the input"
+    );
 }

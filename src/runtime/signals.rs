@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::flag;
 
 /// Exit code of a run that was stopped cleanly by a signal.
@@ -14,6 +14,13 @@ pub const STOPPED: u8 = 3;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Stopped(pub String);
+
+/// Makes writing beyond the limit on the size of files (`ulimit -f`) fail as writing to a
+/// full disk does. The signal would end the process in the midst of a file.
+pub fn fail_instead_of_sigxfsz() -> Result<()> {
+    flag::register(SIGXFSZ, Arc::default()).context("signals cannot be caught")?;
+    Ok(())
+}
 
 /// A flag that SIGINT, SIGTERM and SIGUSR1 (which Slurm can send before a time limit) set. The
 /// second signal ends the process at once.

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{ConfigError, Node, YamlValue};
 use crate::files::identity;
-use crate::format;
+use crate::format::{self, h5};
 use crate::volume::VolumeFile;
 
 /// Data sets that hold results, by which our own outputs are told from inputs.
 const OUTPUTS: [&str; 2] = ["predictions", "segmentation"];
+
+/// How the files of `unet3d predict` name the command that made them.
+pub const MADE_BY_PREDICTION: &str = "unet3d predict";
 
 /// The paths as they stand in the configuration, a path or a list of them.
 ///
@@ -40,10 +43,14 @@ pub fn file_paths(node: &Node) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 /// As [`file_paths`], but files found in a directory that hold predictions or a
-/// segmentation and no data set `raw` are passed over: they are our own outputs.
+/// segmentation and no data set `raw` are passed over: they are our own outputs. So are
+/// outputs of ours that are too damaged to be opened.
 pub fn prediction_inputs(node: &Node, raw: &str) -> Result<Vec<PathBuf>, ConfigError> {
     // What cannot be opened stays in the list: it is reported when its turn comes.
-    expand(node, |path| format::open_file(path).map_or(true, |file| !is_output(&*file, raw)))
+    expand(node, |path| match format::open_file(path) {
+        Ok(file) => !is_output(&*file, raw),
+        Err(_) => !h5::mentions(path, MADE_BY_PREDICTION),
+    })
 }
 
 fn is_output(file: &dyn VolumeFile, raw: &str) -> bool {

@@ -26,7 +26,10 @@ pub fn write(directory: &Path, iteration: u64, batch: &TensorBatch) -> Result<()
     );
     let context = || format!("{}: the batch cannot be dumped", path.display());
     let partial = PartialFile::create(&path).with_context(context)?;
-    let file = hdf5::File::create(partial.path()).with_context(context)?;
+    let file = partial
+        .open_again(|path| hdf5::File::create(path))
+        .with_context(context)?
+        .with_context(context)?;
     let label = batch.labels.dense(Kind::Float)?;
     let weight = batch.weights.as_ref().map(Weights::dense).transpose()?;
     let tensors = [("raw", Some(&batch.raw)), ("label", Some(&label)), ("weight", weight.as_ref())];

@@ -28,7 +28,7 @@ pub fn write(path: &Path, raw: &Volume, labelled: &Labelled) -> Result<()> {
     let partial = PartialFile::create(path)
         .with_context(|| format!("{} cannot be written to", folder.display()))?;
     {
-        let file = File::create(partial.path())?;
+        let file = partial.open_again(|path| File::create(path))??;
         with_values!(&raw.values, a => add(&file, "raw", a.index_axis(Axis(0), 0)))?;
         add(&file, "label", labelled.label.view())?;
         add(&file, "weight", labelled.weight.view())?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -53,6 +53,11 @@ pub trait VolumeFile: fmt::Debug + Send + Sync {
 pub trait VolumeReader: fmt::Debug + Send + Sync {
     /// Absolute path of the file.
     fn path(&self) -> &Path;
+
+    /// All files that the voxels come from, its own first.
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.path().to_path_buf()]
+    }
 
     /// Name of the volume within its file, `None` if the format does not name
     /// volumes.

@@ -84,6 +84,18 @@ pub trait VolumeWriter: Send {
     /// A volume of which voxels are missing, and everything that went wrong in
     /// writing: then nothing is replaced. [`DiskFull`] if there was no room.
     fn finish(self: Box<Self>) -> Result<()>;
+
+    /// As [`VolumeWriter::finish`], but asks `may_replace` before it replaces a file, which
+    /// may have got the name since the writing began.
+    ///
+    /// # Errors
+    /// Also that of `may_replace`.
+    fn finish_if(self: Box<Self>, may_replace: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+        if self.target().symlink_metadata().is_ok() {
+            may_replace(self.target())?;
+        }
+        self.finish()
+    }
 }
 
 /// There is no room for the file; none of it was kept.

@@ -3,8 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod existing;
 mod numbers;
 mod program;
 mod random_setups;
 mod recorded;
 mod stitch;
+mod surroundings;

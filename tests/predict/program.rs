@@ -12,7 +12,7 @@ use crate::support::program::{program, script, unet3d, with_config};
 use ndarray::{ArrayD, Axis, Zip};
 
 /// A laboratory with a trained network and three volumes to predict.
-fn lab() -> Lab {
+pub fn lab() -> Lab {
     let lab = Lab::new();
     lab.balls("train.h5", [16, 32, 32], 1);
     lab.balls("val.h5", [8, 16, 16], 2);

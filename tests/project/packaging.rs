@@ -51,6 +51,14 @@ fn the_wheel_gives_the_command_and_the_functions() {
     assert_eq!(version.out.trim(), format!("unet3d {}", env!("CARGO_PKG_VERSION")));
     installed(&site, &["check", "--config", "missing.yaml"]).failed_with(2, &["missing.yaml"]);
 
+    let program = fs::read(site.join("unet3d_rs/bin/unet3d")).unwrap();
+    let torch = Path::new(env!("LIBTORCH")).canonicalize().unwrap();
+    for path in [Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), torch] {
+        let path = format!("{}/", path.display());
+        let named = program.windows(path.len()).any(|bytes| bytes == path.as_bytes());
+        assert!(!named, "the program in the wheel names {path}");
+    }
+
     // The same volume through `unet3d predict` and through `unet3d_rs.predict`.
     fs::create_dir(lab.path("test")).unwrap();
     lab.balls("train.h5", [16, 64, 64], 1);

@@ -3,7 +3,8 @@
     python tests/soak/kill_prediction.py [--volumes 300] [--program target/release/unet3d]
 
 After each `kill -9` the run continues with `--skip-existing`. At the end every volume has a
-prediction that equals the one of an uninterrupted run bit for bit.
+prediction that equals the one of an uninterrupted run bit for bit, and no unfinished file is
+left over.
 """
 
 import argparse
@@ -66,7 +67,7 @@ def main():
         subprocess.run(command("train", "train"), check=True)
         subprocess.run(command("predict", "undisturbed"), check=True)
         out = folder / "killed"
-        kills = torn = 0
+        kills, torn, seen = 0, 0, set()
         while True:
             process = subprocess.Popen(command("predict", "killed", "--skip-existing"))
             before = len(list(out.glob("*.h5")))
@@ -82,13 +83,14 @@ def main():
             process.kill()
             process.wait()
             kills += 1
-            torn += len(list(out.glob(".*.partial")))
-            for path in out.glob(".*.partial"):
-                path.unlink()
+            left = {path.name for path in out.glob(".*.partial")}
+            torn += len(left - seen)
+            seen |= left
             for path in out.glob("*.h5"):
                 with h5py.File(path) as file:
                     assert file["predictions"].shape == (2, 10, 24, 24)
 
+        assert not list(out.glob(".*")), "unfinished files are left over"
         for number in range(options.volumes):
             name = f"t{number}_predictions.h5"
             with h5py.File(out / name) as a, h5py.File(folder / "undisturbed" / name) as b:

@@ -1,5 +1,5 @@
-"""What happens around a run: two runs at once, kills in each phase, stops, a clock that
-jumps, a disk that fills, turns read-only or disappears.
+"""What happens around a run: several runs at once, kills in each phase, stops, a clock that
+jumps, inputs that take the place of others, a disk that fills, turns read-only or disappears.
 
     python tests/soak/surroundings.py [--program target/release/unet3d] [--only NAME]
 
@@ -165,17 +165,77 @@ def checkpoints_load(folder):
         assert all(torch.isfinite(t).all() for t in load(path)["model_state_dict"].values())
 
 
-def two_predictions(lab):
-    """Two predictions of the same files at once: all outputs whole, nothing left over."""
-    out = lab.folder / "twice"
-    runs = [lab.predict(out), lab.predict(out)]
-    codes = [run.check(0, 1).code for run in runs]
-    assert 0 in codes, [run.said for run in runs]
+def same_predictions(lab, out):
     found = outputs(out)
     assert found.keys() == lab.wanted.keys()
     assert all(np.array_equal(found[name], lab.wanted[name]) for name in found)
-    assert not list(out.glob(".*"))
-    return f"exit codes {codes}, outputs those of one run"
+    assert not list(out.glob(".*")), "unfinished files are left over"
+
+
+def several_predictions(lab, rounds=5):
+    """Four predictions of the same files at once, one of them killed: all outputs whole,
+    nothing left over."""
+    kills = 0
+    for number in range(rounds):
+        out = lab.folder / f"together{number}"
+        runs = [lab.predict(out) for _ in range(4)]
+        wait_for(lambda: out.exists() and any(out.glob(".*.partial")))
+        time.sleep(random.uniform(0, 0.2))
+        runs[0].process.kill()
+        kills += runs[0].end().code == -signal.SIGKILL
+        for run in runs[1:]:
+            run.check()
+        # What the killed one began last, the others may have finished before.
+        lab.predict(out).check()
+        same_predictions(lab, out)
+    return f"{rounds} rounds, {kills} kills; every other run succeeded, outputs those of one run"
+
+
+def exchanged_inputs(lab, rounds=20):
+    """Inputs that take the place of others, of any age, and outputs that are damaged, between
+    runs with --skip-existing: what was changed is predicted anew, and nothing else."""
+    volumes, out = lab.folder / "exchanged", lab.folder / "exchanged_out"
+    shutil.copytree(lab.folder / "volumes", volumes)
+    text = PREDICT.format(folder=lab.folder, out=out).replace(
+        f"{lab.folder}/volumes", str(volumes))
+    anew = 0
+
+    def run(wanted):
+        done = lab.start("predict", "pexchanged", text, "--skip-existing").check()
+        made = {line.split("/")[-1].split("_")[0] for line in done.said.splitlines()
+                if "s a volume" in line}
+        assert made == wanted, (made, wanted, done.said)
+
+    run({path.stem for path in volumes.glob("*.h5")})
+    for number in range(rounds):
+        run(set())
+        changed = set()
+        for name in random.sample(sorted(path.stem for path in volumes.glob("*.h5")), 4):
+            path, output = volumes / f"{name}.h5", out / f"{name}_predictions.h5"
+            how = random.choice(["moved", "written", "cut", "zeroed", "removed"])
+            if how in ("moved", "written"):
+                other = volumes / "other" if how == "moved" else path
+                age = path.stat().st_mtime_ns
+                make_data(other, 1000 * number + len(changed), 12)
+                os.utime(other, ns=(age - random.choice([0, 1, 10**9, 10**17]),) * 2)
+                if how == "moved":
+                    os.replace(other, path)
+                elif path.stat().st_mtime_ns == age:
+                    os.utime(path)
+            elif how == "removed":
+                output.unlink()
+            else:
+                length = output.stat().st_size
+                with open(output, "r+b") as file:
+                    if how == "cut":
+                        file.truncate(random.randint(length // 2, length - 1))
+                    else:
+                        file.seek(random.randint(length // 2, length - 400))
+                        file.write(bytes(400))
+            changed.add(name)
+        run(changed)
+        anew += len(changed)
+    return f"{rounds} rounds, {anew} changes, each of them and nothing else predicted anew"
 
 
 def two_trainings(lab):
@@ -317,7 +377,7 @@ def disappears(lab):
     return f"exit code {run.code}, {len(found)} of 12 outputs, all whole"
 
 
-ROWS = [two_predictions, two_trainings, kills_in_each_phase, stopped_and_continued,
+ROWS = [several_predictions, exchanged_inputs, two_trainings, kills_in_each_phase, stopped_and_continued,
         clock_that_jumps, full_disk, read_only, disappears]
 NEED_ROOT = {full_disk, disappears}
 

@@ -164,3 +164,50 @@ fn damaged_images_are_refused_with_file_and_reason() {
     refused("a.tif", b"II*\0", &["not a TIFF file that can be read"]);
     refused("a.tif", b"", &["not a TIFF file that can be read"]);
 }
+
+/// A TIFF file of one page of 2 by 2 pixels, in one strip.
+fn page(bits: u16, photometric: u16, format: u16, pixels: &[u8]) -> Vec<u8> {
+    let entries: [(u16, u32); 9] = [
+        (256, 2),
+        (257, 2),
+        (258, bits.into()),
+        (259, 1),
+        (262, photometric.into()),
+        (273, 8 + 2 + 9 * 12 + 4),
+        (278, 2),
+        (279, pixels.len() as u32),
+        (339, format.into()),
+    ];
+    let mut file = b"II*\0\x08\0\0\0\x09\0".to_vec();
+    for (tag, value) in entries {
+        file.extend(tag.to_le_bytes());
+        // One number of 32 bits each.
+        file.extend([4, 0, 1, 0, 0, 0]);
+        file.extend(value.to_le_bytes());
+    }
+    file.extend([0; 4]);
+    file.extend(pixels);
+    file
+}
+
+#[test]
+fn numbers_of_white_is_zero_images_are_those_that_are_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tif");
+    for photometric in [0, 1] {
+        fs::write(&path, page(8, photometric, 1, &[0, 1, 200, 255])).unwrap();
+        let values = format::read(&path, "").unwrap().into_f32();
+        assert_eq!(values.into_raw_vec_and_offset().0, [0.0, 1.0, 200.0, 255.0]);
+        fs::write(&path, page(16, photometric, 1, &[0, 0, 1, 0, 2, 1, 255, 255])).unwrap();
+        let values = format::read(&path, "").unwrap().into_f32();
+        assert_eq!(values.into_raw_vec_and_offset().0, [0.0, 1.0, 258.0, 65_535.0]);
+    }
+    let refused = |bits, format, pixels: &[u8], says: &str| {
+        fs::write(&path, page(bits, 0, format, pixels)).unwrap();
+        let error = format!("{:#}", format::read(&path, "").unwrap_err());
+        assert!(error.contains("a.tif") && error.contains(says), "{error}");
+    };
+    refused(32, 3, &[0; 16], "black as zero");
+    refused(16, 2, &[0; 8], "black as zero");
+    refused(1, 1, &[0x80, 0x40], "8, 16 or 32 bits");
+}

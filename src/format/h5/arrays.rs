@@ -11,6 +11,7 @@ use ndarray::{ArrayView, Dimension, s};
 use crate::files::PartialFile;
 
 use super::H5File;
+use super::writer::create_again;
 
 /// Bytes of a name, at most.
 const LONGEST: usize = 256;
@@ -68,9 +69,7 @@ impl ArrayFile {
         }
         let begin = || -> Result<ArrayFile> {
             let partial = PartialFile::create(target)?;
-            let file = File::with_options()
-                .with_fapl(|plist| plist.file_locking(false))
-                .create(partial.path())?;
+            let file = create_again(&partial)?;
             Ok(ArrayFile { file, partial, target: target.to_path_buf() })
         };
         begin().with_context(|| format!("{}: no file can be written there", target.display()))

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use super::checksum::Checksum;
 use super::pool::{PendingChunk, Pool};
+use crate::volume::NewVolume;
 
 /// Gathers encoded rows of a volume until their chunks are full.
 ///
@@ -14,6 +16,9 @@ use super::pool::{PendingChunk, Pool};
 /// order; those that meet the lines of the chunks leave nothing behind.
 pub(super) struct ChunkRows {
     dataset: Arc<hdf5::Dataset>,
+    name: Arc<str>,
+    /// Of the file.
+    checksum: Checksum,
     has_channels: bool,
     /// (C, D, H, W)
     shape: [usize; 4],
@@ -35,14 +40,23 @@ struct Waiting {
 impl ChunkRows {
     pub fn new(
         dataset: hdf5::Dataset,
-        has_channels: bool,
-        shape: [usize; 4],
+        checksum: Checksum,
+        volume: &NewVolume<'_>,
         chunk: [usize; 3],
         element: usize,
         level: u8,
     ) -> Self {
-        let dataset = Arc::new(dataset);
-        ChunkRows { dataset, has_channels, shape, chunk, element, level, waiting: HashMap::new() }
+        ChunkRows {
+            dataset: Arc::new(dataset),
+            name: volume.name.into(),
+            checksum,
+            has_channels: volume.has_channels,
+            shape: volume.shape,
+            chunk,
+            element,
+            level,
+            waiting: HashMap::new(),
+        }
     }
 
     /// Adds `rows` rows of a plane, the first at (channel, z, y). `encode` writes
@@ -89,6 +103,8 @@ impl ChunkRows {
             let offset = [channel, z, y, x].map(|n| n as u64);
             PendingChunk {
                 dataset: self.dataset.clone(),
+                name: self.name.clone(),
+                checksum: self.checksum.clone(),
                 offset: offset[usize::from(!self.has_channels)..].to_vec(),
                 bytes,
                 element: size,

@@ -103,10 +103,8 @@ impl Scratch {
                     let found = self
                         .decompressor
                         .zlib_decompress(&self.stored, &mut self.plain)
-                        .map_err(|error| {
-                            anyhow::anyhow!(
-                                "a chunk cannot be decompressed ({error}); the file is damaged"
-                            )
+                        .map_err(|_| {
+                            anyhow::anyhow!("a chunk cannot be decompressed; the file is damaged")
                         })?;
                     ensure!(
                         found == wanted,

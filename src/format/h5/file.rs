@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use hdf5::LocationType;
 use hdf5::types::VarLenUnicode;
 
-use super::H5Reader;
+use super::{H5Reader, guard};
 use crate::files::InputFile;
 use crate::volume::{VolumeFile, VolumeReader};
 
@@ -29,6 +29,17 @@ pub(super) struct FileHandles {
     pub hdf5: hdf5::File,
 }
 
+/// A file that may be sound, but cannot be opened at this time.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct OutOfReach(String);
+
+/// What the system said, within a message of the library: "unable to open file: name =
+/// 'a.h5', errno = 24, error message = 'Too many open files'".
+pub(super) fn system_error(text: &str) -> Option<&str> {
+    text.split("error message = '").nth(1)?.split('\'').next()
+}
+
 impl H5File {
     /// Opens a file. Errors name its absolute path: missing, a directory, not
     /// readable, not HDF5, damaged.
@@ -38,13 +49,26 @@ impl H5File {
             .with_fapl(|plist| plist.file_locking(false))
             .open(&plain.path)
             .map_err(|error| {
-                let name = plain.path.display().to_string();
+                let (name, text) = (plain.path.display().to_string(), error.to_string());
                 // The writer's mark stays in a file whose writer was killed.
-                if error.to_string().contains("already open for write") {
-                    anyhow!(
+                if text.contains("already open for write") {
+                    OutOfReach(format!(
                         "{name}: another program has the HDF5 file open for writing; wait until it \
                          has closed it (if none is running any more: `h5clear -s {name}`)"
-                    )
+                    ))
+                    .into()
+                } else if text.contains("unable to lock file") {
+                    OutOfReach(format!(
+                        "{name}: another program has locked the HDF5 file; wait until it has \
+                         closed it, or set HDF5_USE_FILE_LOCKING=FALSE"
+                    ))
+                    .into()
+                } else if let Some(cause) = system_error(&text) {
+                    let remedy = match cause {
+                        "Too many open files" => ": raise the limit on them (`ulimit -n`)",
+                        _ => "",
+                    };
+                    OutOfReach(format!("{name}: cannot be opened: {cause}{remedy}")).into()
                 } else if starts_with_signature(&mut plain.file) {
                     anyhow!(
                         "{name}: the HDF5 file is damaged or was not copied completely ({error})"
@@ -63,6 +87,10 @@ impl H5File {
     /// there is none, the error lists what there is.
     pub fn dataset(&self, name: &str) -> Result<H5Reader> {
         H5Reader::open(&self.handles, name).with_context(|| self.path().display().to_string())
+    }
+
+    pub(super) fn handles(&self) -> &FileHandles {
+        &self.handles
     }
 
     /// Paths of the data sets in the file, also those in groups; of ten thousand
@@ -125,6 +153,7 @@ fn collect(
         if is_dataset(group, &name) {
             names.push(format!("{prefix}{name}"));
         } else if depth > 0
+            && guard::check_links(group, &name).is_ok()
             && let Ok(inner) = group.group(&name)
         {
             collect(&inner, &format!("{prefix}{name}/"), depth - 1, budget, names);
@@ -134,7 +163,8 @@ fn collect(
 
 /// Without opening it, which would follow virtual data sets into other files.
 fn is_dataset(group: &hdf5::Group, name: &str) -> bool {
-    group.loc_type_by_name(name).is_ok_and(|found| found == LocationType::Dataset)
+    guard::check_links(group, name).is_ok()
+        && group.loc_type_by_name(name).is_ok_and(|found| found == LocationType::Dataset)
 }
 
 /// Whether the file begins as HDF5 files without a user block do.
@@ -144,7 +174,7 @@ fn starts_with_signature(file: &mut fs::File) -> bool {
 }
 
 /// How HDF5 files begin, at byte 0, or behind a user block at 512, 1024, 2048, …
-const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+pub(super) const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 
 /// Whether the file is HDF5 by its content.
 pub(super) fn recognises(file: &fs::File) -> bool {

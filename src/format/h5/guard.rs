@@ -20,8 +20,13 @@ const BEST_RATIO: u128 = 2000;
 const DEPTH: usize = 4;
 
 /// An error if the data set claims more voxels than its file, and those that it
-/// refers to, could hold, or would have other files read that hold no HDF5.
-pub(super) fn check(dataset: &hdf5::Dataset, name: &str, element: usize) -> Result<()> {
+/// refers to, could hold, or would have other files read that hold no HDF5. Returns the
+/// files that its voxels come from.
+pub(super) fn check(
+    dataset: &hdf5::Dataset,
+    name: &str,
+    element: usize,
+) -> Result<HashSet<PathBuf>> {
     let mut seen = Seen::default();
     let size = seen.visit(dataset, name, 0)?;
     let most = (u128::from(size) + 4096) * BEST_RATIO;
@@ -45,6 +50,39 @@ pub(super) fn check(dataset: &hdf5::Dataset, name: &str, element: usize) -> Resu
             "the data set `{name}` claims {chunks} chunks, but its file has only {size} bytes; the \
              file is damaged or the data set was never written"
         );
+    }
+    Ok(seen.files)
+}
+
+/// Checks that the links to an object of a file lead to files only: the library would wait
+/// without end for a pipe. Only external links are looked at; what is wrong with the others
+/// is found when the object is opened.
+///
+/// # Errors
+/// A link to what is no ordinary file or cannot be opened, or through too many files.
+pub(super) fn check_links(group: &hdf5::Group, name: &str) -> Result<()> {
+    follow_links(group, name, DEPTH)
+}
+
+fn follow_links(group: &hdf5::Group, name: &str, depth: usize) -> Result<()> {
+    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty()).collect();
+    let mut at = if name.starts_with('/') { group.file()?.group("/")? } else { group.clone() };
+    for (number, part) in parts.iter().enumerate() {
+        if let Some((source, inner)) = ffi::hdf5::external_link(&at, part) {
+            ensure!(depth > 0, "`{name}` leads through too many files");
+            let missing =
+                || format!("`{name}` is a link to `{inner}` of {source}, which cannot be opened");
+            let path = find(Path::new(&at.filename()), &source).with_context(missing)?;
+            let file = open(&path).with_context(missing)?;
+            let rest = parts[number + 1..].join("/");
+            return follow_links(&file, &format!("{inner}/{rest}"), depth - 1);
+        }
+        if number + 1 < parts.len() {
+            match at.group(part) {
+                Ok(inner) => at = inner,
+                Err(_) => return Ok(()),
+            }
+        }
     }
     Ok(())
 }

@@ -11,6 +11,7 @@
 //! data set to any reader.
 
 mod arrays;
+mod checksum;
 mod chunk_rows;
 mod decode;
 mod file;
@@ -18,6 +19,7 @@ mod filters;
 mod guard;
 mod pool;
 mod reader;
+mod standing;
 mod storage;
 mod stored_type;
 mod writer;
@@ -25,9 +27,29 @@ mod writer;
 pub use arrays::{ArrayFile, Channels, read_texts};
 pub use file::H5File;
 pub use reader::H5Reader;
+pub use standing::{holds_only_gzipped, mentions, standing};
 pub use writer::H5Writer;
 
+use std::env;
+use std::ffi::CStr;
+
+use anyhow::Result;
+
 use super::Format;
+use crate::ffi;
+
+/// Folder of filters that are not built in, unless `HDF5_PLUGIN_PATH` names another: the
+/// library's own default.
+const PLUGINS: &CStr = c"/usr/local/hdf5/lib/plugin";
+
+/// Takes the folder in which the library was built from those that it searches for
+/// filters.
+pub(super) fn start() -> Result<()> {
+    match env::var_os("HDF5_PLUGIN_PATH") {
+        Some(_) => Ok(()),
+        None => Ok(ffi::hdf5::set_plugin_folder(PLUGINS)?),
+    }
+}
 
 pub(super) static ENTRY: Format = Format {
     name: "HDF5",
@@ -42,3 +64,9 @@ pub(super) static ENTRY: Format = Format {
 /// Attribute of a data set: the size of a voxel along z, y and x in micrometres, as
 /// ilastik and PlantSeg name it.
 const ELEMENT_SIZE: &str = "element_size_um";
+
+/// Attribute of a data set of bytes: what leads from them to probabilities.
+const SCALE: &str = "scale_factor";
+
+/// Attribute of a file that [`H5Writer`] wrote: the [`checksum`] of its voxels.
+const CHECKSUM: &str = "checksum";

@@ -8,11 +8,16 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result, anyhow};
 use libdeflater::{CompressionLvl, Compressor};
 
+use super::checksum::Checksum;
 use crate::ffi;
 
 /// A chunk on its way to the file.
 pub(super) struct PendingChunk {
     pub dataset: Arc<hdf5::Dataset>,
+    /// Name of the data set.
+    pub name: Arc<str>,
+    /// Of the file.
+    pub checksum: Checksum,
     /// Its first voxel along each axis of the data set.
     pub offset: Vec<u64>,
     /// Voxels as they stand in the file, before any filter.
@@ -187,7 +192,9 @@ impl Scratch {
         } else {
             (0b11, job.bytes.as_slice())
         };
-        Ok(ffi::hdf5::write_chunk(&job.dataset, &job.offset, mask, bytes)?)
+        ffi::hdf5::write_chunk(&job.dataset, &job.offset, mask, bytes)?;
+        job.checksum.add(&job.name, &job.offset, mask, bytes);
+        Ok(())
     }
 
     fn compressor(&mut self, level: u8) -> Result<&mut Compressor> {

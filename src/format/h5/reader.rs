@@ -1,7 +1,7 @@
 //! One data set of a file, read whole or window by window.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -30,10 +30,13 @@ pub struct H5Reader {
     /// (C, D, H, W) of a chunk.
     chunk: Option<[usize; 4]>,
     storage: Storage,
+    /// All files that the voxels come from, its own first.
+    files: Vec<PathBuf>,
 }
 
 impl H5Reader {
     pub(super) fn open(file: &Arc<FileHandles>, name: &str) -> Result<H5Reader> {
+        guard::check_links(&file.hdf5, name)?;
         let handle = file.hdf5.dataset(name).map_err(|error| missing(file, name, &error))?;
         let dims = handle.shape();
         let shape = match dims.as_slice() {
@@ -64,7 +67,11 @@ impl H5Reader {
                      that a volume can have (integers, floats or booleans)"
                 )
             })?;
-        guard::check(&handle, name, stored.size())?;
+        let mut files = vec![file.plain.path.clone()];
+        let mut others: Vec<_> = guard::check(&handle, name, stored.size())?.into_iter().collect();
+        others.retain(|other| *other != file.plain.path);
+        others.sort();
+        files.append(&mut others);
         let storage = if handle.filename() == file.plain.path.to_string_lossy() {
             Storage::of(&handle, shape, stored, file.plain.size)
                 .with_context(|| format!("the data set `{name}`"))?
@@ -81,6 +88,7 @@ impl H5Reader {
             stored,
             chunk: chunk.filter(|chunk| chunk.iter().all(|&n| n > 0)),
             storage,
+            files,
         })
     }
 
@@ -147,6 +155,10 @@ impl H5Reader {
 impl VolumeReader for H5Reader {
     fn path(&self) -> &Path {
         &self.file.plain.path
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.files.clone()
     }
 
     fn name(&self) -> Option<&str> {

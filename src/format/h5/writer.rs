@@ -10,10 +10,12 @@ use half::f16;
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor, VarLenUnicode};
 use ndarray::{ArrayView2, ArrayView4, s};
 
-use super::ELEMENT_SIZE;
+use super::checksum::Checksum;
 use super::chunk_rows::ChunkRows;
+use super::file::system_error;
 use super::pool::Pool;
-use crate::files::{self, PartialFile};
+use super::{CHECKSUM, ELEMENT_SIZE, SCALE};
+use crate::files::PartialFile;
 use crate::volume::{Compression, DiskFull, Encoding, NewVolume, VolumeId, VolumeWriter};
 
 /// Bytes of chunks that wait to be compressed, at most.
@@ -76,6 +78,7 @@ pub struct H5Writer {
     // Before the file and its path, which go when no chunk is under way.
     pool: Pool,
     volumes: Vec<OutputVolume>,
+    checksum: Checksum,
     /// Absolute path that the file will have.
     target: PathBuf,
     hdf5: hdf5::File,
@@ -109,21 +112,14 @@ impl H5Writer {
     /// A directory that does not exist or cannot be written, a full disk.
     pub fn create(target: &Path, threads: usize) -> Result<H5Writer> {
         let target = std::path::absolute(target).unwrap_or_else(|_| target.to_path_buf());
-        let name = target.file_name().context("a file name is wanted")?;
-        let directory = target.parent().context("a file name is wanted")?;
-        // Of runs that were killed. What cannot be removed is no more in the way than
-        // before.
-        let _ = files::remove_leftovers(directory, |leftover| name == leftover);
         let partial = PartialFile::create(&target).map_err(|error| {
             anyhow!("{}: no file can be written there: {}", target.display(), error)
         })?;
-        let hdf5 = hdf5::File::with_options()
-            .with_fapl(|plist| plist.file_locking(false))
-            .create(partial.path())
-            .map_err(|error| failure(&target, error.into()))?;
+        let hdf5 = create_again(&partial).map_err(|error| failure(&target, error))?;
         Ok(H5Writer {
             pool: Pool::new(threads, QUEUE)?,
             volumes: Vec::new(),
+            checksum: Checksum::default(),
             target,
             hdf5,
             partial,
@@ -171,7 +167,7 @@ impl VolumeWriter for H5Writer {
             let dataset =
                 builder.empty_as(encoding.descriptor()).shape(&shape[axes..]).create(name)?;
             if encoding == Encoding::ScaledUint8 {
-                let factor = dataset.new_attr::<f64>().create("scale_factor")?;
+                let factor = dataset.new_attr::<f64>().create(SCALE)?;
                 factor.write_scalar(&(1.0 / 255.0))?;
             }
             let storage = match compression {
@@ -180,7 +176,8 @@ impl VolumeWriter for H5Writer {
                 }
                 Compression::Gzip { level } => {
                     let size = encoding.size();
-                    let rows = ChunkRows::new(dataset, has_channels, shape, chunk, size, level);
+                    let sum = self.checksum.clone();
+                    let rows = ChunkRows::new(dataset, sum, volume, chunk, size, level);
                     WriteMethod::Chunked(rows)
                 }
             };
@@ -213,23 +210,30 @@ impl VolumeWriter for H5Writer {
         block: ArrayView4<'_, f32>,
     ) -> Result<()> {
         self.volumes[id.0]
-            .write(corner, block, &self.pool, self.partial.file())
+            .write(corner, block, &self.pool, self.partial.file(), &self.checksum)
             .map_err(|error| failure(&self.target, error))
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
-        let H5Writer { pool, volumes, target, hdf5, partial } = *self;
+        self.finish_if(&|_| Ok(()))
+    }
+
+    fn finish_if(mut self: Box<Self>, may_replace: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+        self.pool.drain().map_err(|error| failure(&self.target, error))?;
+        let checksum = self.checksum.text();
+        self.attribute(CHECKSUM, &checksum)?;
+        let H5Writer { pool, volumes, target, hdf5, partial, .. } = *self;
         let close = || -> Result<()> {
-            pool.drain()?;
             for volume in &volumes {
                 ensure!(volume.rows_left == 0, "parts of `{}` were never written", volume.name);
             }
             drop((pool, volumes));
             hdf5.flush()?;
             hdf5.close()?;
-            Ok(partial.replace()?)
+            Ok(())
         };
-        close().map_err(|error| failure(&target, error))
+        close().map_err(|error| failure(&target, error))?;
+        partial.replace_if(may_replace)?.map_err(|error| failure(&target, error.into()))
     }
 }
 
@@ -240,6 +244,7 @@ impl OutputVolume {
         block: ArrayView4<'_, f32>,
         pool: &Pool,
         file: &File,
+        checksum: &Checksum,
     ) -> Result<()> {
         let (channels, depth, height, w) = block.dim();
         let [all_channels, d, h, _] = self.shape;
@@ -265,6 +270,7 @@ impl OutputVolume {
                         let mut bytes = vec![0; height * w * size];
                         self.encoding.encode(plane, &mut bytes);
                         file.write_all_at(&bytes, *offset + (row * w * size) as u64)?;
+                        checksum.add_rows(&self.name, row as u64, w * size, &bytes);
                     }
                     WriteMethod::Chunked(rows) => {
                         let encoding = self.encoding;
@@ -277,6 +283,14 @@ impl OutputVolume {
         }
         Ok(())
     }
+}
+
+/// Opens an unfinished file by the library, which takes it for its own.
+pub(super) fn create_again(partial: &PartialFile) -> Result<hdf5::File> {
+    let create = |path: &Path| {
+        hdf5::File::with_options().with_fapl(|plist| plist.file_locking(false)).create(path)
+    };
+    Ok(partial.open_again(create)??)
 }
 
 /// Depth, height and width of chunks of about [`CHUNK`] bytes: whole planes if
@@ -299,7 +313,8 @@ fn failure(target: &Path, error: anyhow::Error) -> anyhow::Error {
     if text.contains("No space left") || text.contains("quota") {
         DiskFull(target.to_path_buf()).into()
     } else {
-        anyhow!("{}: writing failed: {text}", target.display())
+        let cause = system_error(&text).unwrap_or(&text);
+        anyhow!("{}: writing failed: {cause}", target.display())
     }
 }
 
