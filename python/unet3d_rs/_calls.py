@@ -75,6 +75,7 @@ def train(
     *,
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Trains a network as `unet3d train` does.
@@ -82,13 +83,17 @@ def train(
     config: a training configuration.
     settings: further keys with dots, as `--set` takes them: {"trainer.iters": 1000}.
     resume: go on from the last checkpoint of `trainer.checkpoint_dir`.
+    overwrite: start afresh there; checkpoints and logs of an earlier run are moved to a
+        dated folder.
     progress: is called with each line that the program prints.
 
     Returns the folder of the checkpoints.
     Raises Error if the program fails.
     """
     given = dict(settings or {})
-    _run("train", config, given, progress, ["--resume", "auto"] if resume else [])
+    flags = ["--resume", "auto"] if resume else []
+    flags += ["--overwrite"] if overwrite else []
+    _run("train", config, given, progress, flags)
     directory = given.get("trainer.checkpoint_dir")
     return Path(directory or _read(config)["trainer"]["checkpoint_dir"])
 

@@ -1,7 +1,9 @@
 //! What a machine has or has not: devices, memory, and numbers that would take all of
 //! it.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 use crate::support::lab::Lab;
 use crate::support::program::{with_config, with_flags};
@@ -40,6 +42,31 @@ fn a_gpu_that_the_command_line_asks_for_has_to_be_there() {
         let iters: &[&str] = if command == "train" { &[iters] } else { &[] };
         let run = with_config(command, &config, iters).succeeded();
         assert!(run.out.contains("running on the CPU"), "{}", run.out);
+    }
+}
+
+#[test]
+fn names_that_are_long_or_no_text() {
+    let lab = lab();
+    fs::create_dir(lab.path("many")).unwrap();
+    let long = format!("{}.h5", "n".repeat(252));
+    fs::rename(lab.path("train.h5"), lab.path("many").join(&long)).unwrap();
+    let many = format!("loaders.train.file_paths=['{}']", lab.path("many").display());
+    let place = "d".repeat(255);
+    let place = format!("trainer.checkpoint_dir={}", lab.path(&place).display());
+    let options = [&many[..], &place, "trainer.iters=1"];
+    with_config("train", &lab.training(), &options).succeeded();
+
+    // Bytes that no encoding of text has: the configuration is read all the same, and
+    // files that the HDF5 library cannot open are refused by name.
+    let odd = OsStr::from_bytes(b"c\xff.yaml");
+    fs::copy(lab.training(), lab.directory.path().join(odd)).unwrap();
+    with_config("check", &lab.directory.path().join(odd), &[&many]).succeeded();
+    let odd = OsStr::from_bytes(b"odd\xff.h5");
+    fs::rename(lab.path("many").join(&long), lab.path("many").join(odd)).unwrap();
+    for command in ["train", "check"] {
+        with_config(command, &lab.training(), &[&many])
+            .failed_with(1, &["/many/odd", "no UTF-8 text", "rename"]);
     }
 }
 

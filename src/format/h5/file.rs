@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use hdf5::LocationType;
 use hdf5::types::VarLenUnicode;
 
@@ -45,6 +45,12 @@ impl H5File {
     /// readable, not HDF5, damaged.
     pub fn open(path: &Path) -> Result<H5File> {
         let mut plain = InputFile::open(path, "an HDF5 file")?;
+        ensure!(
+            plain.path.to_str().is_some(),
+            "{}: the path has bytes that are no UTF-8 text, which the HDF5 library does not take: \
+             rename the file or its folder",
+            plain.path.display()
+        );
         let hdf5 = hdf5::File::with_options()
             .with_fapl(|plist| plist.file_locking(false))
             .open(&plain.path)
