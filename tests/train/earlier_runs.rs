@@ -209,6 +209,28 @@ fn a_run_without_its_last_checkpoint_goes_on_from_the_newest() {
 }
 
 #[test]
+fn a_run_that_was_killed_does_its_last_iterations_again_and_writes_the_same() {
+    let lab = lab();
+    let numbered = "trainer.checkpoint_after_iters=5";
+    train(&lab, &["--overwrite"], &["trainer.iters=10", numbered]).succeeded();
+    fs::remove_dir_all(lab.path("run/logs")).unwrap();
+    let names = ["5_checkpoint.pytorch", "10_checkpoint.pytorch", "best_checkpoint.pytorch"];
+    let state = |name: &str| {
+        let checkpoint = Checkpoint::read(&lab.path("run").join(name)).unwrap();
+        (checkpoint.num_iterations, checkpoint.model_state)
+    };
+    let before = names.map(state);
+    // A kill before the last checkpoint of iteration 10 was written.
+    fs::copy(lab.path("run").join(names[0]), lab.path(LAST)).unwrap();
+    let aside = fs::read_dir(lab.path("run")).unwrap().count();
+    train(&lab, &["--resume=auto"], &["trainer.iters=10", numbered]).succeeded();
+    assert!(names.map(state) == before);
+    assert_eq!(number(&lab, LAST), 10);
+    // Only the logs are new.
+    assert_eq!(fs::read_dir(lab.path("run")).unwrap().count(), aside + 1);
+}
+
+#[test]
 fn going_back_to_an_older_checkpoint_keeps_the_newer_ones() {
     let lab = lab();
     let slow = "optimizer.learning_rate=0.001";
