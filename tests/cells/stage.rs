@@ -110,4 +110,23 @@ fn results_are_left_only_if_nothing_changed() {
     fs::remove_file(lab.path("a_instances.csv")).unwrap();
     assert!(!run(&[]) && run(&[]));
     assert_eq!(read(&lab.path("a_instances.h5"), "instances"), expected);
+
+    // What somebody corrected by hand is not replaced, in any format.
+    for name in ["a_instances.h5", "a_instances.csv"] {
+        let made = fs::read(lab.path(name)).unwrap();
+        match name.strip_suffix(".h5") {
+            Some(_) => {
+                let file = hdf5::File::open_rw(lab.path(name)).unwrap();
+                let labels = file.dataset("instances").unwrap();
+                let mut values: ndarray::Array3<u16> = labels.read().unwrap();
+                values.iter_mut().filter(|label| **label == 2).for_each(|label| *label = 1);
+                labels.write(&values).unwrap();
+            }
+            None => fs::write(lab.path(name), [&made[..], b"mine\n"].concat()).unwrap(),
+        }
+        let words = ["instances", "a_predictions.h5", "--raw=a_raw.nrrd", "--skip-existing"];
+        unet3d(&lab, &words).failed_with(1, &[name, "was changed", "not replaced"]);
+        fs::write(lab.path(name), made).unwrap();
+        assert!(run(&[]));
+    }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use log::{info, warn};
 
 use crate::cli::{self, LabelFormat, Layout};
@@ -102,12 +102,20 @@ impl Job {
     pub fn is_up_to_date(&self, options: &cli::Instances) -> bool {
         let outputs = self.outputs();
         outputs.iter().all(|output| output.exists() && is_ours(output))
-            && self.recipe(options).is_ok_and(|recipe| recipe.is_that_of(&outputs[0]))
+            && self.recipe(options).is_ok_and(|recipe| recipe.is_that_of(&outputs))
     }
 
     /// Checks that nothing of the user's would be replaced, and makes the folders.
     pub fn prepare(&self) -> Result<()> {
-        for output in &self.outputs() {
+        let outputs = self.outputs();
+        if let Some(changed) = Recipe::changed(&outputs) {
+            bail!(
+                "{}: was changed since this command wrote it; it is not replaced. Move it away, or \
+                 choose another --output",
+                shown(changed)
+            );
+        }
+        for output in &outputs {
             ensure!(
                 !output.exists() || is_ours(output),
                 "{}: exists and was not written by this command; it is not replaced. Move it \
@@ -145,7 +153,7 @@ impl Job {
         let outputs = self.outputs();
         // Of the files as they are before the work begins.
         let recipe = self.recipe(options)?;
-        Recipe::forget(&outputs[0])?;
+        Recipe::forget(&outputs)?;
         let found = images.segment(plan, threads)?;
         self.warn(&found);
 
@@ -182,7 +190,7 @@ impl Job {
         }
         // Last: while it is not there, the result is not complete.
         label(&outputs[0], &found.regions, found.count)?;
-        recipe.note(&outputs[0])?;
+        recipe.note(&outputs)?;
         Ok(found.count)
     }
 
