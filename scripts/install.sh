@@ -53,5 +53,10 @@ mv "$prefix/bin/.unet3d.partial" "$prefix/bin/unet3d"
 mkdir -p "$prefix/share/bash-completion/completions"
 "$prefix/bin/unet3d" completions bash > "$prefix/share/bash-completion/completions/unet3d"
 
+# The names of the Python program, for scripts that call it.
+ln -sf unet3d "$prefix/bin/train3dunet"
+ln -sf unet3d "$prefix/bin/predict3dunet"
+install -m 644 scripts/predict.py "$prefix/bin/predict.py"
+
 env -i "$prefix/bin/unet3d" --version > /dev/null
 echo "installed $prefix/bin/unet3d ($(du -shc "$libraries" | tail -1 | cut -f1) of libraries)"

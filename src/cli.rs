@@ -9,6 +9,7 @@ use crate::runtime::shard::Shard;
 mod evaluate;
 mod instances;
 mod naming;
+mod swap;
 
 pub use evaluate::Evaluate;
 pub use instances::{Instances, LabelFormat, Layout};
@@ -46,6 +47,10 @@ pub enum Command {
     Completions(Completions),
     /// Write the man pages.
     Man(Man),
+    /// Make a configuration and a checkpoint of a model package of bioimage.io.
+    Import(Import),
+    /// Write a model package of bioimage.io: a network with its weights.
+    Export(Export),
 }
 
 /// Flags that do not go together; the program ends as clap ends it for wrong usage.
@@ -185,6 +190,40 @@ pub struct MakeTrainingData {
     pub decay_z: f64,
 }
 
+#[derive(Args, Debug)]
+pub struct Import {
+    /// The package: rdf.yaml, the folder that holds it, or a zip archive.
+    #[arg(value_name = "PACKAGE")]
+    pub package: PathBuf,
+    /// Folder for predict.yaml and weights.pytorch (default: <name>_imported).
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Export {
+    #[command(flatten)]
+    pub common: Common,
+    /// The checkpoint with the weights.
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: PathBuf,
+    /// The package to write, a zip archive.
+    #[arg(value_name = "ZIP")]
+    pub package: PathBuf,
+    /// Name of the model (default: that of the archive).
+    #[arg(long)]
+    pub name: Option<String>,
+    /// What the model does, in a sentence.
+    #[arg(long, default_value = "A U-Net for microscopy volumes.")]
+    pub description: String,
+    /// Who made the model; may be repeated.
+    #[arg(long, value_name = "NAME", required = true)]
+    pub author: Vec<String>,
+    /// Licence of the model, by its SPDX name.
+    #[arg(long, value_name = "SPDX", default_value = "CC-BY-4.0")]
+    pub license: String,
+}
+
 fn parse_shard(text: &str) -> Result<Shard, String> {
     Shard::parse(text).map_err(|error| format!("{error:#}"))
 }
@@ -211,6 +250,7 @@ impl Command {
             Command::Train(args) => Some(&args.common),
             Command::Predict(args) => Some(&args.common),
             Command::Check(args) => Some(&args.common),
+            Command::Export(args) => Some(&args.common),
             Command::MakeTrainingData(_)
             | Command::Instances(_)
             | Command::NameCells(_)
@@ -218,7 +258,8 @@ impl Command {
             | Command::Evaluate(_)
             | Command::Explain(_)
             | Command::Completions(_)
-            | Command::Man(_) => None,
+            | Command::Man(_)
+            | Command::Import(_) => None,
         }
     }
 

@@ -19,6 +19,7 @@ pub mod loss;
 pub mod metric;
 pub mod model;
 pub mod optim;
+pub mod package;
 pub mod predict;
 pub mod regions;
 pub mod resample;

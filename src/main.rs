@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use log::LevelFilter;
 
 use unet3d::cli::{Cli, Command, Usage};
@@ -27,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::of_process();
     let common = cli.command.common();
     let level = match cli.command.verbosity() {
         asked if asked.verbose => LevelFilter::Debug,
@@ -52,6 +51,8 @@ fn run() -> ExitCode {
         Command::Explain(options) => commands::explain(options),
         Command::Completions(options) => commands::completions(options),
         Command::Man(options) => commands::man(options),
+        Command::Import(options) => commands::import(options),
+        Command::Export(args) => commands::export(args),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

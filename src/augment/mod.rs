@@ -52,16 +52,32 @@ pub trait Transform: Send + Sync {
         None
     }
 
+    /// Refuses to work without statistics of the file, with the reason as the error.
+    fn check_patch_statistics(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Refuses a file by its statistics, with the reason as the error.
     fn check(&self, _statistics: &Statistics) -> Result<(), String> {
         Ok(())
     }
 }
 
+/// Whose mean and deviation normalize a patch, for transforms that know both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatisticsOf {
+    /// Those of all voxels of its file.
+    File,
+    /// Its own.
+    Patch,
+}
+
 /// What a transform knows about the sample it works on.
 pub struct TransformContext<'a> {
     /// Statistics of the file from which the patch was taken.
     pub statistics: &'a Statistics,
+    /// Whether transforms that know both use these statistics or those of the patch.
+    pub statistics_of: StatisticsOf,
     /// Identifies the stream of this step; [`TransformContext::stream`] opens it.
     pub key: stream::StreamKey<'a>,
     /// Values, such as a deformation, that steps with the same name and occurrence in the raw,

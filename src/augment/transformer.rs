@@ -6,16 +6,25 @@ use anyhow::{Context, Result};
 
 use super::step::TransformStep;
 use super::stream::{SampleKey, Shared, StreamKey};
-use super::{IndexMap, TRANSFORMS, TransformClass, TransformContext, agreement};
-use crate::config::{ConfigError, Node, Parameter};
+use super::{IndexMap, StatisticsOf, TRANSFORMS, TransformClass, TransformContext, agreement};
+use crate::config::{ConfigError, Dialects, Node, Parameter};
 use crate::volume::{Sample, Statistics, Volume, VolumeShape, Voxels};
 
 /// The keys of a `transformer` section.
-pub const TRANSFORMER: &[Parameter] = &[
-    Parameter::entries("raw", &TRANSFORMS, "transforms of the raw data, in order").required(),
-    Parameter::entries("label", &TRANSFORMS, "transforms of the label, in order"),
-    Parameter::entries("weight", &TRANSFORMS, "transforms of the weight map, in order"),
-];
+pub const TRANSFORMER: Dialects<&[Parameter]> = Dialects {
+    fork: &[
+        Parameter::entries("raw", &TRANSFORMS.fork, RAW_MEANING).required(),
+        Parameter::entries("label", &TRANSFORMS.fork, LABEL_MEANING),
+        Parameter::entries("weight", &TRANSFORMS.fork, "transforms of the weight map, in order"),
+    ],
+    upstream: &[
+        Parameter::entries("raw", &TRANSFORMS.upstream, RAW_MEANING).required(),
+        Parameter::entries("label", &TRANSFORMS.upstream, LABEL_MEANING),
+    ],
+};
+
+const RAW_MEANING: &str = "transforms of the raw data, in order";
+const LABEL_MEANING: &str = "transforms of the label, in order";
 
 /// The lists of transforms of a phase.
 pub struct Transformer {
@@ -23,6 +32,7 @@ pub struct Transformer {
     raw: List,
     label: Option<List>,
     weight: Option<List>,
+    statistics_of: StatisticsOf,
 }
 
 /// Shapes and types of the volumes of a sample, before or after a [`Transformer`].
@@ -47,9 +57,11 @@ impl Transformer {
     /// wrong types or impossible values.
     pub fn read(node: &Node) -> Result<Transformer, ConfigError> {
         let mut transformer = Transformer::read_raw(node)?;
-        let section = node.section(TRANSFORMER)?;
+        let section = node.section(*TRANSFORMER.of(node.dialect()))?;
         transformer.label = section.child("label").map(List::read).transpose()?;
-        transformer.weight = section.child("weight").map(List::read).transpose()?;
+        if section.knows("weight") {
+            transformer.weight = section.child("weight").map(List::read).transpose()?;
+        }
         for (name, list) in [("label", &transformer.label), ("weight", &transformer.weight)] {
             if let Some(list) = list {
                 agreement::compare(&transformer.raw.steps, name, &list.node, &list.steps);
@@ -60,16 +72,38 @@ impl Transformer {
 
     /// Like [`Transformer::read`], for the `raw` list only, which is what prediction needs.
     pub fn read_raw(node: &Node) -> Result<Transformer, ConfigError> {
-        let section = node.section(TRANSFORMER)?;
+        let section = node.section(*TRANSFORMER.of(node.dialect()))?;
         // The table asks for the key.
         let raw = section.required("raw")?;
-        Ok(Transformer { node: node.clone(), raw: List::read(raw)?, label: None, weight: None })
+        Ok(Transformer {
+            node: node.clone(),
+            raw: List::read(raw)?,
+            label: None,
+            weight: None,
+            statistics_of: StatisticsOf::File,
+        })
+    }
+
+    /// The same with other statistics.
+    ///
+    /// # Errors
+    /// A transform that cannot work without statistics of the file.
+    pub fn with_statistics(mut self, of: StatisticsOf) -> Result<Transformer, ConfigError> {
+        self.statistics_of = of;
+        if of == StatisticsOf::Patch {
+            let lists = [Some(&self.raw), self.label.as_ref(), self.weight.as_ref()];
+            for step in lists.into_iter().flatten().flat_map(|list| &list.steps) {
+                step.transform.check_patch_statistics().map_err(|m| step.node.error(m))?;
+            }
+        }
+        Ok(self)
     }
 
     /// Transforms a sample. The result depends on the arguments only.
     pub fn apply(&self, sample: Sample, key: SampleKey, statistics: &Statistics) -> Result<Sample> {
         let shared = Shared::default();
-        let sample_context = SampleContext { key, statistics, shared: &shared };
+        let statistics_of = self.statistics_of;
+        let sample_context = SampleContext { key, statistics, statistics_of, shared: &shared };
         let target = |list: &Option<List>, volume: Option<Voxels>, data_set: u64| match volume {
             None => Ok(None),
             Some(volume) => match list {
@@ -91,7 +125,8 @@ impl Transformer {
         key: SampleKey,
         statistics: &Statistics,
     ) -> Result<Volume> {
-        let sample_context = SampleContext { key, statistics, shared: &Shared::default() };
+        let (statistics_of, shared) = (self.statistics_of, &Shared::default());
+        let sample_context = SampleContext { key, statistics, statistics_of, shared };
         Ok(self.raw.apply(raw.into(), RAW, &sample_context)?.expand())
     }
 
@@ -151,6 +186,7 @@ impl Transformer {
 struct SampleContext<'a> {
     key: SampleKey,
     statistics: &'a Statistics,
+    statistics_of: StatisticsOf,
     shared: &'a Shared,
 }
 
@@ -178,6 +214,7 @@ impl List {
         for step in &self.steps {
             let context = TransformContext {
                 statistics: sample_context.statistics,
+                statistics_of: sample_context.statistics_of,
                 key: StreamKey {
                     seed: sample_context.key.seed,
                     epoch: sample_context.key.epoch,

@@ -12,6 +12,7 @@
 
 mod error;
 mod file;
+mod form;
 mod legacy;
 mod objects;
 mod optimizer;
@@ -27,6 +28,7 @@ mod write;
 
 pub use error::CheckpointError;
 pub use file::{File, sha256};
+pub use form::{Form, form};
 pub use optimizer::{Group, OptimizerState, ParameterState};
 pub use state::Checkpoint;
 pub use tensor::{DType, Tensor, TensorData};

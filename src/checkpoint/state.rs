@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::error::{CheckpointError, Fault, contents};
 use super::file::File;
+use super::form::Form;
 use super::optimizer::{OptimizerState, scalar};
 use super::tensor::TensorData;
 use super::value::PickleValue;
@@ -14,12 +15,18 @@ use super::write::write;
 /// The key under which everything stands that only this program knows.
 const OWN: &str = "unet3d";
 
+/// Upstream's name of `epoch`.
+const UPSTREAM_EPOCH: &str = "num_epochs";
+
 /// A training run at the end of an iteration.
 ///
 /// All keys that the Python program expects are written always; when reading,
 /// those that only repeat the configuration may be missing.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
+    /// Whose keys it has. Of upstream's files, what those keys do not tell is left at
+    /// its default.
+    pub form: Form,
     /// The epoch that was running plus 1, counted from 0.
     pub epoch: u64,
     /// The last iteration done, counted from 1.
@@ -95,8 +102,16 @@ impl Checkpoint {
                 None => return contents(format!("the key `{OWN}` holds no dict")),
             },
         };
+        let form = match root.get("epoch").is_none() && root.get(UPSTREAM_EPOCH).is_some() {
+            true => Form::Upstream,
+            false => Form::Fork,
+        };
         Ok(Checkpoint {
-            epoch: keys.required("epoch")?,
+            form,
+            epoch: keys.required(match form {
+                Form::Fork => "epoch",
+                Form::Upstream => UPSTREAM_EPOCH,
+            })?,
             num_iterations: keys.required("num_iterations")?,
             model_state: model_state(root)?,
             best_eval_score: keys.score()?,
@@ -121,21 +136,31 @@ impl Checkpoint {
         let model = self.model_state.into_iter();
         let model =
             model.map(|(name, data)| (PickleValue::from(name), PickleValue::Tensor(data.into())));
-        let mut entries = vec![
-            ("epoch", count(self.epoch)),
-            ("num_iterations", count(self.num_iterations)),
-            ("model_state_dict", PickleValue::OrderedDict(model.collect())),
-            ("best_eval_score", self.best_eval_score.into()),
-            ("eval_score_higher_is_better", self.eval_score_higher_is_better.into()),
-            ("optimizer_state_dict", self.optimizer.into_value()),
-            ("device", self.device.into()),
-            ("max_num_epochs", count(self.max_num_epochs)),
-            ("max_num_iterations", count(self.max_num_iterations)),
-            ("validate_after_iters", count(self.validate_after_iters)),
-            ("log_after_iters", count(self.log_after_iters)),
-            ("h5_dir", self.h5_dir.into()),
-            ("validate_iters", self.validate_iters.map_or(PickleValue::None, count)),
-        ];
+        let model = PickleValue::OrderedDict(model.collect());
+        let mut entries = match self.form {
+            Form::Fork => vec![
+                ("epoch", count(self.epoch)),
+                ("num_iterations", count(self.num_iterations)),
+                ("model_state_dict", model),
+                ("best_eval_score", self.best_eval_score.into()),
+                ("eval_score_higher_is_better", self.eval_score_higher_is_better.into()),
+                ("optimizer_state_dict", self.optimizer.into_value()),
+                ("device", self.device.into()),
+                ("max_num_epochs", count(self.max_num_epochs)),
+                ("max_num_iterations", count(self.max_num_iterations)),
+                ("validate_after_iters", count(self.validate_after_iters)),
+                ("log_after_iters", count(self.log_after_iters)),
+                ("h5_dir", self.h5_dir.into()),
+                ("validate_iters", self.validate_iters.map_or(PickleValue::None, count)),
+            ],
+            Form::Upstream => vec![
+                (UPSTREAM_EPOCH, count(self.epoch)),
+                ("num_iterations", count(self.num_iterations)),
+                ("model_state_dict", model),
+                ("best_eval_score", self.best_eval_score.into()),
+                ("optimizer_state_dict", self.optimizer.into_value()),
+            ],
+        };
         if !self.extra.is_empty() {
             entries.push((OWN, PickleValue::dict(self.extra)));
         }

@@ -47,7 +47,7 @@ pub fn strip_prefixes(state: &mut Vec<(String, TensorData)>) {
 
 /// The parameters and buffers of a file whose pickle holds `root`.
 pub(super) fn model_state(root: &PickleValue) -> Result<Vec<(String, TensorData)>, Fault> {
-    let entries = find(root)?;
+    let entries = entries(root)?;
     let mut state = Vec::with_capacity(entries.len());
     for (name, value) in entries {
         match (name, value) {
@@ -71,12 +71,13 @@ pub(super) fn model_state(root: &PickleValue) -> Result<Vec<(String, TensorData)
 
 /// Whether there are weights in the file, though perhaps nothing else.
 pub(super) fn has_weights(root: &PickleValue) -> bool {
-    find(root).is_ok()
+    entries(root).is_ok()
 }
 
 type Entry = (PickleValue, PickleValue);
 
-fn find(root: &PickleValue) -> Result<Vec<&Entry>, Fault> {
+/// The entries of a file whose keys are the names of the weights.
+pub(super) fn entries(root: &PickleValue) -> Result<Vec<&Entry>, Fault> {
     let Some(entries) = root.entries() else {
         return contents(format!("it holds {} and no dict", root.describe()));
     };

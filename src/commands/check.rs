@@ -8,11 +8,11 @@ use log::{info, warn};
 use tch::{Device, Kind};
 
 use crate::cli;
-use crate::config::Tree;
+use crate::config::{Tree, differences};
 use crate::files::check_writable;
 use crate::format;
 use crate::model::UNet;
-use crate::predict::{FilePair, PredictionPlan};
+use crate::predict::{FilePair, ImagePlan, PREDICTORS, PredictionPlan};
 use crate::train::{
     Beginning, Learner, Start, TrainerSpec, TrainingPlan, Wish, check_directory, refuse_running,
 };
@@ -26,6 +26,9 @@ const GIB: f64 = (1u64 << 30) as f64;
 pub fn check(args: &cli::Check) -> Result<()> {
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
     let settings = CommandSettings::open(&tree, &args.common)?;
+    for (here, there) in differences(&tree.root, tree.root.dialect()) {
+        info!("{here} (in the other dialect: {there})");
+    }
     let trains = settings.top.child("trainer").is_some();
     let result = if trains {
         check_training(&settings, args.no_data)
@@ -99,7 +102,18 @@ fn check_beginning(spec: &TrainerSpec) -> Result<Beginning> {
 }
 
 fn check_prediction(settings: &CommandSettings<'_>, no_data: bool) -> Result<()> {
-    let plan = PredictionPlan::read(&settings.top)?;
+    let top = &settings.top;
+    if PREDICTORS.open(&top.node.section_or_empty("predictor"))?.0.whole_images {
+        let plan = ImagePlan::read(top, false)?;
+        let net = UNet::uninitialized(&plan.network, Kind::Float, Device::Cpu)?;
+        describe(&net);
+        if !no_data {
+            info!("{} images", plan.files()?.len());
+            net.load_checkpoint(&plan.model_path)?;
+        }
+        return Ok(());
+    }
+    let plan = PredictionPlan::read(top)?;
     stage(&settings.top, 1)?;
     let devices = settings.device.all()?;
     let files = if no_data { Vec::new() } else { plan.files()? };

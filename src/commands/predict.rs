@@ -9,7 +9,10 @@ use crate::cli;
 use crate::config::Tree;
 use crate::device;
 use crate::ffi::tensor::huge_pages;
-use crate::predict::{DeviceNetwork, Outcome, PredictionPlan, PredictionRun, Selection};
+use crate::predict::{
+    DeviceNetwork, ImagePlan, Outcome, PREDICTORS, PredictionPlan, PredictionRun, Selection,
+    predict_images,
+};
 use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
 
@@ -20,6 +23,12 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     huge_pages();
     let tree = Tree::read(&args.common.config, &args.common.overrides)?;
     let settings = CommandSettings::open(&tree, &args.common)?;
+    let predictor = settings.top.node.section_or_empty("predictor");
+    let (entry, section) = PREDICTORS.open(&predictor)?;
+    if entry.whole_images {
+        let tolerant = section.text("on_error") == "continue";
+        return predict_whole_images(&tree, &settings, tolerant);
+    }
     let plan = PredictionPlan::read(&settings.top)?;
     let threads = match args.common.threads {
         Some(threads) => usize::from(threads),
@@ -41,12 +50,47 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     let outcome = run.execute(networks, reporter);
+    tell_agreement(&outcome.agreements);
     report(&run, &outcome)
+}
+
+/// Predicts images one after the other.
+fn predict_whole_images(tree: &Tree, settings: &CommandSettings<'_>, tolerant: bool) -> Result<()> {
+    let plan = ImagePlan::read(&settings.top, tolerant)?;
+    let images = plan.files()?;
+    tree.warnings().iter().for_each(|warning| warn!("{warning}"));
+    let device = settings.device.one()?;
+    info!("predicting {} image(s) on {}", images.len(), device::describe(device));
+    let failed = predict_images(&plan, &images, device, &on_signals()?)?;
+    match &failed[..] {
+        [] => Ok(()),
+        failed if plan.tolerant => {
+            warn!("{} of {} image(s) could not be predicted", failed.len(), images.len());
+            Ok(())
+        }
+        [fault] => bail!("{fault:#}"),
+        failed => bail!("{} of {} image(s) could not be predicted", failed.len(), images.len()),
+    }
+}
+
+/// Logs how the results agree with their ground truths, in the mean over the files.
+fn tell_agreement(agreements: &[Vec<f64>]) {
+    let Some(first) = agreements.first() else { return };
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let all: Vec<f64> = agreements.iter().flatten().copied().collect();
+    // Planes of volumes of unlike depth cannot be averaged one by one.
+    if agreements.iter().all(|values| values.len() == first.len()) {
+        let of = |class: usize| agreements.iter().map(|values| values[class]).collect::<Vec<_>>();
+        let classes: Vec<String> =
+            (0..first.len()).map(|class| format!("{:.4}", mean(&of(class)))).collect();
+        info!("Per-class average metric: [{}]", classes.join(", "));
+    }
+    info!("Average metric: {:.6}", mean(&all));
 }
 
 /// Turns what became of the files into the result of the command.
 fn report(run: &PredictionRun, outcome: &Outcome) -> Result<()> {
-    let Outcome { written, failed, left } = outcome;
+    let Outcome { written, failed, left, .. } = outcome;
     if *left > 0 && run.is_stopped() {
         bail!(Stopped(format!(
             "stopped by a signal: {written} volume(s) are done, {left} are left; \
@@ -59,6 +103,15 @@ fn report(run: &PredictionRun, outcome: &Outcome) -> Result<()> {
             "{cause}: {written} volume(s) are done, {left} are left; free some space and go on with \
              `--skip-existing`"
         );
+    }
+    if run.plan.tolerant && !failed.is_empty() {
+        warn!(
+            "{} of {} volume(s) could not be predicted; the exit code is 0, since \
+             `predictor.on_error` is `continue`",
+            failed.len(),
+            run.files.len()
+        );
+        return Ok(());
     }
     match &failed[..] {
         [] => Ok(()),

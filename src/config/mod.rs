@@ -10,6 +10,8 @@
 //! `unet3d check`, `docs/configuration.md` ([`reference`]) and
 //! `unet3d.schema.json` ([`schema`]) come from them.
 
+mod dialect;
+mod differences;
 mod error;
 pub mod explain;
 mod parameter;
@@ -17,12 +19,16 @@ pub mod reference;
 mod registry;
 pub mod schema;
 mod section;
+mod signs;
 mod source;
 mod tree;
 mod yaml;
 
+pub use dialect::{Dialect, Dialects};
+pub use differences::differences;
 pub use error::{ConfigError, Place};
 pub use parameter::{Fallback, Kind, Parameter, number_to_json};
 pub use registry::{AnyRegistry, Entry, Group, Registry, unknown};
 pub use section::{Keys, Section};
+pub use signs::{Verdict, tell};
 pub use tree::{Node, Tree, YamlValue};

@@ -44,6 +44,14 @@ impl Keys {
     }
 }
 
+impl Section<'_> {
+    /// Whether the section's table has a key of that name, which one dialect may have
+    /// and the other not.
+    pub fn knows(&self, name: &str) -> bool {
+        self.keys.find(name).is_some()
+    }
+}
+
 impl Node {
     /// Opens this map with its table of keys: wrong types, impossible values and
     /// missing required keys are errors, unknown keys become warnings.

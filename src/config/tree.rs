@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use super::{ConfigError, Place, source, yaml};
+use super::{ConfigError, Dialect, Place, source, yaml};
 
 /// The value of a node.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,13 +49,17 @@ impl PartialEq for Node {
     }
 }
 
-/// Warnings found while sections were opened.
+/// What all nodes of a file share: warnings found while sections were opened, and the
+/// dialect in which the file is read.
 #[derive(Debug, Default)]
-pub(super) struct Notes(Mutex<Vec<String>>);
+pub(super) struct Notes {
+    warnings: Mutex<Vec<String>>,
+    dialect: OnceLock<Dialect>,
+}
 
 impl Notes {
     pub(super) fn push(&self, note: String) {
-        let mut notes = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut notes = self.warnings.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if !notes.contains(&note) {
             notes.push(note);
         }
@@ -100,6 +104,11 @@ impl Node {
     /// Notes a warning about this node; the command prints it with the others.
     pub fn warn(&self, message: impl fmt::Display) {
         self.notes.push(format!("{}: `{}`: {message}", self.place, self.path));
+    }
+
+    /// The dialect of the file; the fork's unless [`Tree::set_dialect`] was called.
+    pub fn dialect(&self) -> Dialect {
+        self.notes.dialect.get().copied().unwrap_or_default()
     }
 
     /// The child under `key`, `None` if it is absent, null, or this is no map.
@@ -237,9 +246,15 @@ impl Tree {
         Ok(Tree { root, notes })
     }
 
+    /// Sets the dialect in which the file is read, once and before any section is
+    /// opened.
+    pub fn set_dialect(&self, dialect: Dialect) {
+        let _ = self.notes.dialect.set(dialect);
+    }
+
     /// The warnings noted so far, each once, in the order they were found.
     pub fn warnings(&self) -> Vec<String> {
-        self.notes.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.notes.warnings.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 }
 

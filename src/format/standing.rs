@@ -13,11 +13,11 @@ pub const MADE_BY: &str = "made_by";
 /// By what the files of a command are known again. What is in a file beside the volumes
 /// and attributes named here somebody else has added.
 #[derive(Clone, Copy, Debug)]
-pub struct Mark {
+pub struct Mark<'a> {
     /// Text of the attribute [`MADE_BY`].
     pub made_by: &'static str,
     /// Names of the volumes that the command writes.
-    pub volumes: &'static [&'static str],
+    pub volumes: &'a [&'a str],
     /// Names of the other attributes of the file.
     pub attributes: &'static [&'static str],
     /// Attributes by which files of versions without [`MADE_BY`] are known, all of them.
@@ -45,7 +45,7 @@ pub enum Standing {
 
 /// What stands under a path, for the command whose mark it is. The voxels of a file that
 /// carries the mark are read and compared with their checksum.
-pub fn standing(path: &Path, mark: &Mark) -> Standing {
+pub fn standing(path: &Path, mark: &Mark<'_>) -> Standing {
     h5::standing(path, mark)
 }
 

@@ -35,20 +35,27 @@ pub(super) static ENTRY: LossEntry = LossEntry {
         if alpha == 0.0 && section.number("beta") == 0.0 {
             section.node.warn("`alpha` and `beta` are 0: nothing is learned");
         }
-        Ok(Box::new(BceDice {
-            alpha,
-            beta: section.number("beta"),
-            bce: BceWithLogits { pos_weight: None },
-            dice: Dice { weight: None, normalization: Normalization::Sigmoid },
-        }))
+        Ok(Box::new(BceDice::new(alpha, section.number("beta"))))
     },
 };
 
-struct BceDice {
+/// `alpha` times binary cross-entropy and `beta` times Dice.
+pub(super) struct BceDice {
     alpha: f64,
     beta: f64,
     bce: BceWithLogits,
     dice: Dice,
+}
+
+impl BceDice {
+    pub(super) fn new(alpha: f64, beta: f64) -> Self {
+        BceDice {
+            alpha,
+            beta,
+            bce: BceWithLogits { pos_weight: None },
+            dice: Dice { weight: None, normalization: Normalization::Sigmoid },
+        }
+    }
 }
 
 impl Criterion for BceDice {

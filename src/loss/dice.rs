@@ -39,6 +39,8 @@ pub(super) const SIGMOID_NORMALIZATION: Parameter = Parameter::flag(
 pub(super) enum Normalization {
     Sigmoid,
     Softmax,
+    /// The network gives probabilities itself.
+    None,
 }
 
 impl Normalization {
@@ -52,6 +54,7 @@ impl Normalization {
         match self {
             Self::Sigmoid => logits.f_sigmoid(),
             Self::Softmax => logits.f_softmax(1, logits.f_kind()?),
+            Self::None => Ok(logits.shallow_clone()),
         }
     }
 }

@@ -21,8 +21,8 @@ pub(super) static ENTRY: LossEntry = LossEntry {
 /// `1 − 2 Σ_c w Σpt / Σ_c max(w Σ(p + t), 1e-6)` with `w = 1 / max((Σt)², 1e-6)`
 /// (Sudre et al. 2017, arXiv:1707.03237). With one channel the background is
 /// added as a second.
-struct GeneralizedDice {
-    normalization: Normalization,
+pub(super) struct GeneralizedDice {
+    pub(super) normalization: Normalization,
 }
 
 /// Sums over batch and space that the loss is made of, each (C).

@@ -23,6 +23,7 @@ mod preparation;
 mod registry;
 mod softmax_cross_entropy;
 mod sum;
+mod upstream;
 mod weighted_cross_entropy;
 mod weighted_smooth_l1;
 
@@ -31,43 +32,65 @@ pub use registry::{IgnoreIndex, Loss, LossEntry, read};
 use anyhow::Result;
 use tch::Tensor;
 
-use crate::config::{ConfigError, Node, Parameter, Registry};
+use crate::config::{ConfigError, Dialects, Node, Parameter, Registry};
 use crate::target::{Labels, TargetShapes, Weights};
 
 /// All losses.
-pub static LOSSES: Registry<LossEntry> = Registry {
-    kind: "loss",
-    name: Parameter::text("name", "", "which loss to train with").required(),
-    entries: &[
+pub static LOSSES: Dialects<Registry<LossEntry>> = Dialects {
+    fork: Registry {
+        refused: &[(
+            "TagsAngularLoss",
+            "needs a network with several outputs, and there is none here",
+        )],
+        ..registry(&[
+            &bce_with_logits::ENTRY,
+            &dice::ENTRY,
+            &bce_dice::ENTRY,
+            &generalized_dice::ENTRY,
+            &cross_entropy::ENTRY,
+            &weighted_cross_entropy::ENTRY,
+            &pixel_wise_cross_entropy::ENTRY,
+            &mean_error::MSE,
+            &mean_error::L1,
+            &mean_error::SMOOTH_L1,
+            &weighted_smooth_l1::ENTRY,
+            &contrastive::ENTRY,
+        ])
+    },
+    upstream: registry(&[
         &bce_with_logits::ENTRY,
-        &dice::ENTRY,
-        &bce_dice::ENTRY,
-        &generalized_dice::ENTRY,
+        &upstream::DICE,
+        &upstream::BCE_DICE,
+        &upstream::GENERALIZED_DICE,
         &cross_entropy::ENTRY,
         &weighted_cross_entropy::ENTRY,
-        &pixel_wise_cross_entropy::ENTRY,
         &mean_error::MSE,
         &mean_error::L1,
         &mean_error::SMOOTH_L1,
         &weighted_smooth_l1::ENTRY,
-        &contrastive::ENTRY,
-    ],
-    shared: &[
-        Parameter::integer("ignore_index", 0, "label whose voxels do not count").optional(),
-        Parameter::flag(
-            "skip_last_target",
-            false,
-            "leaves the last channel of the labels to the metric, such as the instances that \
-             `append_label` appends",
-        ),
-        Parameter::flag(
-            "squeeze_channel",
-            false,
-            "with `skip_last_target`: drops the channel axis when one channel is left",
-        ),
-    ],
-    refused: &[("TagsAngularLoss", "needs a network with several outputs, and there is none here")],
+    ]),
 };
+
+const fn registry(entries: &'static [&'static LossEntry]) -> Registry<LossEntry> {
+    let name = Parameter::text("name", "", "which loss to train with").required();
+    Registry { kind: "loss", name, entries, shared: SHARED, refused: &[] }
+}
+
+/// The keys that all losses take.
+const SHARED: &[Parameter] = &[
+    Parameter::integer("ignore_index", 0, "label whose voxels do not count").optional(),
+    Parameter::flag(
+        "skip_last_target",
+        false,
+        "leaves the last channel of the labels to the metric, such as the instances that \
+         `append_label` appends",
+    ),
+    Parameter::flag(
+        "squeeze_channel",
+        false,
+        "with `skip_last_target`: drops the channel axis when one channel is left",
+    ),
+];
 
 /// The computation of a loss, with the parameters of its section.
 pub trait Criterion: Send {

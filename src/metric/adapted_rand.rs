@@ -3,20 +3,20 @@
 use anyhow::{Result, anyhow};
 use tch::Tensor;
 
-use crate::config::{ConfigError, Node, Parameter};
+use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::regions::LabelImage;
 use crate::target::{LabelForm, Labels, TargetShapes, Weights};
 
 use super::label_images::{component_labels, instance_channel, whole_labels};
 use super::parameters::{check_channels, thresholds};
-use super::rand_error::adapted_rand_error;
+use super::rand_error::{adapted_rand_error, rand_error};
 use super::{MetricEntry, Scorer, mean_of};
 
-const INPUT_CHANNELS: &str = "input_channels";
-const THRESHOLDS: Parameter =
+pub(super) const INPUT_CHANNELS: &str = "input_channels";
+pub(super) const THRESHOLDS: Parameter =
     Parameter::numbers("thresholds", &[0.3, 0.4, 0.5, 0.6], "levels to cut the maps at");
 
-const fn use_last_target(default: bool) -> Parameter {
+pub(super) const fn use_last_target(default: bool) -> Parameter {
     Parameter::flag(
         "use_last_target",
         default,
@@ -32,9 +32,8 @@ pub(super) static PLAIN: MetricEntry = MetricEntry {
     uses_weight: false,
     build: |section| {
         Ok(Box::new(AdaptedRand {
-            last_target: section.flag("use_last_target"),
-            channels: Vec::new(),
             segments: Box::new(channels_as_labels),
+            ..AdaptedRand::plain(section, Vec::new())
         }))
     },
 };
@@ -52,25 +51,8 @@ pub(super) static BOUNDARY: MetricEntry = MetricEntry {
     labels: LabelForm::AnyInstances,
     uses_weight: false,
     build: |section| {
-        let thresholds = thresholds(section)?;
-        let first = section.flag("use_first_input");
-        let invert = section.flag("invert_pmaps");
-        Ok(Box::new(AdaptedRand {
-            last_target: section.flag("use_last_target"),
-            channels: Vec::new(),
-            segments: Box::new(move |sample, each| {
-                let count = if first { 1 } else { sample.size()[0] };
-                for channel in 0..count {
-                    let map = sample.f_get(channel)?;
-                    for &threshold in &thresholds {
-                        let above = map.f_gt(threshold)?;
-                        let mask = if invert { above.f_logical_not()? } else { above };
-                        each(component_labels(&mask)?);
-                    }
-                }
-                Ok(())
-            }),
-        }))
+        let only = section.flag("use_first_input").then_some(0);
+        Ok(Box::new(AdaptedRand::between_boundaries(section, only)?))
     },
 };
 
@@ -85,30 +67,7 @@ pub(super) static GENERIC: MetricEntry = MetricEntry {
     ],
     labels: LabelForm::AnyInstances,
     uses_weight: false,
-    build: |section| {
-        let thresholds = thresholds(section)?;
-        let channels = section.integers(INPUT_CHANNELS);
-        let inverted = section.integers("invert_channels");
-        if channels.is_empty() {
-            return Err(section.error(INPUT_CHANNELS, "name at least one output channel"));
-        }
-        Ok(Box::new(AdaptedRand {
-            last_target: section.flag("use_last_target"),
-            channels: channels.clone(),
-            segments: Box::new(move |sample, each| {
-                for &channel in &channels {
-                    let mut map = sample.f_get(channel)?;
-                    if inverted.contains(&channel) {
-                        map = map.f_rsub_scalar(1.0)?;
-                    }
-                    for &threshold in &thresholds {
-                        each(component_labels(&map.f_gt(threshold)?)?);
-                    }
-                }
-                Ok(())
-            }),
-        }))
-    },
+    build: |section| Ok(Box::new(AdaptedRand::of_channels(section)?)),
 };
 
 fn channels_as_labels(sample: &Tensor, each: &mut dyn FnMut(LabelImage)) -> Result<()> {
@@ -122,11 +81,87 @@ fn channels_as_labels(sample: &Tensor, each: &mut dyn FnMut(LabelImage)) -> Resu
 type Segments = dyn Fn(&Tensor, &mut dyn FnMut(LabelImage)) -> Result<()> + Send;
 
 /// The least adapted Rand error of a sample's segmentations, mean over samples.
-struct AdaptedRand {
+pub(super) struct AdaptedRand {
     last_target: bool,
-    /// Output channels that the section names under [`INPUT_CHANNELS`].
-    channels: Vec<i64>,
+    /// Key that names output channels, and the channels.
+    channels: (&'static str, Vec<i64>),
     segments: Box<Segments>,
+    /// Label of the truth that counts as background.
+    ignored: Option<i64>,
+    /// Whether a segmentation of one label is scored, rather than 0.
+    scores_one_label: bool,
+}
+
+impl AdaptedRand {
+    /// Scores segmentations of one label too; `ignored` counts as background of the truth.
+    pub(super) fn scoring_all(self, ignored: Option<i64>) -> Self {
+        AdaptedRand { ignored, scores_one_label: true, ..self }
+    }
+
+    /// Of channels that hold labels, as the fork scores them.
+    pub(super) fn plain(section: &Section<'_>, channels: Vec<i64>) -> Self {
+        AdaptedRand {
+            last_target: section.flag("use_last_target"),
+            channels: (INPUT_CHANNELS, channels),
+            segments: Box::new(channels_as_labels),
+            ignored: None,
+            scores_one_label: false,
+        }
+    }
+
+    /// Of the components between the boundaries of all channels, or of one.
+    pub(super) fn between_boundaries(
+        section: &Section<'_>,
+        only: Option<i64>,
+    ) -> Result<Self, ConfigError> {
+        let thresholds = thresholds(section)?;
+        let invert = section.flag("invert_pmaps");
+        Ok(AdaptedRand {
+            channels: ("input_channel", only.into_iter().collect()),
+            segments: Box::new(move |sample, each| {
+                let channels = match only {
+                    Some(channel) => channel..channel + 1,
+                    None => 0..sample.size()[0],
+                };
+                for channel in channels {
+                    let map = sample.f_get(channel)?;
+                    for &threshold in &thresholds {
+                        let above = map.f_gt(threshold)?;
+                        let mask = if invert { above.f_logical_not()? } else { above };
+                        each(component_labels(&mask)?);
+                    }
+                }
+                Ok(())
+            }),
+            ..AdaptedRand::plain(section, Vec::new())
+        })
+    }
+
+    /// Of the components of chosen channels.
+    pub(super) fn of_channels(section: &Section<'_>) -> Result<Self, ConfigError> {
+        let thresholds = thresholds(section)?;
+        let channels = section.integers(INPUT_CHANNELS);
+        let inverted = section.integers("invert_channels");
+        if channels.is_empty() {
+            return Err(section.error(INPUT_CHANNELS, "name at least one output channel"));
+        }
+        Ok(AdaptedRand {
+            channels: (INPUT_CHANNELS, channels.clone()),
+            segments: Box::new(move |sample, each| {
+                for &channel in &channels {
+                    let mut map = sample.f_get(channel)?;
+                    if inverted.contains(&channel) {
+                        map = map.f_rsub_scalar(1.0)?;
+                    }
+                    for &threshold in &thresholds {
+                        each(component_labels(&map.f_gt(threshold)?)?);
+                    }
+                }
+                Ok(())
+            }),
+            ..AdaptedRand::plain(section, Vec::new())
+        })
+    }
 }
 
 impl Scorer for AdaptedRand {
@@ -138,13 +173,20 @@ impl Scorer for AdaptedRand {
     ) -> Result<Option<f64>> {
         let errors = (0..probabilities.size()[0])
             .map(|n| {
-                let truth = whole_labels(&instance_channel(labels, n, self.last_target)?)?;
+                let mut truth = instance_channel(labels, n, self.last_target)?;
+                if let Some(ignored) = self.ignored {
+                    truth = truth.f_masked_fill(&truth.f_eq(ignored)?, 0)?;
+                }
+                let truth = whole_labels(&truth)?;
                 if truth.values.len() == 1 {
                     return Ok(Some(0.0));
                 }
                 let mut least: Option<f64> = None;
                 (self.segments)(&probabilities.f_get(n)?, &mut |found| {
-                    let error = adapted_rand_error(&truth, &found);
+                    let error = match self.scores_one_label {
+                        true => rand_error(&truth, &found),
+                        false => adapted_rand_error(&truth, &found),
+                    };
                     least = Some(least.map_or(error, |least| least.min(error)));
                 })?;
                 Ok(Some(least.ok_or_else(|| anyhow!("there was no segmentation to score"))?))
@@ -154,6 +196,7 @@ impl Scorer for AdaptedRand {
     }
 
     fn check(&self, node: &Node, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {
-        check_channels(node, INPUT_CHANNELS, &self.channels, shapes)
+        let (key, channels) = &self.channels;
+        check_channels(node, key, channels, shapes)
     }
 }

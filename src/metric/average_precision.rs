@@ -36,16 +36,14 @@ pub(super) static BOUNDARY: MetricEntry = MetricEntry {
     ],
     labels: LabelForm::AnyInstances,
     uses_weight: false,
-    build: |section| {
-        let channel = section.integer(INPUT_CHANNEL.name);
-        Ok(Box::new(BestPrecision {
-            matching: Matching::AveragePrecision,
-            last_target: false,
-            ..BestPrecision::read(section, &[channel], move |sample, threshold| {
-                Ok(sample.f_get(channel)?.f_gt(threshold)?.f_logical_not()?)
-            })?
-        }))
-    },
+    build: |section| Ok(Box::new(BestPrecision::between_boundaries(section, false)?)),
+};
+
+pub(super) static UPSTREAM_BOUNDARY: MetricEntry = MetricEntry {
+    meaning: "best average precision of the components below thresholds of a boundary map, against \
+              the last label channel",
+    build: |section| Ok(Box::new(BestPrecision::between_boundaries(section, true)?)),
+    ..BOUNDARY
 };
 
 pub(super) static BLOBS: MetricEntry = MetricEntry {
@@ -156,6 +154,18 @@ struct BestPrecision {
 }
 
 impl BestPrecision {
+    /// The average precision of the components below thresholds of a boundary map.
+    fn between_boundaries(section: &Section<'_>, last_target: bool) -> Result<Self, ConfigError> {
+        let channel = section.integer(INPUT_CHANNEL.name);
+        Ok(BestPrecision {
+            matching: Matching::AveragePrecision,
+            last_target,
+            ..BestPrecision::read(section, &[channel], move |sample, threshold| {
+                Ok(sample.f_get(channel)?.f_gt(threshold)?.f_logical_not()?)
+            })?
+        })
+    }
+
     /// The average precision of masks made of the output channels `channels`, against
     /// the last label channel.
     fn read(

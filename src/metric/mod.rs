@@ -16,6 +16,7 @@ mod pixel_wise_mean_iou;
 mod rand_error;
 mod registry;
 mod squared_error;
+mod upstream;
 
 pub use average_precision::Matching;
 pub use rand_error::adapted_rand_error;
@@ -24,37 +25,59 @@ pub use registry::{Metric, MetricEntry, read};
 use anyhow::Result;
 use tch::Tensor;
 
-use crate::config::{ConfigError, Node, Parameter, Registry};
+use crate::config::{ConfigError, Dialects, Node, Parameter, Registry};
 use crate::target::{Labels, TargetShapes, Weights};
 
 const SEVERAL_OUTPUTS: &str =
     "needs a network with several outputs or embeddings, and there is none here";
 
 /// All metrics. A configuration that names none is judged by `MeanIoU`.
-pub static METRICS: Registry<MetricEntry> = Registry {
-    kind: "metric",
-    name: Parameter::text("name", "MeanIoU", "which metric to judge by"),
-    entries: &[
-        &adapted_rand::PLAIN,
-        &adapted_rand::BOUNDARY,
-        &adapted_rand::GENERIC,
-        &average_precision::BOUNDARY,
-        &average_precision::BLOBS,
-        &average_precision::BLOBS_BOUNDARY,
-        &dice_coefficient::ENTRY,
-        &mean_iou::ENTRY,
-        &pixel_wise_mean_iou::ENTRY,
-        &squared_error::MSE,
-        &squared_error::PSNR,
-    ],
-    shared: &[],
-    refused: &[
-        ("WithinAngleThreshold", SEVERAL_OUTPUTS),
-        ("InverseAngularError", SEVERAL_OUTPUTS),
-        ("EmbeddingsAdaptedRandError", SEVERAL_OUTPUTS),
-        ("EmbeddingsMeanShiftAdaptedRandError", SEVERAL_OUTPUTS),
-    ],
+pub static METRICS: Dialects<Registry<MetricEntry>> = Dialects {
+    fork: Registry {
+        kind: "metric",
+        name: NAME,
+        entries: &[
+            &adapted_rand::PLAIN,
+            &adapted_rand::BOUNDARY,
+            &adapted_rand::GENERIC,
+            &average_precision::BOUNDARY,
+            &average_precision::BLOBS,
+            &average_precision::BLOBS_BOUNDARY,
+            &dice_coefficient::ENTRY,
+            &mean_iou::ENTRY,
+            &pixel_wise_mean_iou::ENTRY,
+            &squared_error::MSE,
+            &squared_error::PSNR,
+        ],
+        shared: &[],
+        refused: &[
+            ("WithinAngleThreshold", SEVERAL_OUTPUTS),
+            ("InverseAngularError", SEVERAL_OUTPUTS),
+            ("EmbeddingsAdaptedRandError", SEVERAL_OUTPUTS),
+            ("EmbeddingsMeanShiftAdaptedRandError", SEVERAL_OUTPUTS),
+        ],
+    },
+    upstream: Registry {
+        kind: "metric",
+        name: NAME.required(),
+        entries: &[
+            &upstream::PLAIN_RAND,
+            &upstream::BOUNDARY_RAND,
+            &upstream::GENERIC_RAND,
+            &average_precision::UPSTREAM_BOUNDARY,
+            &average_precision::BLOBS,
+            &average_precision::BLOBS_BOUNDARY,
+            &dice_coefficient::ENTRY,
+            &upstream::MEAN_IOU,
+            &squared_error::MSE,
+            &squared_error::PSNR,
+        ],
+        shared: &[],
+        refused: &[],
+    },
 };
+
+const NAME: Parameter = Parameter::text("name", "MeanIoU", "which metric to judge by");
 
 /// The computation of a metric, with the parameters of its section.
 pub trait Scorer: Send {

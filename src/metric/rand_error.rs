@@ -13,6 +13,11 @@ pub fn adapted_rand_error(truth: &LabelImage, found: &LabelImage) -> f64 {
     if truth.values.len() < 2 || found.values.len() < 2 {
         return 0.0;
     }
+    rand_error(truth, found)
+}
+
+/// As [`adapted_rand_error`], without the exception for images of one label.
+pub(super) fn rand_error(truth: &LabelImage, found: &LabelImage) -> f64 {
     let background = truth.values.binary_search(&0).ok().map(|id| id as u32);
     let mut truth_sizes = vec![0u64; truth.values.len()];
     let mut found_sizes = vec![0u64; found.values.len()];

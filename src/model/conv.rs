@@ -8,7 +8,8 @@ use crate::device::Kinds;
 
 use super::state::Builder;
 
-/// A 3D convolution with stride 1; weight (out, in, kz, ky, kx).
+/// A 3D convolution with stride 1; weight (out, in, kz, ky, kx), or (out, in, ky, kx)
+/// in networks of single planes.
 #[derive(Debug)]
 pub struct Conv {
     weight: Tensor,
@@ -25,7 +26,7 @@ impl Conv {
         padding: [i64; 3],
         bias: bool,
     ) -> Result<Self, TchError> {
-        let shape = [channels.1, channels.0, kernel[0], kernel[1], kernel[2]];
+        let shape = weight_shape(builder, [channels.1, channels.0], kernel);
         let fan_in = channels.0 * kernel.iter().product::<i64>();
         let weight = builder.fan_in_uniform("weight", &shape, fan_in)?;
         let bias =
@@ -43,13 +44,21 @@ impl Conv {
     }
 }
 
+/// The shape of a weight: `ends` are its first two axes.
+fn weight_shape(builder: &Builder<'_>, ends: [i64; 2], kernel: [i64; 3]) -> Vec<i64> {
+    let axes = if builder.planar() { &kernel[1..] } else { &kernel[..] };
+    [&ends, axes].concat()
+}
+
 /// The transposed convolution of a residual decoder: stride 2, padding 1; weight
-/// (in, out, kz, ky, kx).
+/// (in, out, kz, ky, kx), or (in, out, ky, kx) in networks of single planes, whose
+/// planes stay as many as they are.
 #[derive(Debug)]
 pub struct TransposedConv {
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
     kernel: [i64; 3],
+    planar: bool,
     kinds: Kinds,
 }
 
@@ -58,15 +67,15 @@ impl TransposedConv {
         builder: &mut Builder<'_>,
         channels: (i64, i64),
         kernel: [i64; 3],
+        bias: bool,
     ) -> Result<Self, TchError> {
-        let shape = [channels.0, channels.1, kernel[0], kernel[1], kernel[2]];
+        let shape = weight_shape(builder, [channels.0, channels.1], kernel);
         let fan_in = channels.1 * kernel.iter().product::<i64>();
-        Ok(TransposedConv {
-            weight: builder.fan_in_uniform("weight", &shape, fan_in)?,
-            bias: builder.fan_in_uniform("bias", &[channels.1], fan_in)?,
-            kernel,
-            kinds: builder.kinds(),
-        })
+        let weight = builder.fan_in_uniform("weight", &shape, fan_in)?;
+        let bias =
+            bias.then(|| builder.fan_in_uniform("bias", &[channels.1], fan_in)).transpose()?;
+        let (planar, kinds) = (builder.planar(), builder.kinds());
+        Ok(TransposedConv { weight, bias, kernel, planar, kinds })
     }
 
     /// Length of what comes out for `length` voxels along an axis; an output
@@ -80,9 +89,19 @@ impl TransposedConv {
         let low = &x.size()[2..];
         let extra: Vec<i64> =
             (0..3).map(|a| size[a] - Self::shortest(low[a], self.kernel[a])).collect();
-        let (two, one) = ([2, 2, 2], [1, 1, 1]);
-        convolve(self.kinds, x, &self.weight, Some(&self.bias), |x, weight, bias| {
-            x.f_conv_transpose3d(weight, bias, two, one, &extra[..], 1, one)
+        self.transpose(x, &extra)
+    }
+
+    /// (N, C_in, d, h, w) to (N, C_out, 2d − 1, 2h − 1, 2w − 1) with a kernel of 3, the
+    /// depth unchanged in networks of single planes.
+    pub fn forward_shortest(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        self.transpose(x, &[0, 0, 0])
+    }
+
+    fn transpose(&self, x: &Tensor, extra: &[i64]) -> Result<Tensor, TchError> {
+        let (stride, padding) = if self.planar { ([1, 2, 2], [0, 1, 1]) } else { ([2; 3], [1; 3]) };
+        convolve(self.kinds, x, &self.weight, self.bias.as_ref(), |x, weight, bias| {
+            x.f_conv_transpose3d(weight, bias, stride, padding, extra, 1, [1, 1, 1])
         })
     }
 }
@@ -116,6 +135,14 @@ fn convolve(
     run: impl Fn(&Tensor, &Tensor, Option<&Tensor>) -> Result<Tensor, TchError>,
 ) -> Result<Tensor, TchError> {
     let Kinds { tensors, convolutions } = kinds;
+    let plane;
+    let weight = match weight.dim() {
+        4 => {
+            plane = weight.f_unsqueeze(2)?;
+            &plane
+        }
+        _ => weight,
+    };
     if tensors == convolutions {
         return run(x, weight, bias);
     }

@@ -9,7 +9,19 @@ use super::state::Builder;
 /// Two convolution units, one after the other
 /// ([Çiçek et al. 2016](https://arxiv.org/abs/1606.06650)).
 #[derive(Debug)]
-pub struct DoubleConv;
+pub struct DoubleConv {
+    /// Whether the first unit of an encoder has all output channels already; otherwise
+    /// half of them.
+    pub widens_at_once: bool,
+    /// Probability of dropout in the first and in the second unit, where the order has
+    /// one.
+    pub dropout: [f64; 2],
+}
+
+impl DoubleConv {
+    /// Widens in two steps; nothing is dropped.
+    pub const PLAIN: DoubleConv = DoubleConv { widens_at_once: false, dropout: [0.0; 2] };
+}
 
 #[derive(Debug)]
 struct Layers {
@@ -26,15 +38,18 @@ impl BlockKind for DoubleConv {
         unit: &UnitSpec,
     ) -> Result<Box<dyn Block>, TchError> {
         let units = self.units(side, channels);
+        let [first, second] = self.dropout.map(|dropout| UnitSpec { dropout, ..unit.clone() });
         Ok(Box::new(Layers {
-            first: ConvUnit::new(&mut builder.child("SingleConv1"), units[0], unit)?,
-            second: ConvUnit::new(&mut builder.child("SingleConv2"), units[1], unit)?,
+            first: ConvUnit::new(&mut builder.child("SingleConv1"), units[0], &first)?,
+            second: ConvUnit::new(&mut builder.child("SingleConv2"), units[1], &second)?,
         }))
     }
 
-    /// An encoder widens in two steps, a decoder narrows in the first.
+    /// An encoder widens in two steps, unless told otherwise; a decoder narrows in the
+    /// first.
     fn units(&self, side: Side, (input, output): (i64, i64)) -> Vec<(i64, i64)> {
         let middle = match side {
+            Side::Encoder if self.widens_at_once => output.max(input),
             Side::Encoder => (output / 2).max(input),
             Side::Decoder => output,
         };

@@ -39,11 +39,33 @@ pub trait JoinKind: fmt::Debug + Send + Sync {
     fn reaches(&self, below: i64, skip: i64, axis: usize, unit: &UnitSpec) -> bool;
 }
 
-/// Nearest neighbour to the encoder's size, then concatenation.
-#[derive(Debug)]
-pub struct NearestConcatenation;
+/// How values between voxels are found when feature maps grow, as
+/// `torch.nn.functional.interpolate` calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interpolation {
+    Nearest,
+    /// Without aligned corners; bilinear in a single plane.
+    Trilinear,
+    /// The mean of the voxels that an output voxel covers.
+    Area,
+}
 
-impl JoinKind for NearestConcatenation {
+impl Interpolation {
+    /// (N, C, d, h, w) to (N, C, D, H, W) with `size` (D, H, W).
+    fn forward(self, x: &Tensor, size: &[i64]) -> Result<Tensor, TchError> {
+        match self {
+            Self::Nearest => x.f_upsample_nearest3d(size, None, None, None),
+            Self::Trilinear => x.f_upsample_trilinear3d(size, false, None, None, None),
+            Self::Area => x.f_adaptive_avg_pool3d(size),
+        }
+    }
+}
+
+/// Interpolation to the encoder's size, then concatenation.
+#[derive(Clone, Copy, Debug)]
+pub struct InterpolatedConcatenation(pub Interpolation);
+
+impl JoinKind for InterpolatedConcatenation {
     fn build(
         &self,
         _: &mut Builder<'_>,
@@ -51,7 +73,7 @@ impl JoinKind for NearestConcatenation {
         _: i64,
         _: &UnitSpec,
     ) -> Result<Box<dyn Join>, TchError> {
-        Ok(Box::new(NearestConcatenation))
+        Ok(Box::new(*self))
     }
 
     fn channels(&self, skip: i64, below: i64) -> i64 {
@@ -68,9 +90,9 @@ impl JoinKind for NearestConcatenation {
     }
 }
 
-impl Join for NearestConcatenation {
+impl Join for InterpolatedConcatenation {
     fn forward(&self, skip: Tensor, below: Tensor) -> Result<Tensor, TchError> {
-        let upsampled = below.f_upsample_nearest3d(&skip.size()[2..], None, None, None)?;
+        let upsampled = self.0.forward(&below, &skip.size()[2..])?;
         Tensor::f_cat(&[&skip, &upsampled], 1)
     }
 }
@@ -91,7 +113,7 @@ impl JoinKind for TransposedSum {
         unit: &UnitSpec,
     ) -> Result<Box<dyn Join>, TchError> {
         let mut upsample = builder.child("upsampling.upsample");
-        let conv = TransposedConv::new(&mut upsample, (below, skip), unit.kernel)?;
+        let conv = TransposedConv::new(&mut upsample, (below, skip), unit.kernel, true)?;
         Ok(Box::new(Transposed(conv)))
     }
 
@@ -113,5 +135,55 @@ impl JoinKind for TransposedSum {
 impl Join for Transposed {
     fn forward(&self, skip: Tensor, below: Tensor) -> Result<Tensor, TchError> {
         skip.f_add(&self.0.forward(&below, &skip.size()[2..])?)
+    }
+}
+
+/// Transposed convolution of stride 2 without bias, then nearest neighbour to the
+/// encoder's size, which may be any; joined by summation or by concatenation.
+#[derive(Clone, Copy, Debug)]
+pub struct TransposedToSize {
+    pub concatenates: bool,
+}
+
+#[derive(Debug)]
+struct TransposedToSizeLayers {
+    conv: TransposedConv,
+    concatenates: bool,
+}
+
+impl JoinKind for TransposedToSize {
+    fn build(
+        &self,
+        builder: &mut Builder<'_>,
+        skip: i64,
+        below: i64,
+        unit: &UnitSpec,
+    ) -> Result<Box<dyn Join>, TchError> {
+        let mut upsample = builder.child("upsampling.upsample.conv_transposed");
+        let conv = TransposedConv::new(&mut upsample, (below, skip), unit.kernel, false)?;
+        Ok(Box::new(TransposedToSizeLayers { conv, concatenates: self.concatenates }))
+    }
+
+    fn channels(&self, skip: i64, _: i64) -> i64 {
+        if self.concatenates { 2 * skip } else { skip }
+    }
+
+    fn kept_channels(&self, skip: i64, _: i64) -> i64 {
+        if self.concatenates { 2 * skip } else { 0 }
+    }
+
+    fn reaches(&self, _: i64, _: i64, _: usize, _: &UnitSpec) -> bool {
+        true
+    }
+}
+
+impl Join for TransposedToSizeLayers {
+    fn forward(&self, skip: Tensor, below: Tensor) -> Result<Tensor, TchError> {
+        let upsampled = self.conv.forward_shortest(&below)?;
+        let upsampled = Interpolation::Nearest.forward(&upsampled, &skip.size()[2..])?;
+        if self.concatenates {
+            return Tensor::f_cat(&[&skip, &upsampled], 1);
+        }
+        skip.f_add(&upsampled)
     }
 }

@@ -17,7 +17,16 @@ pub enum Operation {
     Relu,
     LeakyRelu,
     Elu,
+    /// Single values become 0.
+    Dropout,
+    /// Whole channels become 0.
+    ChannelDropout,
 }
+
+/// The letters of an order, as far as all networks know them.
+pub const LETTERS: &str = "cgbrle";
+/// With those of dropout.
+pub const DROPOUT_LETTERS: &str = "cgbrledD";
 
 impl Operation {
     fn is_non_linearity(self) -> bool {
@@ -30,7 +39,12 @@ impl Operation {
 pub struct Order(Vec<Operation>);
 
 impl Order {
-    pub fn parse(letters: &str) -> Result<Self, String> {
+    /// Reads an order made of the letters `known`.
+    ///
+    /// # Errors
+    /// Other letters, letters that stand twice, and orders that begin with a
+    /// non-linearity or have no convolution.
+    pub fn parse(letters: &str, known: &str) -> Result<Self, String> {
         let mut operations = Vec::new();
         for letter in letters.chars() {
             let operation = match letter {
@@ -40,10 +54,16 @@ impl Order {
                 'r' => Operation::Relu,
                 'l' => Operation::LeakyRelu,
                 'e' => Operation::Elu,
+                'd' if known.contains('d') => Operation::Dropout,
+                'D' if known.contains('D') => Operation::ChannelDropout,
                 other => {
+                    let dropout = match known.contains('d') {
+                        true => ", d (dropout), D (dropout of channels)",
+                        false => "",
+                    };
                     return Err(format!(
                         "'{other}' in '{letters}' is no operation; known are c (convolution), \
-                         g (group norm), b (batch norm), r (ReLU), l (leaky ReLU), e (ELU)"
+                         g (group norm), b (batch norm), r (ReLU), l (leaky ReLU), e (ELU){dropout}"
                     ));
                 }
             };
@@ -103,12 +123,18 @@ enum Layer {
     GroupNorm(GroupNorm),
     BatchNorm(BatchNorm),
     NonLinearity(Operation),
+    /// Of values, or of whole channels.
+    Dropout {
+        of_channels: bool,
+    },
 }
 
 /// The reference's `SingleConv`.
 #[derive(Debug)]
 pub struct ConvUnit {
     steps: Vec<Layer>,
+    leaky_slope: f64,
+    dropout: f64,
 }
 
 /// What all convolution units of a network have in common.
@@ -118,6 +144,10 @@ pub struct UnitSpec {
     pub num_groups: i64,
     pub kernel: [i64; 3],
     pub padding: [i64; 3],
+    /// Slope of the leaky ReLU (`l`) below 0.
+    pub leaky_slope: f64,
+    /// Probability with which dropout (`d`, `D`) sets values to 0 in training.
+    pub dropout: f64,
 }
 
 impl ConvUnit {
@@ -143,10 +173,12 @@ impl ConvUnit {
                 Operation::BatchNorm => {
                     Layer::BatchNorm(BatchNorm::new(&mut builder.child("batchnorm"), normed)?)
                 }
+                Operation::Dropout => Layer::Dropout { of_channels: false },
+                Operation::ChannelDropout => Layer::Dropout { of_channels: true },
                 non_linearity => Layer::NonLinearity(non_linearity),
             });
         }
-        Ok(ConvUnit { steps })
+        Ok(ConvUnit { steps, leaky_slope: spec.leaky_slope, dropout: spec.dropout })
     }
 
     /// (N, C_in, D, H, W) to (N, C_out, D', H', W').
@@ -156,7 +188,10 @@ impl ConvUnit {
                 Layer::Conv(conv) => conv.forward(&x)?,
                 Layer::GroupNorm(norm) => norm.forward(&x, training)?,
                 Layer::BatchNorm(norm) => norm.forward(&x, training)?,
-                Layer::NonLinearity(operation) => activate(x, *operation)?,
+                Layer::NonLinearity(operation) => activate(x, *operation, self.leaky_slope)?,
+                Layer::Dropout { .. } if !training || self.dropout == 0.0 => x,
+                Layer::Dropout { of_channels: false } => x.f_dropout(self.dropout, true)?,
+                Layer::Dropout { of_channels: true } => x.f_feature_dropout(self.dropout, true)?,
             };
         }
         Ok(x)
@@ -164,10 +199,10 @@ impl ConvUnit {
 }
 
 /// The non-linearity in place: `x` is the output of a layer that does not need
-/// it for its gradient.
-pub fn activate(mut x: Tensor, operation: Operation) -> Result<Tensor, TchError> {
+/// it for its gradient. `slope` is that of the leaky ReLU.
+pub fn activate(mut x: Tensor, operation: Operation, slope: f64) -> Result<Tensor, TchError> {
     match operation {
-        Operation::LeakyRelu => leaky_relu_(x, 0.1),
+        Operation::LeakyRelu => leaky_relu_(x, slope),
         Operation::Elu => x.f_elu_(),
         _ => x.f_relu_(),
     }

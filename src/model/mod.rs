@@ -18,6 +18,7 @@ mod join;
 mod layer;
 mod networks;
 mod norm;
+mod res_net_block;
 mod residual_block;
 mod spec;
 mod state;

@@ -17,6 +17,7 @@ struct Layers {
     second: ConvUnit,
     third: ConvUnit,
     non_linearity: Operation,
+    leaky_slope: f64,
 }
 
 impl BlockKind for ResidualBlock {
@@ -36,6 +37,7 @@ impl BlockKind for ResidualBlock {
             second: ConvUnit::new(&mut builder.child("conv2"), units[1], unit)?,
             third: ConvUnit::new(&mut builder.child("conv3"), units[2], &linear)?,
             non_linearity: unit.order.residual_non_linearity(),
+            leaky_slope: unit.leaky_slope,
         }))
     }
 
@@ -49,6 +51,6 @@ impl Block for Layers {
         let residual = self.first.forward(x, training)?;
         let x = self.second.forward(residual.shallow_clone(), training)?;
         let x = self.third.forward(x, training)?;
-        activate(x.f_add(&residual)?, self.non_linearity)
+        activate(x.f_add(&residual)?, self.non_linearity, self.leaky_slope)
     }
 }

@@ -37,16 +37,20 @@ impl NetworkSpec {
     /// Reads the `model` section.
     pub fn read(node: &Node) -> Result<Self, ConfigError> {
         let (family, section) = NETWORKS.open(node)?;
-        if section.child("output_heads").is_some_and(|heads| heads.value != YamlValue::Integer(1)) {
+        if section.knows("output_heads")
+            && section
+                .child("output_heads")
+                .is_some_and(|heads| heads.value != YamlValue::Integer(1))
+        {
             return Err(section.error(
                 "output_heads",
                 "networks with several outputs are not supported; remove the key",
             ));
         }
         let levels = section.maybe_size("num_levels").unwrap_or(family.levels);
-        let order = Order::parse(section.text("layer_order"))
+        let anatomy = (family.anatomy)(&section)?;
+        let order = Order::parse(section.text("layer_order"), anatomy.letters)
             .map_err(|message| section.error("layer_order", message))?;
-        let anatomy = (family.anatomy)(&section);
         let spec = NetworkSpec {
             family,
             in_channels: section.integer("in_channels"),
@@ -57,6 +61,8 @@ impl NetworkSpec {
                 num_groups: section.integer("num_groups"),
                 kernel: anatomy.kernel,
                 padding: anatomy.padding,
+                leaky_slope: anatomy.leaky_slope,
+                dropout: 0.0,
             },
             final_sigmoid: section.flag("final_sigmoid"),
             is_segmentation: section.flag("is_segmentation"),

@@ -118,6 +118,8 @@ pub(super) struct TensorOptions {
     pub device: Device,
     pub layout: MemoryFormat,
     pub weights: InitialWeights,
+    /// Whether weights have no z axis, as those of 2D layers.
+    pub planar: bool,
 }
 
 /// Makes the tensors of a network under their names.
@@ -144,6 +146,11 @@ impl<'a> Builder<'a> {
 
     pub fn kinds(&self) -> Kinds {
         self.storage.kinds
+    }
+
+    /// Whether weights have no z axis, as those of 2D layers.
+    pub fn planar(&self) -> bool {
+        self.storage.planar
     }
 
     fn register(&mut self, name: &str, tensor: Tensor, trained: bool) -> Result<Tensor, TchError> {

@@ -72,7 +72,7 @@ impl UNet {
         layout: MemoryFormat,
     ) -> Result<Self> {
         let kinds = kinds.into();
-        Self::build(spec, TensorOptions { kinds, device, layout, weights: InitialWeights::Drawn })
+        Self::build(spec, kinds, device, layout, InitialWeights::Drawn)
     }
 
     /// As [`UNet::new`], with weights that hold no values until they are loaded: no
@@ -83,15 +83,18 @@ impl UNet {
         device: Device,
     ) -> Result<Self> {
         let (kinds, layout) = (kinds.into(), MemoryFormat::for_prediction(device));
-        Self::build(
-            spec,
-            TensorOptions { kinds, device, layout, weights: InitialWeights::Uninitialized },
-        )
+        Self::build(spec, kinds, device, layout, InitialWeights::Uninitialized)
     }
 
-    fn build(spec: &NetworkSpec, storage: TensorOptions) -> Result<Self> {
-        let layout = storage.layout;
-        let Anatomy { block, join, pool, .. } = &spec.anatomy;
+    fn build(
+        spec: &NetworkSpec,
+        kinds: Kinds,
+        device: Device,
+        layout: MemoryFormat,
+        weights: InitialWeights,
+    ) -> Result<Self> {
+        let Anatomy { block, join, pool, planar, .. } = &spec.anatomy;
+        let storage = TensorOptions { kinds, device, layout, weights, planar: *planar };
         let mut state = State::default();
         let mut root = Builder::new(&mut state, storage);
 

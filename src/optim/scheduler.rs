@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::config::{ConfigError, Entry, Node, Parameter, Section};
+use crate::config::{ConfigError, Dialect, Dialects, Entry, Node, Parameter, Section};
 
 use super::optimizer::OptimizerSpec;
 use super::schedulers::{SCHEDULERS, plateau};
@@ -71,19 +71,40 @@ pub struct Scheduler {
     steps: i64,
 }
 
+/// Name and schedule of a configuration that names none.
+static DEFAULTS: Dialects<fn() -> (&'static str, Box<dyn Schedule>)> = Dialects {
+    fork: || (plateau::ENTRY.name, plateau::default()),
+    upstream: || ("none", Box::new(Constant)),
+};
+
+/// The learning rate stays as it is.
+#[derive(Debug)]
+struct Constant;
+
+impl Schedule for Constant {
+    fn step(&mut self, _: i64, _: f64, _: &mut Rates) {}
+}
+
 impl Scheduler {
     /// Reads the `lr_scheduler` section and sets the optimizer's rates for the start.
-    /// Without a section: ReduceLROnPlateau(max, factor 0.5, patience 20).
+    /// Without a section: the fork's [`Scheduler::of_silence`].
     pub fn read(node: Option<&Node>, optimizer: &mut OptimizerSpec) -> Result<Self, ConfigError> {
         let (name, schedule) = match node {
             Some(node) => {
                 let (entry, section) = SCHEDULERS.open(node)?;
                 (entry.name, (entry.build)(&section, &optimizer.rates)?)
             }
-            None => (plateau::ENTRY.name, plateau::default()),
+            None => return Ok(Self::of_silence(Dialect::Fork)),
         };
         schedule.start(&mut optimizer.rates);
         Ok(Scheduler { name, schedule, steps: 0 })
+    }
+
+    /// The scheduler of a configuration that names none: in the fork
+    /// ReduceLROnPlateau(max, factor 0.5, patience 20), upstream one that changes nothing.
+    pub fn of_silence(dialect: Dialect) -> Self {
+        let (name, schedule) = DEFAULTS.of(dialect)();
+        Scheduler { name, schedule, steps: 0 }
     }
 
     /// One step after a validation with `score`.

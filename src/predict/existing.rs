@@ -26,21 +26,40 @@ const DECISIVE: [&str; 3] = ["unet3d_version", "settings", "checkpoint_sha256"];
 pub const MARK: Mark = Mark {
     made_by: MADE_BY_PREDICTION,
     volumes: &["predictions", "segmentation"],
-    attributes: &["unet3d_version", "settings", "configuration", "checkpoint_sha256", INPUT],
+    attributes: &[
+        "unet3d_version",
+        "settings",
+        "configuration",
+        "checkpoint_sha256",
+        INPUT,
+        "per_class_metric",
+        "average_metric",
+    ],
     earlier: &["unet3d_version", "settings", "configuration", "checkpoint_sha256"],
     otherwise: "holds no predictions of this program",
 };
+
+/// Names of the volumes that outputs may have, those of `output_dataset` included.
+fn names(spec: &OutputSpec) -> Vec<&str> {
+    let given = [&spec.probabilities, &spec.segmentation].into_iter().flatten();
+    MARK.volumes.iter().copied().chain(given.map(String::as_str)).collect()
+}
+
+/// [`MARK`] with these names of volumes.
+fn mark<'a>(volumes: &'a [&'a str]) -> Mark<'a> {
+    Mark { volumes, ..MARK }
+}
 
 /// Checks that the file at `path` may be replaced: it is an output of this program as
 /// it was written, or exactly what pytorch-3dunet writes, which leaves no mark.
 ///
 /// # Errors
 /// Any other file, and outputs that were changed since they were written.
-pub fn check_replaceable(path: &Path) -> Result<()> {
+pub fn check_replaceable(path: &Path, spec: &OutputSpec) -> Result<()> {
     if h5::holds_only_gzipped(path, "predictions") {
         return Ok(());
     }
-    standing(path, &MARK).check_replaceable(path, "set another `loaders.output_dir`")
+    standing(path, &mark(&names(spec))).check_replaceable(path, "set another `loaders.output_dir`")
 }
 
 /// Warns if the file at `path` is the result of another input than this one.
@@ -64,7 +83,7 @@ pub fn is_up_to_date(pair: &FilePair, spec: &OutputSpec, attributes: &Attributes
     {
         return false;
     }
-    match standing(path, &MARK) {
+    match standing(path, &mark(&names(spec))) {
         Standing::Whole => !spec.preview || is_whole_preview(&path.with_extension("png")),
         Standing::Damaged(why) => {
             warn!("{}: is damaged and is made anew ({why})", path.display());
@@ -81,10 +100,10 @@ fn is_of_these_settings(
     spec: &OutputSpec,
     attributes: &Attributes,
 ) -> bool {
-    let holds = |name: &str, wanted: bool| !wanted || file.has(name);
+    let holds = |name: &Option<String>| name.as_ref().is_none_or(|name| file.has(name));
     let text = |name: &str| file.attribute(name).ok().flatten();
-    holds("predictions", spec.probabilities)
-        && holds("segmentation", spec.segmentation)
+    holds(&spec.probabilities)
+        && holds(&spec.segmentation)
         && attributes
             .iter()
             .filter(|(name, _)| DECISIVE.contains(name))

@@ -15,56 +15,76 @@ use crate::stitch::FinishedBlock;
 use crate::volume::{Compression, Encoding, NewVolume, VolumeId, VolumeWriter};
 
 use super::existing::{INPUT, check_replaceable, warn_of_other_input};
+use super::performance::Performance;
 use super::preview::is_preview;
 use super::run::PredictionRun;
 
-/// Keys of the `predictor` section that are about the output.
-pub const OUTPUT_KEYS: &[Parameter] = &[
-    Parameter::choice("compression", "gzip", &["gzip", "none"], "of the written volumes"),
-    Parameter::integer("compression_level", 4, "1 is fast, 9 is small").within(1.0, 9.0),
-    Parameter::choice(
-        "output_dtype",
-        "float32",
-        &["float32", "float16", "uint8"],
-        "of `predictions`; uint8 holds 255 times the probability",
-    ),
-    Parameter::flag("save_probabilities", true, "write `predictions`"),
-    Parameter::flag(
-        "save_segmentation",
-        false,
-        "write `segmentation` (uint16): the likeliest class, or probability > 0.5 of one channel",
-    ),
-    Parameter::flag("preview", false, "write `<stem>_predictions.png`, maximum projections"),
-];
+pub const COMPRESSION: Parameter =
+    Parameter::choice("compression", "gzip", &["gzip", "none"], "of the written volumes");
+pub const COMPRESSION_LEVEL: Parameter =
+    Parameter::integer("compression_level", 4, "1 is fast, 9 is small").within(1.0, 9.0);
+pub const OUTPUT_DTYPE: Parameter = Parameter::choice(
+    "output_dtype",
+    "float32",
+    &["float32", "float16", "uint8"],
+    "of `predictions`; uint8 holds 255 times the probability",
+);
+pub const SAVE_PROBABILITIES: Parameter =
+    Parameter::flag("save_probabilities", true, "write `predictions`");
+pub const SAVE_SEGMENTATION: Parameter = Parameter::flag(
+    "save_segmentation",
+    false,
+    "write `segmentation` (uint16): the likeliest class, or probability > 0.5 of one channel",
+);
+pub const ON_ERROR: Parameter = Parameter::choice(
+    "on_error",
+    "fail",
+    &["fail", "continue"],
+    "exit code when files could not be predicted: 1, or 0 with a warning",
+);
+pub const PREVIEW: Parameter =
+    Parameter::flag("preview", false, "write `<stem>_predictions.png`, maximum projections");
+
+/// The choice of [`COMPRESSION`] and [`COMPRESSION_LEVEL`].
+pub fn compression(predictor: &Section<'_>) -> Compression {
+    match predictor.text("compression") {
+        "none" => Compression::None,
+        _ => Compression::Gzip { level: predictor.size("compression_level") as u8 },
+    }
+}
+
+/// The choice of [`OUTPUT_DTYPE`].
+pub fn encoding(predictor: &Section<'_>) -> Encoding {
+    match predictor.text("output_dtype") {
+        "float16" => Encoding::Float16,
+        "uint8" => Encoding::ScaledUint8,
+        _ => Encoding::Float32,
+    }
+}
 
 /// What is written for each volume, and how it is stored.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OutputSpec {
     pub compression: Compression,
     pub encoding: Encoding,
-    pub probabilities: bool,
-    pub segmentation: bool,
+    /// Name of the volume of probabilities; `None`: it is not written.
+    pub probabilities: Option<String>,
+    /// Name of the volume of the likeliest classes; `None`: it is not written.
+    pub segmentation: Option<String>,
     pub preview: bool,
 }
 
 impl OutputSpec {
-    /// Reads the [`OUTPUT_KEYS`] of the `predictor` section.
+    /// Reads the keys of the `predictor` section that are about the output.
     pub fn read(predictor: &Section<'_>) -> Result<Self, ConfigError> {
         let spec = OutputSpec {
-            compression: match predictor.text("compression") {
-                "none" => Compression::None,
-                _ => Compression::Gzip { level: predictor.size("compression_level") as u8 },
-            },
-            encoding: match predictor.text("output_dtype") {
-                "float16" => Encoding::Float16,
-                "uint8" => Encoding::ScaledUint8,
-                _ => Encoding::Float32,
-            },
-            probabilities: predictor.flag("save_probabilities"),
-            segmentation: predictor.flag("save_segmentation"),
+            compression: compression(predictor),
+            encoding: encoding(predictor),
+            probabilities: predictor.flag("save_probabilities").then(|| "predictions".to_string()),
+            segmentation: predictor.flag("save_segmentation").then(|| "segmentation".to_string()),
             preview: predictor.flag("preview"),
         };
-        if !spec.probabilities && !spec.segmentation {
+        if spec.probabilities.is_none() && spec.segmentation.is_none() {
             return Err(predictor.error(
                 "save_probabilities",
                 "nothing would be written; set `save_segmentation: true` as well, or leave this out",
@@ -85,6 +105,8 @@ pub struct Output {
     segmentation: Option<VolumeId>,
     /// What stood under the name when the result was begun.
     seen: Option<FileState>,
+    performance: Option<Performance>,
+    spec: OutputSpec,
 }
 
 impl Output {
@@ -101,7 +123,7 @@ impl Output {
     ) -> Result<Self> {
         let (spec, channels) = (&run.plan.output, run.plan.out_channels());
         let path = &run.files[index].output;
-        check_replaceable(path)?;
+        check_replaceable(path, spec)?;
         let seen = FileState::of(path).ok();
         warn_of_other_input(path, &run.files[index].input);
         let picture = path.with_extension("png");
@@ -121,16 +143,19 @@ impl Output {
         }
         file.attribute(INPUT, record)?;
         let [d, h, w] = size;
-        let mut begin = |wanted: bool, name, shape, has_channels, encoding| {
+        let mut begin = |name: &Option<String>, shape, has_channels, encoding| {
             let compression = spec.compression;
-            let volume = NewVolume { name, shape, has_channels, encoding, compression };
-            wanted.then(|| file.begin(&volume)).transpose()
+            let volume = |name| NewVolume { name, shape, has_channels, encoding, compression };
+            name.as_deref().map(|name| file.begin(&volume(name))).transpose()
         };
-        let probabilities =
-            begin(spec.probabilities, "predictions", [channels, d, h, w], true, spec.encoding)?;
-        let segmentation =
-            begin(spec.segmentation, "segmentation", [1, d, h, w], false, Encoding::Uint16)?;
-        Ok(Output { file, probabilities, segmentation, seen })
+        let probabilities = begin(&spec.probabilities, [channels, d, h, w], true, spec.encoding)?;
+        let segmentation = begin(&spec.segmentation, [1, d, h, w], false, Encoding::Uint16)?;
+        let shape = if segmentation.is_some() { vec![d, h, w] } else { vec![channels, d, h, w] };
+        let input = &run.files[index].input;
+        let performance = run.plan.performance.as_ref();
+        let performance =
+            performance.map(|spec| Performance::open(spec, input, &shape)).transpose()?;
+        Ok(Output { file, probabilities, segmentation, performance, spec: spec.clone(), seen })
     }
 
     /// Writes a box of the result.
@@ -144,27 +169,42 @@ impl Output {
             };
             let labels = labels.f_to_kind(Kind::Float)?.f_contiguous()?;
             self.file.write(id, [0, *z, *y], view(&labels)?)?;
+            if let Some(performance) = &mut self.performance {
+                performance.add([0, *z, *y], view(&labels)?)?;
+            }
         }
         if let Some(id) = self.probabilities {
             // One channel lies in one piece where all of them may not.
             for channel in 0..values.size()[0] {
                 let values = values.f_narrow(0, channel, 1)?.f_contiguous()?;
                 self.file.write(id, [channel as usize, *z, *y], view(&values)?)?;
+                if let (Some(performance), None) = (&mut self.performance, self.segmentation) {
+                    performance.add([channel as usize, *z, *y], view(&values)?)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Completes the file and gives it its name.
+    /// Completes the file and gives it its name. Gives back how the result agrees with
+    /// the ground truth, class by class, if that was asked for; the file has it as
+    /// attributes.
     ///
     /// # Errors
     /// Also if a file that may not be replaced has got its name since it was begun.
-    pub fn finish(self) -> Result<()> {
-        let Output { file, seen, .. } = self;
+    pub fn finish(self) -> Result<Option<Vec<f64>>> {
+        let Output { mut file, seen, performance, spec, .. } = self;
+        let agreement = performance.map(|performance| performance.finish());
+        if let Some(values) = &agreement {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            file.numbers("per_class_metric", values)?;
+            file.numbers("average_metric", &[mean])?;
+        }
         file.finish_if(&|path| match FileState::of(path).ok() {
             now if now.is_some() && now == seen => Ok(()),
-            _ => check_replaceable(path),
-        })
+            _ => check_replaceable(path, &spec),
+        })?;
+        Ok(agreement)
     }
 }
 

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::augment::{SampleShape, Transformer};
-use crate::config::{ConfigError, Node, Section, Tree};
+use crate::config::{ConfigError, Node, Section};
 use crate::device::Precision;
 use crate::model::NetworkSpec;
 use crate::samples::slices::{self, Grid};
 use crate::samples::{Loaders, prediction_inputs};
 use crate::stitch::{Blending, Tiling, TilingError};
-use crate::volume::{Access, Encoding, Mirror, VolumeReader, VolumeShape};
+use crate::volume::{Access, Mirror, VolumeReader, VolumeShape};
 
 use super::files::{FilePair, pair_files};
-use super::output::OutputSpec;
-use super::predictors::PREDICTORS;
+use super::output::{ON_ERROR, OutputSpec};
+use super::performance::PerformanceSpec;
+use super::predictors::{Manner, PREDICTORS, Surroundings};
 
 /// Everything that a configuration says about prediction. It owns what it holds;
 /// the configuration is not read again, only named in error messages.
@@ -36,6 +37,10 @@ pub struct PredictionPlan {
     /// The only output channel to keep; `None` keeps all of them.
     pub channel: Option<usize>,
     pub output: OutputSpec,
+    /// How the result is compared with a ground truth in the input file.
+    pub performance: Option<PerformanceSpec>,
+    /// Whether files that cannot be predicted leave the exit code 0.
+    pub tolerant: bool,
     /// The settings that decide the values of the result, as text: an output made
     /// with others is out of date.
     pub settings: String,
@@ -90,18 +95,22 @@ impl PredictionPlan {
             let message = format!("{} {reason}", loaders.dataset.name);
             return Err(loaders.error("dataset", message));
         }
-        let empty = Tree::parse("{}", "no predictor section", &[])?.root;
-        let (predictor, section) = PREDICTORS.open(top.child("predictor").unwrap_or(&empty))?;
+        if !loaders.dataset.has_slice_builder {
+            return Err(loaders.error(
+                "dataset",
+                "holds whole images, which `predictor.name: DSB2018Predictor` predicts",
+            ));
+        }
+        let node = top.node.section_or_empty("predictor");
+        let (predictor, section) = PREDICTORS.open(&node)?;
         let phase = loaders.phase("test")?;
-        let tiling = TilingSpec {
-            grid: read_grid(phase.required("slice_builder")?, &network)?,
-            halo: section.per_axis("patch_halo").map(|voxels| voxels as usize),
-            mirror: Mirror { pad: loaders.mirror_padding },
-            blending: match section.text("blending") {
-                "gaussian" => Blending::Gaussian,
-                _ => Blending::Average,
-            },
-        };
+        let (grid, halo) = read_grid(phase.required("slice_builder")?, &network)?;
+        let tolerant = section.text(ON_ERROR.name) == "continue";
+        let around = Surroundings { section, top, network: &network, halo };
+        let Manner { halo: cut, blending, flips, channel, output, performance } =
+            (predictor.read)(&around)?;
+        let pad = [0, 1, 2].map(|axis| loaders.mirror_padding[axis] + halo[axis]);
+        let tiling = TilingSpec { grid, halo: cut, mirror: Mirror { pad }, blending };
         let transformer = phase.required("transformer")?;
         let (Some(model_path), Some(path)) =
             (top.child("model_path"), top.maybe_path("model_path"))
@@ -115,10 +124,12 @@ impl PredictionPlan {
             access: predictor.access.unwrap_or(loaders.dataset.access),
             tiling,
             batch_size: loaders.batch_size,
-            transformer: Transformer::read_raw(transformer)?,
-            flips: read_flips(&section)?,
-            channel: read_channel(top, &network)?,
-            output: read_output(&section, &network)?,
+            transformer: Transformer::read_raw(transformer)?.with_statistics(loaders.statistics)?,
+            flips,
+            channel,
+            output,
+            performance,
+            tolerant,
             settings: decisive_settings(top, &loaders, &section),
             configuration: top.node.to_json(),
             output_dir: loaders.output_dir.clone(),
@@ -214,49 +225,25 @@ impl PredictionPlan {
     }
 }
 
-/// The grid of patches of a slice builder.
-fn read_grid(slice_builder: &Node, network: &NetworkSpec) -> Result<Grid, ConfigError> {
-    let grid = slices::read(slice_builder)?.grid().ok_or_else(|| {
+/// The grid of patches of a slice builder, each with the halo that is read around it,
+/// and that halo.
+fn read_grid(
+    slice_builder: &Node,
+    network: &NetworkSpec,
+) -> Result<(Grid, [usize; 3]), ConfigError> {
+    let builder = slices::read(slice_builder)?;
+    let grid = builder.grid().ok_or_else(|| {
         slice_builder.error("prediction needs patches on a grid: use `name: SliceBuilder`")
     })?;
+    let halo = builder.halo();
+    // On the volume with its halo, patches with theirs begin where those without begin on
+    // the volume without.
+    let patch = [0, 1, 2].map(|axis| grid.patch[axis] + 2 * halo[axis]);
+    let grid = Grid { patch, ..grid };
     network
         .check_patch(grid.patch)
         .map_err(|error| slice_builder.error(format!("`patch_shape`: {error}")))?;
-    Ok(grid)
-}
-
-/// The output channel that `prediction_channel` names.
-fn read_channel(top: &Section<'_>, network: &NetworkSpec) -> Result<Option<usize>, ConfigError> {
-    let channel = top.maybe_size("prediction_channel");
-    if let Some(channel) = channel.filter(|channel| *channel as i64 >= network.out_channels) {
-        return Err(top.error(
-            "prediction_channel",
-            format!(
-                "channel {channel} of a network with {} output channels, which are numbered from 0",
-                network.out_channels
-            ),
-        ));
-    }
-    Ok(channel)
-}
-
-/// What is written, checked against what the network gives.
-fn read_output(predictor: &Section<'_>, network: &NetworkSpec) -> Result<OutputSpec, ConfigError> {
-    let output = OutputSpec::read(predictor)?;
-    if output.encoding == Encoding::ScaledUint8 && !network.is_segmentation {
-        return Err(predictor.error(
-            "output_dtype",
-            "uint8 holds probabilities from 0 to 1, which a regression network does not give; use \
-             float32 or float16",
-        ));
-    }
-    if output.segmentation && !network.is_segmentation {
-        return Err(predictor.error(
-            "save_segmentation",
-            "a regression network (`model.is_segmentation: false`) has no classes to choose from",
-        ));
-    }
-    Ok(output)
+    Ok((grid, halo))
 }
 
 /// The settings that decide the values of the result, as text.
@@ -266,34 +253,15 @@ fn decisive_settings(top: &Section<'_>, loaders: &Loaders, predictor: &Section<'
     [
         ("model", json(top.child("model"))),
         ("predictor", predictor.node.to_json()),
-        ("prediction_channel", json(top.child("prediction_channel"))),
+        ("prediction_channel", json(top.node.get("prediction_channel"))),
         ("precision", json(top.child("precision"))),
         ("raw_internal_path", loaders.raw.clone()),
+        ("dialect", top.node.dialect().word().to_string()),
+        ("statistics", format!("{:?}", loaders.statistics)),
         ("mirror_padding", format!("{:?}", loaders.mirror_padding)),
         ("slice_builder", json(test.and_then(|test| test.get("slice_builder")))),
         ("transformer", json(test.and_then(|test| test.get("transformer")))),
     ]
     .map(|(name, text)| format!("{name}: {text}"))
     .join("\n")
-}
-
-/// All combinations of the axes of `tta`, as sets of axes of (N, C, D, H, W).
-fn read_flips(predictor: &Section<'_>) -> Result<Vec<Vec<i64>>, ConfigError> {
-    let mut flips = vec![Vec::new()];
-    let Some(node) = predictor.child("tta") else { return Ok(flips) };
-    for item in node.items()? {
-        let axis = match item.text()? {
-            "z" => 2,
-            "y" => 3,
-            "x" => 4,
-            other => return Err(item.error(format!("'{other}' is no axis; write z, y or x"))),
-        };
-        if flips.iter().any(|flip| flip.contains(&axis)) {
-            return Err(item.error("the axis stands twice"));
-        }
-        let with: Vec<Vec<i64>> =
-            flips.iter().map(|flip| flip.iter().copied().chain([axis]).collect()).collect();
-        flips.extend(with);
-    }
-    Ok(flips)
 }

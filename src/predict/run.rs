@@ -26,7 +26,7 @@ use super::output::Attributes;
 use super::plan::PredictionPlan;
 use super::reader::read_all;
 use super::stage::ResultStage;
-use super::writer::write_all;
+use super::writer::{Written, write_all};
 
 /// Batches the reader may be ahead of the network.
 const BATCHES_AHEAD: usize = 2;
@@ -172,6 +172,9 @@ pub struct Outcome {
     pub failed: Vec<(usize, anyhow::Error)>,
     /// Number of files that were not reached, because of a signal or a full disk.
     pub left: usize,
+    /// How each result agrees with its ground truth, class by class, if that was asked
+    /// for.
+    pub agreements: Vec<Vec<f64>>,
 }
 
 /// Counts and reports files as they are done.
@@ -200,9 +203,9 @@ impl<'a> FileProgress<'a> {
         }
     }
 
-    /// Takes what became of a file: the number of its voxels, or why it failed. Returns
+    /// Takes what became of a file: its result, or why it failed. Returns
     /// the fault if it is the first one of this file.
-    fn add(&mut self, index: usize, result: Result<usize>) -> Option<&anyhow::Error> {
+    fn add(&mut self, index: usize, result: Result<Written>) -> Option<&anyhow::Error> {
         // A file may fail in two stages; the first error is the cause. And of the files
         // that were being written when the disk became full one is reported.
         let again = self.disk_full && result.as_ref().is_err_and(|fault| fault.is::<DiskFull>());
@@ -211,9 +214,10 @@ impl<'a> FileProgress<'a> {
         }
         self.bar.inc(1);
         match result {
-            Ok(voxels) => {
+            Ok(Written { voxels, agreement }) => {
                 self.outcome.written += 1;
                 self.voxels += voxels;
+                self.outcome.agreements.extend(agreement);
                 self.log_file(index);
                 None
             }

@@ -71,12 +71,19 @@ struct UnfinishedResult {
     cancel: CancelFlag,
 }
 
-/// Writes all results; calls `done` once for each file, with the number of voxels of
-/// its volume.
+/// A result that has its name.
+pub struct Written {
+    /// Voxels of the volume.
+    pub voxels: usize,
+    /// How it agrees with a ground truth, class by class, if that was asked for.
+    pub agreement: Option<Vec<f64>>,
+}
+
+/// Writes all results; calls `done` once for each file.
 pub fn write_all(
     run: &PredictionRun,
     messages: Receiver<WriterMessage>,
-    mut done: impl FnMut(usize, Result<usize>),
+    mut done: impl FnMut(usize, Result<Written>),
 ) {
     let mut current: Option<UnfinishedResult> = None;
     for message in messages {
@@ -107,7 +114,7 @@ pub fn write_all(
             WriterMessage::End => {
                 if let Some(result) = current.take() {
                     let (index, voxels) = (result.index, result.voxels);
-                    done(index, result.finish(run).map(|()| voxels));
+                    done(index, result.finish(run).map(|agreement| Written { voxels, agreement }));
                 }
             }
         }
@@ -157,13 +164,14 @@ impl UnfinishedResult {
         self.output.write(block)
     }
 
-    fn finish(self, run: &PredictionRun) -> Result<()> {
+    fn finish(self, run: &PredictionRun) -> Result<Option<Vec<f64>>> {
         // The preview first: a result that has its name then has its preview too.
         if let Some(preview) = self.preview {
             preview.write(&run.files[self.index].output.with_extension("png"))?;
         }
-        self.output.finish()?;
-        self.sink.map_or(Ok(()), |sink| sink.finish())
+        let agreement = self.output.finish()?;
+        self.sink.map_or(Ok(()), |sink| sink.finish())?;
+        Ok(agreement)
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::inspection::Counting;
 use super::{LOADERS, LabelCheck, Loaders, Phase, SampleSet, images, volumes};
 use crate::augment::{SampleShape, Transformer};
-use crate::config::{self, Parameter, Registry};
+use crate::config::{self, Dialects, Parameter, Registry};
 use crate::volume::Access;
 
 /// A data set class: its name, its keys and how to open it.
@@ -73,14 +73,19 @@ impl config::Entry for DataSetEntry {
 }
 
 /// All data set classes.
-pub static DATA_SETS: Registry<DataSetEntry> = Registry {
-    kind: "data set class",
-    name: Parameter::text(
+pub static DATA_SETS: Dialects<Registry<DataSetEntry>> = Dialects {
+    fork: registry(&[&volumes::STANDARD, &volumes::LAZY, &images::ENTRY], LOADERS.fork),
+    upstream: registry(&[&volumes::STANDARD, &volumes::LAZY, &images::UPSTREAM], LOADERS.upstream),
+};
+
+const fn registry(
+    entries: &'static [&'static DataSetEntry],
+    shared: &'static [Parameter],
+) -> Registry<DataSetEntry> {
+    let name = Parameter::text(
         "dataset",
         "StandardHDF5Dataset",
         "files in memory, read on demand, or 2D images",
-    ),
-    entries: &[&volumes::STANDARD, &volumes::LAZY, &images::ENTRY],
-    shared: LOADERS,
-    refused: &[],
-};
+    );
+    Registry { kind: "data set class", name, entries, shared, refused: &[] }
+}

@@ -14,6 +14,7 @@ use super::loaders::{Loaders, Phase};
 use super::sample_set::{Origin, SampleSet};
 use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
+use crate::config::Parameter;
 use crate::files;
 use crate::format::png;
 use crate::volume::{Access, Sample, Statistics, StatisticsBuilder, Volume, VolumeShape, Window};
@@ -29,6 +30,17 @@ pub(super) static ENTRY: DataSetEntry = DataSetEntry {
          StandardHDF5Dataset",
     ),
     open,
+};
+
+/// Which prediction can work with, too.
+pub(super) static UPSTREAM: DataSetEntry = DataSetEntry {
+    parameters: &[Parameter::flag(
+        "expand_dims",
+        true,
+        "images (H, W) become (1, H, W); always done",
+    )],
+    refuses_prediction: None,
+    ..ENTRY
 };
 
 fn open(loaders: &Loaders, phase: &Phase, opening: &Opening<'_>) -> Result<Arc<dyn SampleSet>> {

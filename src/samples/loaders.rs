@@ -5,30 +5,84 @@ use std::sync::Arc;
 
 use super::slices::{self, SLICE_BUILDERS, SliceBuilder};
 use super::{DATA_SETS, DataSetEntry, file_paths};
-use crate::augment::{TRANSFORMER, Transformer};
-use crate::config::{ConfigError, Kind, Node, Parameter, Section};
+use crate::augment::{StatisticsOf, TRANSFORMER, Transformer};
+use crate::config::{ConfigError, Dialects, Kind, Node, Parameter, Section};
 
 /// The keys of the `loaders` section that all data set classes take.
-pub const LOADERS: &[Parameter] = &[
-    Parameter::integer("batch_size", 1, "samples of a batch").within(1.0, 65536.0),
-    Parameter::integer("num_workers", 1, "threads that prepare samples").within(0.0, 1024.0),
-    Parameter::texts("raw_internal_path", "raw", "data set of the raw data"),
-    Parameter::texts("label_internal_path", "label", "data set of the labels"),
-    Parameter::texts("weight_internal_path", "", "data set of the weight map, none if absent")
+pub const LOADERS: Dialects<&[Parameter]> = Dialects {
+    fork: &[
+        BATCH_SIZE,
+        NUM_WORKERS,
+        RAW,
+        LABEL,
+        Parameter::texts("weight_internal_path", "", "data set of the weight map, none if absent")
+            .optional(),
+        Parameter::per_axis(
+            "mirror_padding",
+            &[0, 0, 0],
+            "prediction: voxels mirrored at each side",
+        ),
+        OUTPUT_DIR,
+        Parameter::section("train", PHASE.fork, "files, patches and transforms of training"),
+        Parameter::section("val", PHASE.fork, "files, patches and transforms of validation"),
+        Parameter::section("test", PHASE.fork, "files, patches and transforms of prediction"),
+    ],
+    upstream: &[
+        BATCH_SIZE,
+        NUM_WORKERS,
+        RAW,
+        LABEL,
+        Parameter::flag(
+            "global_normalization",
+            false,
+            "mean and deviation of the whole file for `Standardize` and `RandomContrast`, not of \
+             the patch",
+        ),
+        Parameter::integer(
+            "random_scale",
+            1,
+            "training and validation: each side of a patch moves by less than so many voxels, and \
+             the patch is scaled back to its size; less than every stride",
+        )
+        .at_least(1.0)
         .optional(),
-    Parameter::per_axis("mirror_padding", &[0, 0, 0], "prediction: voxels mirrored at each side"),
-    Parameter::path("output_dir", "where predictions go; beside their input if absent"),
-    Parameter::section("train", PHASE, "files, patches and transforms of training"),
-    Parameter::section("val", PHASE, "files, patches and transforms of validation"),
-    Parameter::section("test", PHASE, "files, patches and transforms of prediction"),
-];
+        Parameter::probability(
+            "random_scale_probability",
+            0.5,
+            "how often `random_scale` leaves a patch as it is",
+        ),
+        OUTPUT_DIR,
+        Parameter::section("train", PHASE.upstream, "files, patches and transforms of training"),
+        Parameter::section("val", PHASE.upstream, "files, patches and transforms of validation"),
+        Parameter::section("test", PHASE.upstream, "files, patches and transforms of prediction"),
+    ],
+};
+
+const BATCH_SIZE: Parameter =
+    Parameter::integer("batch_size", 1, "samples of a batch").within(1.0, 65536.0);
+const NUM_WORKERS: Parameter =
+    Parameter::integer("num_workers", 1, "threads that prepare samples").within(0.0, 1024.0);
+const RAW: Parameter = Parameter::texts("raw_internal_path", "raw", "data set of the raw data");
+const LABEL: Parameter = Parameter::texts("label_internal_path", "label", "data set of the labels");
+const OUTPUT_DIR: Parameter =
+    Parameter::path("output_dir", "where predictions go; beside their input if absent");
 
 /// The keys of a phase: `loaders.train`, `loaders.val`, `loaders.test`.
-pub const PHASE: &[Parameter] = &[
-    Parameter::custom("file_paths", &[Kind::Texts], "files, or directories of HDF5 files"),
-    Parameter::entry("slice_builder", &SLICE_BUILDERS, "how patches are cut"),
-    Parameter::section("transformer", TRANSFORMER, "what is done to each patch"),
-];
+pub const PHASE: Dialects<&[Parameter]> = Dialects {
+    fork: &[
+        FILE_PATHS,
+        Parameter::entry("slice_builder", &SLICE_BUILDERS.fork, "how patches are cut"),
+        Parameter::section("transformer", TRANSFORMER.fork, "what is done to each patch"),
+    ],
+    upstream: &[
+        FILE_PATHS,
+        Parameter::entry("slice_builder", &SLICE_BUILDERS.upstream, "how patches are cut"),
+        Parameter::section("transformer", TRANSFORMER.upstream, "what is done to each patch"),
+    ],
+};
+
+const FILE_PATHS: Parameter =
+    Parameter::custom("file_paths", &[Kind::Texts], "files, or directories of HDF5 files");
 
 /// The typed `loaders` section.
 #[derive(Clone, Debug)]
@@ -44,7 +98,20 @@ pub struct Loaders {
     pub weight: Option<String>,
     /// Voxels mirrored at each side of z, y, x; prediction only.
     pub mirror_padding: [usize; 3],
+    /// Whose mean and deviation normalize a patch.
+    pub statistics: StatisticsOf,
+    /// Random changes of the size of training patches.
+    pub random_scale: Option<RandomScale>,
     pub output_dir: Option<PathBuf>,
+}
+
+/// See the keys `random_scale` and `random_scale_probability`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RandomScale {
+    /// One more than the voxels by which a side moves at most.
+    pub range: usize,
+    /// How often nothing changes.
+    pub spared: f64,
 }
 
 /// A phase of training (`loaders.train`, `loaders.val`), before any file is opened.
@@ -86,8 +153,25 @@ impl Loaders {
             num_workers: section.size("num_workers"),
             raw: single("raw_internal_path")?.unwrap_or_else(|| "raw".into()),
             label: single("label_internal_path")?.unwrap_or_else(|| "label".into()),
-            weight: single("weight_internal_path")?,
-            mirror_padding: section.per_axis("mirror_padding").map(|voxels| voxels as usize),
+            weight: match section.knows("weight_internal_path") {
+                true => single("weight_internal_path")?,
+                false => None,
+            },
+            mirror_padding: match section.knows("mirror_padding") {
+                true => section.per_axis("mirror_padding").map(|voxels| voxels as usize),
+                false => [0; 3],
+            },
+            statistics: match section.knows("global_normalization") {
+                true if !section.flag("global_normalization") => StatisticsOf::Patch,
+                _ => StatisticsOf::File,
+            },
+            random_scale: match section.knows("random_scale") {
+                true => section.maybe_size("random_scale").map(|range| RandomScale {
+                    range,
+                    spared: section.number("random_scale_probability"),
+                }),
+                false => None,
+            },
             output_dir: section.maybe_path("output_dir"),
         })
     }
@@ -100,7 +184,7 @@ impl Loaders {
     /// The section of a phase (`train`, `val` or `test`), which must be there.
     pub fn phase(&self, name: &str) -> Result<Section<'_>, ConfigError> {
         match self.node.get(name) {
-            Some(node) => node.section(PHASE),
+            Some(node) => node.section(*PHASE.of(node.dialect())),
             None => Err(self.error(
                 name,
                 format!("the section `{name}` is missing: which files, which patches?"),
@@ -123,7 +207,9 @@ impl Loaders {
         };
         Ok(Phase {
             name,
-            transformer: Arc::new(Transformer::read(&transforms)?),
+            transformer: Arc::new(
+                Transformer::read(&transforms)?.with_statistics(self.statistics)?,
+            ),
             patches,
             node: section.node.clone(),
             file_paths,
@@ -137,6 +223,14 @@ impl Loaders {
             return Err(node.error(
                 "draws patches by a weight map, and none is loaded: set \
                  `loaders.weight_internal_path`",
+            ));
+        }
+        if let (Some(scale), Some(grid)) = (self.random_scale, builder.grid())
+            && grid.stride.iter().any(|stride| *stride <= scale.range)
+        {
+            return Err(self.error(
+                "random_scale",
+                format!("{} must be less than every stride, {:?}", scale.range, grid.stride),
             ));
         }
         Ok(Patches { builder, node: node.clone() })

@@ -12,7 +12,8 @@ use super::Window;
 use super::data_sets::{DataSetEntry, Opening};
 use super::inspection::{self, Counting};
 use super::labels::{LabelCheck, position};
-use super::loaders::{Loaders, Phase};
+use super::loaders::{Loaders, Phase, RandomScale};
+use super::random_scale::rescale;
 use super::sample_set::{Origin, SampleSet};
 use super::slices::{SliceBuilder, Targets, WindowDraws};
 use crate::augment::stream::SampleKey;
@@ -54,6 +55,7 @@ pub struct VolumePatches {
     starts: Vec<usize>,
     builder: Arc<dyn SliceBuilder>,
     transformer: Arc<Transformer>,
+    random_scale: Option<RandomScale>,
     seed: u64,
     labels: Option<LabelCheck>,
     /// What counts in the loss.
@@ -102,8 +104,17 @@ impl VolumePatches {
             files.push(file);
         }
         let redrawn = Mutex::default();
-        let (labels, counting) = (None, Counting::default());
-        Ok(VolumePatches { files, starts, builder, transformer, seed, labels, counting, redrawn })
+        Ok(VolumePatches {
+            files,
+            starts,
+            builder,
+            transformer,
+            random_scale: loaders.random_scale,
+            seed,
+            labels: None,
+            counting: Counting::default(),
+            redrawn,
+        })
     }
 
     /// Has every label checked before it is handed on.
@@ -218,8 +229,15 @@ impl SampleSet for VolumePatches {
     }
 
     fn sample(&self, epoch: u64, index: usize) -> Result<Sample> {
-        let (file, window) = self.window(epoch, index)?;
-        let sample = self.transformed(file, &window, epoch, index)?;
+        let (file, mut window) = self.window(epoch, index)?;
+        if let Some(scale) = &self.random_scale {
+            let key = SampleKey { seed: self.seed, epoch, sample: index as u64 };
+            window = scale.window(window, file.raw.size(), key);
+        }
+        let mut sample = self.transformed(file, &window, epoch, index)?;
+        if self.random_scale.is_some() {
+            sample = rescale(sample, self.builder.patch())?;
+        }
         if let Some(label) = &sample.label {
             self.check_labels(label, file, &window)?;
         }

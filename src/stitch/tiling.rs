@@ -11,6 +11,8 @@ pub enum Blending {
     Average,
     /// Weights fall off from the patch centre, sigma 1/8 of the patch.
     Gaussian,
+    /// The halo is cut from every side, and the patch that comes last counts alone.
+    Latest,
 }
 
 /// A grid of patches that leaves voxels without any.
@@ -61,14 +63,25 @@ impl AxisTiling {
     ) -> Result<Self, TilingError> {
         let mut segments = Vec::new();
         let mut totals = vec![0f64; size];
-        for &start in starts {
-            let low = if start == 0 { 0 } else { halo };
-            let high = if start + patch == size { patch } else { patch.saturating_sub(halo) };
-            let keep = low..high.max(low);
+        for (index, &start) in starts.iter().enumerate() {
+            let keep = match blending {
+                Blending::Latest => {
+                    // Patches come with the last axis fastest, so that of the patches over a
+                    // voxel the last one is the last along each axis.
+                    let end = starts.get(index + 1).map_or(patch, |next| next - start + halo);
+                    halo..end.min(patch - halo)
+                }
+                _ => {
+                    let low = if start == 0 { 0 } else { halo };
+                    let last = start + patch == size;
+                    let high = if last { patch } else { patch.saturating_sub(halo) };
+                    low..high.max(low)
+                }
+            };
             let weights: Vec<f64> = keep
                 .clone()
                 .map(|voxel| match blending {
-                    Blending::Average => 1.0,
+                    Blending::Average | Blending::Latest => 1.0,
                     Blending::Gaussian => {
                         let sigma = patch as f64 / 8.0;
                         let offset = (voxel as f64 - (patch as f64 - 1.0) / 2.0) / sigma;
@@ -83,7 +96,11 @@ impl AxisTiling {
             }
             segments.push((start, keep, weights));
         }
-        if let Some(voxel) = totals.iter().position(|total| *total == 0.0) {
+        let inner = match blending {
+            Blending::Latest => halo..size - halo,
+            _ => 0..size,
+        };
+        if let Some(voxel) = inner.into_iter().find(|voxel| totals[*voxel] == 0.0) {
             let stride = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
             let (name, overlap) = (AXES[axis], patch as i64 - stride as i64);
             return Err(TilingError::Uncovered(format!(

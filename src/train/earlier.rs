@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use crate::checkpoint::Checkpoint;
-use crate::config::{Entry as _, Node, Tree, number_to_json};
+use crate::config::{Entry as _, Node, Tree, number_to_json, tell};
 use crate::metric::METRICS;
 use crate::model::NetworkSpec;
 use crate::optim::OPTIMIZERS;
@@ -27,6 +27,9 @@ impl Configuration {
     /// From JSON; `None` if it is none.
     pub fn parse(json: &str) -> Option<Self> {
         let tree = Tree::parse(json, "the configuration in the checkpoint", &[]).ok()?;
+        if let Ok(verdict) = tell(&tree.root, || None) {
+            tree.set_dialect(verdict.dialect);
+        }
         Some(Configuration { root: tree.root })
     }
 
@@ -57,14 +60,15 @@ impl Configuration {
     /// activation that it sees. `None` if this version does not know the metric.
     pub fn judge(&self) -> Option<Value> {
         let node = self.root.section_or_empty("eval_metric");
-        let (entry, _) = METRICS.open(&node).ok()?;
+        let metrics = METRICS.of(node.dialect());
+        let (entry, _) = metrics.open(&node).ok()?;
         let mut judge = Map::new();
-        for parameter in METRICS.keys(entry).iter() {
+        for parameter in metrics.keys(entry).iter() {
             let value =
                 node.get(parameter.name).map(plain).or_else(|| parameter.fallback.to_json());
             judge.insert(parameter.name.into(), value.unwrap_or_default());
         }
-        judge.insert(METRICS.name.name.into(), entry.name().into());
+        judge.insert(metrics.name.name.into(), entry.name().into());
         let model = self.root.section_or_empty("model");
         for key in ["final_sigmoid", "is_segmentation"] {
             judge.insert(key.into(), model.get(key).map_or(true.into(), plain));

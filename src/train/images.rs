@@ -8,19 +8,24 @@ use crate::model::Activation;
 use crate::tensorboard::{EventWriter, Image};
 
 /// Logs the middle slice along z of every channel of every sample: of the inputs,
-/// the targets and the predictions that the logits (N, C, D, H, W) stand for.
+/// the targets, without their last channel if asked for, and the predictions that the
+/// logits (N, C, D, H, W) stand for.
 pub fn log(
     events: &EventWriter,
     batch: &TensorBatch,
     logits: &Tensor,
     activation: Activation,
+    skip_last_target: bool,
     step: u64,
 ) -> Result<()> {
     // The slice is cut out first: all classes of a volume take gigabytes.
     let z = batch.raw.size()[2] / 2;
     log_slice(events, "inputs", &batch.raw.f_narrow(2, z, 1)?, z, step)?;
     let z = batch.labels.depth() / 2;
-    let targets = batch.labels.slice(z)?.dense(Kind::Float)?;
+    let mut targets = batch.labels.slice(z)?.dense(Kind::Float)?;
+    if skip_last_target && targets.dim() == 5 && targets.size()[1] > 1 {
+        targets = targets.f_narrow(1, 0, targets.size()[1] - 1)?;
+    }
     log_slice(events, "targets", &targets, z, step)?;
     let z = logits.size()[2] / 2;
     let predictions = tch::no_grad(|| activation.forward(&logits.f_narrow(2, z, 1)?))?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use log::{info, warn};
 use tch::Device;
 
-use crate::checkpoint::{Checkpoint, copy_file, strip_prefixes};
+use crate::checkpoint::{Checkpoint, Form, copy_file, strip_prefixes};
 use crate::device::{Precision, find_not_finite};
 use crate::model::{MemoryFormat, UNet, from_tensor, to_tensor};
 use crate::optim::{Optimizer, Scheduler, Settings};
@@ -31,6 +31,8 @@ pub struct Learner {
     pub precision: Precision,
     /// Which score of a validation is the better one.
     pub higher_is_better: bool,
+    /// Whose keys its checkpoints have.
+    pub form: Form,
 }
 
 /// What a run that goes on brings along, besides what the learner takes up.
@@ -57,7 +59,8 @@ impl Learner {
     /// A network with fresh weights, drawn from torch's default generator, whose
     /// seed this sets. Data and augmentation are fixed by the same seed.
     pub fn new(spec: LearnerSpec, device: Device) -> Result<Self> {
-        let LearnerSpec { network, optimizer, scheduler, precision, seed, higher_is_better } = spec;
+        let LearnerSpec { network, optimizer, scheduler, precision, seed, higher_is_better, form } =
+            spec;
         let seed = seed.unwrap_or_else(rand::random);
         tch::manual_seed(seed as i64);
         let kinds = precision.training();
@@ -66,7 +69,16 @@ impl Learner {
         let tensors = net.parameters().into_iter().map(|parameter| parameter.tensor).collect();
         let optimizer = Optimizer::new(optimizer, tensors)?;
         let progress = Progress::start(seed, higher_is_better);
-        Ok(Learner { net, optimizer, scheduler, progress, device, precision, higher_is_better })
+        Ok(Learner {
+            net,
+            optimizer,
+            scheduler,
+            progress,
+            device,
+            precision,
+            higher_is_better,
+            form,
+        })
     }
 
     /// Takes the weights, and with [`Beginning::Resumed`] everything else, from where
@@ -240,7 +252,16 @@ impl Learner {
         if !state.parameters.is_empty() {
             self.optimizer.restore(&state, checkpoint.num_iterations as i64)?;
         }
-        let Some((name, mut saved)) = RunRecord::scheduler(checkpoint) else { return Ok(()) };
+        let Some((name, mut saved)) = RunRecord::scheduler(checkpoint) else {
+            // Upstream goes on at the learning rate of its file.
+            if self.form == Form::Upstream
+                && checkpoint.form == Form::Upstream
+                && let Some(rate) = state.settings.number("lr")
+            {
+                self.optimizer.rates.learning_rate = rate;
+            }
+            return Ok(());
+        };
         if let Some(best) = self.scheduler.state().get("best").filter(|_| forget_best) {
             let others = saved.iter().filter(|(name, _)| *name != "best");
             let others = others.map(|(name, value)| (name.to_string(), value));
@@ -278,6 +299,7 @@ impl Learner {
             scheduler_state: self.scheduler.state(),
             computation: self.computation(),
             device: self.device,
+            form: self.form,
             config: config.to_string(),
             logs: logs.to_string(),
         };

@@ -1,6 +1,7 @@
 //! What a configuration says about training, as types.
 
-use crate::config::{ConfigError, Section};
+use crate::checkpoint::Form;
+use crate::config::{ConfigError, Dialect, Section};
 use crate::device::Precision;
 use crate::loss::{self, Loss};
 use crate::metric::{self, Metric};
@@ -31,6 +32,8 @@ pub struct LearnerSpec {
     pub seed: Option<u64>,
     /// Which score of a validation is the better one.
     pub higher_is_better: bool,
+    /// Whose keys checkpoints have.
+    pub form: Form,
 }
 
 /// What a network is trained and judged by.
@@ -48,7 +51,10 @@ impl TrainingPlan {
         let network = NetworkSpec::read(top.required("model")?)?;
         let trainer = TrainerSpec::read(top.required("trainer")?)?;
         let mut optimizer = OptimizerSpec::read(top.required("optimizer")?)?;
-        let scheduler = Scheduler::read(top.child("lr_scheduler"), &mut optimizer)?;
+        let scheduler = match top.child("lr_scheduler") {
+            Some(node) => Scheduler::read(Some(node), &mut optimizer)?,
+            None => Scheduler::of_silence(top.node.dialect()),
+        };
         let loss = loss::read(top.required("loss")?)?;
         let metric = metric::read(top.node)?;
         let data = DataPlan::read(top.required("loaders")?, top.required("model")?, &network)?;
@@ -68,6 +74,10 @@ impl TrainingPlan {
                 precision: Precision::read(top),
                 seed: top.maybe_size("manual_seed").map(|seed| seed as u64),
                 higher_is_better: trainer.higher_is_better,
+                form: match top.node.dialect() {
+                    Dialect::Fork => Form::Fork,
+                    Dialect::Upstream => Form::Upstream,
+                },
             },
             criteria: Criteria { loss, metric },
             data,

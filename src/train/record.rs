@@ -6,7 +6,7 @@ use std::fmt;
 use anyhow::{Result, bail, ensure};
 use tch::Device;
 
-use crate::checkpoint::{self, Checkpoint, PickleValue, TensorData};
+use crate::checkpoint::{self, Checkpoint, Form, PickleValue, TensorData};
 use crate::model::{from_tensor, to_tensor};
 use crate::optim::{self, Setting, Settings};
 
@@ -105,6 +105,8 @@ pub struct RunRecord {
     pub scheduler_state: Settings,
     pub computation: Computation,
     pub device: Device,
+    /// Whose keys the checkpoint has.
+    pub form: Form,
     /// The configuration as JSON.
     pub config: String,
     /// Folder of TensorBoard's files, below the checkpoint directory.
@@ -122,6 +124,7 @@ impl RunRecord {
     ) -> Checkpoint {
         let Computation { threads, precision, layout } = self.computation;
         Checkpoint {
+            form: self.form,
             epoch: self.progress.epoch + 1,
             num_iterations: self.progress.iteration,
             model_state,

@@ -403,7 +403,8 @@ impl<'a> Trainer<'a> {
                 iteration,
             );
         }
-        images::log(&self.events, batch, &step.logits, net.activation(), iteration)?;
+        let skip = spec.skip_last_target;
+        images::log(&self.events, batch, &step.logits, net.activation(), skip, iteration)?;
         if !self.reporter.is_terminal() {
             self.line();
         }

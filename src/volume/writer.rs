@@ -56,6 +56,13 @@ pub trait VolumeWriter: Send {
     /// Adds a text attribute to the file.
     fn attribute(&mut self, name: &str, text: &str) -> Result<()>;
 
+    /// Adds an attribute of numbers to the file: one number, or an array of them. A
+    /// format without such attributes has them as text.
+    fn numbers(&mut self, name: &str, values: &[f64]) -> Result<()> {
+        let texts: Vec<String> = values.iter().map(f64::to_string).collect();
+        self.attribute(name, &texts.join(" "))
+    }
+
     /// Begins a volume.
     ///
     /// # Panics

@@ -9,3 +9,4 @@ mod labels;
 mod published;
 mod resample;
 mod transformer;
+mod upstream;

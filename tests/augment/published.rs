@@ -133,7 +133,7 @@ fn raw_label_and_weight_stay_aligned_under_every_combination() {
         let Some(section) = transformer(&plain, "train") else { continue };
         let steps = steps(&section);
         let geometric =
-            |name: &str| TRANSFORMS.find(name).unwrap().class == TransformClass::Geometric;
+            |name: &str| TRANSFORMS.fork.find(name).unwrap().class == TransformClass::Geometric;
         let mut names: Vec<&str> =
             steps.iter().map(|(_, _, name)| name.as_str()).filter(|name| geometric(name)).collect();
         names.sort_unstable();
@@ -155,7 +155,7 @@ fn raw_label_and_weight_stay_aligned_under_every_combination() {
                     overrides.push(format!("{at}.name=Identity"));
                     continue;
                 }
-                for parameter in TRANSFORMS.find(name).unwrap().parameters {
+                for parameter in TRANSFORMS.fork.find(name).unwrap().parameters {
                     if parameter.name.ends_with("exec_prob")
                         || parameter.name == "execution_probability"
                     {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use unet3d::checkpoint::{
-    Checkpoint, CheckpointError, OptimizerState, TensorData, copy_file, remove_leftovers,
+    Checkpoint, CheckpointError, Form, OptimizerState, TensorData, copy_file, remove_leftovers,
 };
 use unet3d::tensorboard::EventWriter;
 
@@ -24,6 +24,7 @@ const BEST: &str = "best_checkpoint.pytorch";
 fn checkpoint(iteration: u64) -> Checkpoint {
     let tensor = || TensorData::from_f32(vec![200_000], &vec![iteration as f32; 200_000]);
     Checkpoint {
+        form: Form::Fork,
         epoch: 1,
         num_iterations: iteration,
         model_state: (0..8).map(|i| (format!("encoders.{i}.weight"), tensor())).collect(),

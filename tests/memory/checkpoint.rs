@@ -1,6 +1,6 @@
 //! Reading or writing a checkpoint keeps one copy of it in memory.
 
-use unet3d::checkpoint::{Checkpoint, DType, OptimizerState, TensorData, read_model_state};
+use unet3d::checkpoint::{Checkpoint, DType, Form, OptimizerState, TensorData, read_model_state};
 
 use crate::support::peak::{Peak, alone};
 
@@ -15,6 +15,7 @@ fn a_checkpoint_is_held_once() {
     let state = (0..TENSORS).map(|i| (format!("w{i}"), data.clone())).collect();
     drop(data);
     let checkpoint = Checkpoint {
+        form: Form::Fork,
         epoch: 1,
         num_iterations: 1,
         model_state: state,

@@ -5,8 +5,11 @@ mod support;
 
 mod existing;
 mod numbers;
+mod packages;
 mod program;
 mod random_setups;
 mod recorded;
 mod stitch;
 mod surroundings;
+mod swap;
+mod upstream;

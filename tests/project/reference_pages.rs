@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use unet3d::commands::reference::{json_schema, reference_page};
+use unet3d::commands::reference::{GENERATED, json_schema, reference_page};
+use unet3d::config::Dialect;
 
 /// Compares a generated file with what it should be. `UPDATE_DOCS=1` writes it.
 pub fn check_generated(name: &str, content: &str) {
@@ -18,12 +19,18 @@ pub fn check_generated(name: &str, content: &str) {
     );
 }
 
+const DIALECTS: [Dialect; 2] = [Dialect::Fork, Dialect::Upstream];
+
 #[test]
-fn the_reference_page_is_up_to_date() {
-    check_generated("docs/configuration.md", &reference_page());
+fn the_reference_pages_are_up_to_date() {
+    for dialect in DIALECTS {
+        check_generated(GENERATED.of(dialect).page_path, &reference_page(dialect));
+    }
 }
 
 #[test]
-fn the_schema_is_up_to_date() {
-    check_generated("unet3d.schema.json", &json_schema());
+fn the_schemas_are_up_to_date() {
+    for dialect in DIALECTS {
+        check_generated(GENERATED.of(dialect).schema_path, &json_schema(dialect));
+    }
 }

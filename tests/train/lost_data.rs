@@ -12,7 +12,7 @@ use crate::support::lab::Lab;
 use crate::support::program::{Run, program, with_config};
 use crate::support::tree;
 use log::LevelFilter;
-use unet3d::checkpoint::Checkpoint;
+use unet3d::checkpoint::{Checkpoint, Form};
 use unet3d::device::Precision;
 use unet3d::model::NetworkSpec;
 use unet3d::optim::{OptimizerSpec, Scheduler};
@@ -175,6 +175,7 @@ loss: {name: BCEWithLogitsLoss}
         precision: Precision::Fp32,
         seed: Some(1),
         higher_is_better: true,
+        form: Form::Fork,
     };
     let loader = || Loader::new(Arc::new(Faulty), 1, 2, 1 << 30);
     let run = TrainingRun {

@@ -12,3 +12,4 @@ mod published;
 mod recorded;
 mod stops;
 mod tensorboard;
+mod upstream;

@@ -132,8 +132,8 @@ const fn offsets_key(name: &'static str, meaning: &'static str) -> Parameter {
     Parameter::integers(name, &[], meaning).at_least(1.0)
 }
 
-const XY_OFFSETS: Parameter = offsets_key("xy_offsets", "offsets along x and y").required();
-const Z_OFFSETS: Parameter = offsets_key("z_offsets", "offsets along z").required();
+pub const XY_OFFSETS: Parameter = offsets_key("xy_offsets", "offsets along x and y").required();
+pub const Z_OFFSETS: Parameter = offsets_key("z_offsets", "offsets along z").required();
 
 pub(super) static LABEL_TO_AFFINITIES: TransformEntry = TransformEntry {
     name: "LabelToAffinities",
@@ -283,21 +283,26 @@ pub(super) static LABEL_TO_BOUNDARY_AND_AFFINITIES: TransformEntry = TransformEn
     meaning: "The channels of `StandardLabelToBoundary`, then those of `LabelToAffinities`.",
     parameters: &[XY_OFFSETS, Z_OFFSETS, APPEND_LABEL, BLUR, SIGMA, IGNORE_INDEX, MODE, BLOBS],
     build: |section| {
-        Ok(Box::new(LabelToBoundaryAndAffinities {
-            boundary: Boundary::read(section),
-            offsets: Offsets::read(section, "xy_offsets", "z_offsets")?,
-            extras: Extras::read(section, true),
-        }))
+        Ok(Box::new(LabelToBoundaryAndAffinities::read(section, Boundary::read(section))?))
     },
 };
 
-struct LabelToBoundaryAndAffinities {
+pub struct LabelToBoundaryAndAffinities {
     boundary: Boundary,
     offsets: Offsets,
     extras: Extras,
 }
 
 impl LabelToBoundaryAndAffinities {
+    /// With this boundary, and all else as the section says.
+    pub fn read(section: &Section<'_>, boundary: Boundary) -> Result<Self, ConfigError> {
+        Ok(LabelToBoundaryAndAffinities {
+            boundary,
+            offsets: Offsets::read(section, XY_OFFSETS.name, Z_OFFSETS.name)?,
+            extras: Extras::read(section, true),
+        })
+    }
+
     fn masks(&self) -> usize {
         self.boundary.channels() + self.offsets.channels()
     }

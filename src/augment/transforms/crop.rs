@@ -5,7 +5,7 @@ use ndarray::Array4;
 
 use super::stream::RandomSource;
 use super::{ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
-use crate::config::Parameter;
+use crate::config::{Parameter, Section};
 use crate::map_values;
 use crate::resample::mirror_index;
 use crate::volume::Volume;
@@ -16,24 +16,32 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     meaning: "Cuts `size` out of y and x of a volume (D, H, W), from a random corner or the \
               middle; where the volume is smaller, it is mirrored outwards without repeating the \
               edge.",
-    parameters: &[
-        Parameter::integers("size", &[256, 256], "height and width in voxels")
-            .within(1.0, 65536.0)
-            .of_length(2),
-        Parameter::flag("centered", false, "cut out the middle"),
-    ],
-    build: |section| {
-        Ok(Box::new(CropToFixed {
-            size: wanted(&section.integers("size")),
-            centered: section.flag("centered"),
-        }))
-    },
+    parameters: &[SIZE, CENTERED],
+    build: |section| Ok(Box::new(CropToFixed::read(section, false))),
 };
 
+pub(super) const SIZE: Parameter =
+    Parameter::integers("size", &[256, 256], "height and width in voxels")
+        .within(1.0, 65536.0)
+        .of_length(2);
+pub(super) const CENTERED: Parameter = Parameter::flag("centered", false, "cut out the middle");
+
 /// Draws the corner in y, then in x, each uniform in [0, size − crop).
-struct CropToFixed {
+pub(super) struct CropToFixed {
     size: [usize; 2],
     centered: bool,
+    /// Whether volumes may have channels.
+    takes_channels: bool,
+}
+
+impl CropToFixed {
+    pub(super) fn read(section: &Section<'_>, takes_channels: bool) -> Self {
+        CropToFixed {
+            size: wanted(&section.integers(SIZE.name)),
+            centered: section.flag(CENTERED.name),
+            takes_channels,
+        }
+    }
 }
 
 fn wanted(size: &[i64]) -> [usize; 2] {
@@ -63,7 +71,9 @@ impl Transform for CropToFixed {
     }
 
     fn output_shape(&self, mut input: VolumeShape) -> Result<VolumeShape, ShapeError> {
-        input.wants_3d()?;
+        if !self.takes_channels {
+            input.wants_3d()?;
+        }
         let [height, width] = self.size;
         for size in &mut input.sizes {
             *size = [size[0], height, width];

@@ -33,9 +33,9 @@ pub const MODE: Parameter =
 pub const BLOBS: Parameter =
     Parameter::flag("blobs", false, "the first channel is a mask of what is above 0");
 
-struct StandardLabelToBoundary {
-    boundary: Boundary,
-    extras: Extras,
+pub struct StandardLabelToBoundary {
+    pub boundary: Boundary,
+    pub extras: Extras,
 }
 
 /// The keys `blur`, `sigma`, `mode` and `blobs`.
@@ -47,6 +47,16 @@ pub struct Boundary {
 }
 
 impl Boundary {
+    /// Without blur, the mask before it if the flag `blobs` says so.
+    pub fn sharp(section: &Section<'_>, blobs: &str) -> Self {
+        Boundary {
+            // The table admits no other words.
+            side: Side::of(section.text(MODE.name)).unwrap_or(Side::Thick),
+            sigma: None,
+            blobs: section.flag(blobs),
+        }
+    }
+
     pub fn read(section: &Section<'_>) -> Self {
         Boundary {
             // The table admits no other words.

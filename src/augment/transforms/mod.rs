@@ -24,18 +24,17 @@ mod rotate;
 mod rotate90;
 mod standardize;
 mod to_tensor;
+mod upstream;
 
 use super::{
     IndexMap, ShapeError, Transform, TransformClass, TransformContext, TransformEntry, stream,
 };
-use crate::config::{Parameter, Registry};
+use crate::config::{Dialects, Parameter, Registry};
 use crate::volume::VolumeShape;
 
 /// All transforms.
-pub static TRANSFORMS: Registry<TransformEntry> = Registry {
-    kind: "transform",
-    name: Parameter::text("name", "", "the transform").required(),
-    entries: &[
+pub static TRANSFORMS: Dialects<Registry<TransformEntry>> = Dialects {
+    fork: registry(&[
         &affine::ENTRY,
         &affinities::LABEL_TO_AFFINITIES,
         &affinities::LABEL_TO_BOUNDARY_AND_AFFINITIES,
@@ -62,7 +61,37 @@ pub static TRANSFORMS: Registry<TransformEntry> = Registry {
         &rotate::ENTRY,
         &standardize::ENTRY,
         &to_tensor::ENTRY,
-    ],
-    shared: &[],
-    refused: &[],
+    ]),
+    upstream: registry(&[
+        &affinities::LABEL_TO_AFFINITIES,
+        &upstream::labels::TO_BOUNDARY_AND_AFFINITIES,
+        &affinities::LABEL_TO_MASK_AND_AFFINITIES,
+        &affinities::LABEL_TO_Z_AFFINITIES,
+        &affinities::RANDOM_LABEL_TO_AFFINITIES,
+        &blobs::TO_MASK,
+        &upstream::contrast::ENTRY,
+        &upstream::gamma::ENTRY,
+        &upstream::crop::ENTRY,
+        &elastic::ENTRY,
+        &flip::ENTRY,
+        &upstream::blur::ENTRY,
+        &identity::ENTRY,
+        &upstream::labels::TO_BOUNDARY,
+        &noise::GAUSSIAN,
+        &noise::POISSON,
+        &upstream::normalize::ENTRY,
+        &upstream::percentiles::ENTRY,
+        &upstream::relabel::ENTRY,
+        &upstream::rgb::ENTRY,
+        &upstream::rotate90::ENTRY,
+        &upstream::rotate::ENTRY,
+        &upstream::standardize::ENTRY,
+        &upstream::tensor::LABEL,
+        &upstream::tensor::ENTRY,
+    ]),
 };
+
+const fn registry(entries: &'static [&'static TransformEntry]) -> Registry<TransformEntry> {
+    let name = Parameter::text("name", "", "the transform").required();
+    Registry { kind: "transform", name, entries, shared: &[], refused: &[] }
+}

@@ -18,12 +18,10 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     meaning: "Turns the volume about its centre by a random angle in a random plane, keeping its \
               shape, as scipy.ndimage.rotate without reshape.",
     parameters: &[
-        Parameter::integer("angle_spectrum", 30, "the angle a: whole degrees in [−a, a)")
-            .within(0.0, 360.0),
+        ANGLE_SPECTRUM,
         Parameter::planes("axes", &[], "planes to choose from; all three if absent").optional(),
         MODE_REFLECT,
-        Parameter::integer("order", 0, "order of the spline: 0 nearest, 1 linear, 2 or 3")
-            .within(0.0, 3.0),
+        ORDER,
         Parameter::number(
             "cval",
             0.0,
@@ -47,7 +45,13 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     },
 };
 
-const MODE_REFLECT: Parameter = Parameter::choice(
+pub(super) const ANGLE_SPECTRUM: Parameter =
+    Parameter::integer("angle_spectrum", 30, "the angle a: whole degrees in [−a, a)")
+        .within(0.0, 360.0);
+pub(super) const ORDER: Parameter =
+    Parameter::integer("order", 0, "order of the spline: 0 nearest, 1 linear, 2 or 3")
+        .within(0.0, 3.0);
+pub(super) const MODE_REFLECT: Parameter = Parameter::choice(
     "mode",
     "reflect",
     Border::MODES,
@@ -58,11 +62,11 @@ const MODE_REFLECT: Parameter = Parameter::choice(
 const PLANES: [[usize; 2]; 3] = [[0, 1], [1, 2], [0, 2]];
 
 /// Draws whether it is applied, the plane, the angle.
-struct RandomRotate {
-    angle_spectrum: i64,
-    planes: Vec<[usize; 2]>,
-    resampling: Resampling,
-    execution_probability: f64,
+pub(super) struct RandomRotate {
+    pub angle_spectrum: i64,
+    pub planes: Vec<[usize; 2]>,
+    pub resampling: Resampling,
+    pub execution_probability: f64,
 }
 
 impl Transform for RandomRotate {

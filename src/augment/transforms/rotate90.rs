@@ -29,9 +29,9 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
 
 /// Draws the plane (an index into `axes`), then the number of quarter turns
 /// 0…3, or 0 or 1 half turns.
-struct RandomRotate90 {
-    planes: Vec<[usize; 2]>,
-    force_180: bool,
+pub(super) struct RandomRotate90 {
+    pub planes: Vec<[usize; 2]>,
+    pub force_180: bool,
 }
 
 fn planes(section: &Section<'_>) -> Vec<[usize; 2]> {

@@ -12,18 +12,24 @@ pub(super) static ENTRY: TransformEntry = TransformEntry {
     class: TransformClass::Conversion,
     meaning: "Casts to `dtype` as numpy's astype does (towards zero, wrapping), and gives (D, H, \
               W) a channel axis if asked to.",
-    parameters: &[
-        Parameter::flag("expand_dims", false, "(D, H, W) becomes (1, D, H, W)").required(),
-        Parameter::text("dtype", "float32", "a numpy type, or `long` for int64"),
-    ],
-    build: |section| {
-        Ok(Box::new(ToTensor { expand_dims: section.flag("expand_dims"), dtype: dtype(section)? }))
-    },
+    parameters: &[EXPAND_DIMS, DTYPE],
+    build: |section| Ok(Box::new(ToTensor::read(section)?)),
 };
 
-struct ToTensor {
+pub(super) const EXPAND_DIMS: Parameter =
+    Parameter::flag("expand_dims", false, "(D, H, W) becomes (1, D, H, W)").required();
+pub(super) const DTYPE: Parameter =
+    Parameter::text("dtype", "float32", "a numpy type, or `long` for int64");
+
+pub(super) struct ToTensor {
     expand_dims: bool,
     dtype: Dtype,
+}
+
+impl ToTensor {
+    pub(super) fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+        Ok(ToTensor { expand_dims: section.flag(EXPAND_DIMS.name), dtype: dtype(section)? })
+    }
 }
 
 impl Transform for ToTensor {

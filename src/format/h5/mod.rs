@@ -17,6 +17,7 @@ mod decode;
 mod file;
 mod filters;
 mod guard;
+mod planes;
 mod pool;
 mod reader;
 mod standing;
@@ -26,6 +27,7 @@ mod writer;
 
 pub use arrays::{ArrayFile, Channels, read_texts};
 pub use file::H5File;
+pub use planes::{Plane, write_planes};
 pub use reader::H5Reader;
 pub use standing::{holds_only_gzipped, mentions, standing};
 pub use writer::H5Writer;

@@ -21,7 +21,7 @@ use crate::volume::{Element, VolumeFile, VolumeReader};
 const START: u64 = 4 << 20;
 
 /// What stands under a path, for the command whose mark it is.
-pub fn standing(path: &Path, mark: &Mark) -> Standing {
+pub fn standing(path: &Path, mark: &Mark<'_>) -> Standing {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Standing::Absent,
         // What is in the way is named when the file is made.
@@ -82,7 +82,7 @@ fn is_damage(error: &anyhow::Error) -> bool {
 
 /// The names of the data sets, and the first thing in the file that the command does
 /// not write.
-fn strangers(file: &H5File, mark: &Mark) -> Result<(Vec<String>, Option<String>)> {
+fn strangers(file: &H5File, mark: &Mark<'_>) -> Result<(Vec<String>, Option<String>)> {
     let hdf5 = &file.handles().hdf5;
     let names = hdf5.member_names()?;
     let known = [MADE_BY, CHECKSUM];

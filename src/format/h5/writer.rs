@@ -142,6 +142,19 @@ impl VolumeWriter for H5Writer {
         write().map_err(|error| failure(&self.target, error))
     }
 
+    fn numbers(&mut self, name: &str, values: &[f64]) -> Result<()> {
+        let write = || -> Result<()> {
+            match values {
+                [value] => self.hdf5.new_attr::<f64>().create(name)?.write_scalar(value)?,
+                values => {
+                    self.hdf5.new_attr_builder().with_data(values).create(name)?;
+                }
+            }
+            Ok(())
+        };
+        write().map_err(|error| failure(&self.target, error))
+    }
+
     fn begin(&mut self, volume: &NewVolume<'_>) -> Result<VolumeId> {
         let NewVolume { name, shape, has_channels, encoding, compression } = *volume;
         assert!(shape.iter().all(|&n| n > 0) && (has_channels || shape[0] == 1), "{shape:?}");

@@ -6,6 +6,7 @@ use crate::config::Parameter;
 
 use super::super::family::{Anatomy, CONV_KERNEL_SIZE, Family, POOL_KERNEL_SIZE};
 use super::super::join::TransposedSum;
+use super::super::layer::LETTERS;
 use super::super::residual_block::ResidualBlock;
 
 /// [Lee et al. 2017](https://arxiv.org/abs/1706.00120).
@@ -19,12 +20,17 @@ pub static FAMILY: Family = Family {
         Parameter::per_axis("conv_padding", &[1, 1, 1], "accepted, unused: it is always 1"),
     ],
     levels: 5,
-    anatomy: |section| Anatomy {
-        block: Arc::new(ResidualBlock),
-        join: Arc::new(TransposedSum),
-        kernel: section.per_axis("conv_kernel_size"),
-        // The reference's residual block takes no padding of its own.
-        padding: [1, 1, 1],
-        pool: section.per_axis("pool_kernel_size"),
+    anatomy: |section| {
+        Ok(Anatomy {
+            block: Arc::new(ResidualBlock),
+            join: Arc::new(TransposedSum),
+            kernel: section.per_axis("conv_kernel_size"),
+            // The reference's residual block takes no padding of its own.
+            padding: [1, 1, 1],
+            pool: section.per_axis("pool_kernel_size"),
+            planar: false,
+            letters: LETTERS,
+            leaky_slope: 0.1,
+        })
     },
 };

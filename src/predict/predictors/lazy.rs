@@ -1,11 +1,13 @@
 //! `LazyPredictor`: the volume stays in its file.
 
-use super::Predictor;
+use super::{Predictor, standard};
 use crate::volume::Access;
 
-pub(super) static LAZY: Predictor = Predictor {
+pub(super) static PREDICTOR: Predictor = Predictor {
     name: "LazyPredictor",
     meaning: "reads volumes row of patches by row of patches, for those larger than memory",
     parameters: &[],
+    whole_images: false,
     access: Some(Access::File),
+    read: standard::read,
 };

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use anyhow::{Result, bail};
 
-use super::regular::Regular;
+use super::regular::{HALO_SHAPE, Regular, SKIP_PLANE_CHECK};
 use super::{Grid, SliceBuilder, SliceBuilderEntry, Targets, WindowDraws};
-use super::{PATCH_SHAPE, SKIP_SHAPE_CHECK, STRIDE_SHAPE};
+use super::{LEAST, PATCH_SHAPE, SKIP_SHAPE_CHECK, STRIDE_SHAPE};
 use crate::augment::stream::RandomSource as _;
 use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::volume::{Source, Volume, Window};
@@ -40,6 +40,32 @@ pub(super) static FILTER: SliceBuilderEntry = SliceBuilderEntry {
         SLACK,
     ],
     build: |section| Ok(Box::new(Filtered::read(section, Tests::Foreground)?)),
+};
+
+/// One label counts as background beside 0, and patches may be thin.
+pub(super) static UPSTREAM: SliceBuilderEntry = SliceBuilderEntry {
+    name: "FilterSliceBuilder",
+    meaning: "patches on a grid, without those that hold little but background",
+    parameters: &[
+        PATCH_SHAPE.of_length(3),
+        STRIDE_SHAPE,
+        HALO_SHAPE,
+        SKIP_PLANE_CHECK,
+        Parameter::integer("ignore_index", 0, "label that counts as background, as 0 does")
+            .optional(),
+        Parameter::probability(
+            "threshold",
+            0.6,
+            "keep a patch when more than this share of its voxels is no background",
+        ),
+        SLACK,
+    ],
+    build: |section| {
+        let mut background = vec![0.0];
+        background.extend(section.maybe_integer("ignore_index").map(|label| label as f64));
+        let regular = Regular::with_halo(section)?;
+        Ok(Box::new(Filtered::new(section, regular, vec![background])))
+    },
 };
 
 pub(super) static EMBEDDINGS: SliceBuilderEntry = SliceBuilderEntry {
@@ -90,7 +116,8 @@ enum Tests {
 
 struct Filtered {
     regular: Regular,
-    ignored: Vec<f64>,
+    /// Sets of labels: the test asks for voxels outside any one of them.
+    ignored: Vec<Vec<f64>>,
     threshold: f64,
     slack: f64,
     /// Least and greatest number of instances.
@@ -101,19 +128,29 @@ struct Filtered {
 }
 
 impl Filtered {
-    fn read(section: &Section<'_>, tests: Tests) -> Result<Filtered, ConfigError> {
-        let filtered = Filtered {
-            regular: Regular::read(section)?,
-            ignored: section.integers("ignore_index").into_iter().map(|i| i as f64).collect(),
+    /// Filtered by the share of ignored labels alone.
+    fn new(section: &Section<'_>, regular: Regular, ignored: Vec<Vec<f64>>) -> Filtered {
+        Filtered {
+            regular,
+            ignored,
             threshold: section.number("threshold"),
             slack: section.number("slack_acceptance"),
+            instances: None,
+            random: None,
+            node: section.node.clone(),
+        }
+    }
+
+    fn read(section: &Section<'_>, tests: Tests) -> Result<Filtered, ConfigError> {
+        let ignored = section.integers("ignore_index").into_iter().map(|i| vec![i as f64]);
+        let filtered = Filtered {
             instances: (tests >= Tests::Instances).then(|| {
                 (section.size("patch_min_instances"), section.size("patch_max_instances"))
             }),
             random: (tests >= Tests::Random).then(|| {
                 (section.number("patch_acceptance_probab"), section.size("max_num_patches"))
             }),
-            node: section.node.clone(),
+            ..Filtered::new(section, Regular::read(section, LEAST)?, ignored.collect())
         };
         if let Some((min, max)) = filtered.instances
             && min > max
@@ -128,9 +165,9 @@ impl Filtered {
 
     fn is_foreground(&self, patch: &Volume) -> bool {
         let voxels = (patch.channels() * patch.size().iter().product::<usize>()) as f64;
-        self.ignored.iter().any(|&ignored| {
+        self.ignored.iter().any(|ignored| {
             let others = with_values!(&patch.values, a => {
-                a.iter().filter(|&&label| label as f64 != ignored).count()
+                a.iter().filter(|&&label| !ignored.contains(&(label as f64))).count()
             });
             others as f64 / voxels > self.threshold
         })
@@ -202,6 +239,10 @@ impl SliceBuilder for Filtered {
         self.regular.grid()
     }
 
+    fn halo(&self) -> [usize; 3] {
+        self.regular.halo()
+    }
+
     fn patch(&self) -> [usize; 3] {
         self.regular.patch()
     }
@@ -211,7 +252,40 @@ impl SliceBuilder for Filtered {
 mod tests {
     use super::super::tests::{build, targets};
     use super::*;
+    use crate::config::{Dialect, Tree};
     use ndarray::Array4;
+
+    #[test]
+    fn upstream_counts_one_label_as_background() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/recorded/upstream/transforms/transforms.h5"
+        );
+        let file = hdf5::File::open(path).unwrap();
+        for name in ["filter_slices", "filter_slices_ignore"] {
+            let group = file.group(name).unwrap();
+            let config: hdf5::types::VarLenUnicode =
+                group.attr("config").unwrap().read_scalar().unwrap();
+            let tree = Tree::parse(&format!("slice_builder: {config}"), "c.yaml", &[]).unwrap();
+            tree.set_dialect(Dialect::Upstream);
+            let builder = super::super::read(tree.root.get("slice_builder").unwrap()).unwrap();
+            let input = group.dataset("input").unwrap();
+            let size: [usize; 3] = input.shape().try_into().unwrap();
+            let shape = (1, size[0], size[1], size[2]);
+            let label = Array4::from_shape_vec(shape, input.read_raw::<u8>().unwrap()).unwrap();
+            let label = Source::from(Volume::plain(label));
+            let windows = builder
+                .windows(&targets(size, Some(&label), None), &WindowDraws::default())
+                .unwrap();
+            let found: Vec<f64> =
+                windows.iter().flat_map(|window| window.origin.map(|start| start as f64)).collect();
+            assert_eq!(
+                found,
+                group.dataset("output").unwrap().read_raw::<f64>().unwrap(),
+                "{name}"
+            );
+        }
+    }
 
     /// Layers of 4 voxels: 1 of background, then 0, 1, 2, 3 foreground layers of
     /// 4, with 1, 2, 3, … labels.

@@ -16,7 +16,7 @@ use anyhow::Result;
 pub use regular::Grid;
 
 use crate::augment::stream::{Stream, StreamKey};
-use crate::config::{self, ConfigError, Node, Parameter, Registry, Section};
+use crate::config::{self, ConfigError, Dialects, Node, Parameter, Registry, Section};
 use crate::volume::{Source, Window};
 
 /// Finds the patches of one file after the other.
@@ -34,6 +34,11 @@ pub trait SliceBuilder: Send + Sync {
     /// The grid that the windows are taken from; `None` if there is none.
     fn grid(&self) -> Option<Grid> {
         None
+    }
+
+    /// Voxels around each patch, along z, y and x, that prediction reads beside it.
+    fn halo(&self) -> [usize; 3] {
+        [0; 3]
     }
 
     /// Whether the windows are drawn anew in every epoch.
@@ -98,19 +103,21 @@ impl config::Entry for SliceBuilderEntry {
 }
 
 /// All slice builders.
-pub static SLICE_BUILDERS: Registry<SliceBuilderEntry> = Registry {
-    kind: "slice builder",
-    name: Parameter::text("name", "", "the slice builder").required(),
-    entries: &[
+pub static SLICE_BUILDERS: Dialects<Registry<SliceBuilderEntry>> = Dialects {
+    fork: registry(&[
         &regular::ENTRY,
         &weighted::ENTRY,
         &filtered::FILTER,
         &filtered::EMBEDDINGS,
         &filtered::RANDOM,
-    ],
-    shared: &[],
-    refused: &[],
+    ]),
+    upstream: registry(&[&regular::UPSTREAM, &filtered::UPSTREAM]),
 };
+
+const fn registry(entries: &'static [&'static SliceBuilderEntry]) -> Registry<SliceBuilderEntry> {
+    let name = Parameter::text("name", "", "the slice builder").required();
+    Registry { kind: "slice builder", name, entries, shared: &[], refused: &[] }
+}
 
 /// Makes the slice builder that a `slice_builder` section describes.
 ///
@@ -135,9 +142,13 @@ const STRIDE_SHAPE: Parameter =
 const SKIP_SHAPE_CHECK: Parameter =
     Parameter::flag("skip_shape_check", false, "allow patches smaller than 16×64×64");
 
-/// The patch of `patch_shape`, three numbers, not smaller than a network with
-/// the usual levels can make use of.
-fn patch_shape(section: &Section<'_>) -> Result<[usize; 3], ConfigError> {
+/// Smallest patch unless `skip_shape_check` is set: what a network with the usual
+/// levels can make use of.
+const LEAST: [usize; 3] = [16, 64, 64];
+
+/// The patch of `patch_shape`, three numbers, not smaller than `least` unless
+/// `skip_shape_check` is set.
+fn patch_shape(section: &Section<'_>, least: [usize; 3]) -> Result<[usize; 3], ConfigError> {
     let shape = section.integers("patch_shape");
     let Ok([d, h, w]) = <[i64; 3]>::try_from(shape.as_slice()) else {
         return Err(section.error(
@@ -146,17 +157,23 @@ fn patch_shape(section: &Section<'_>) -> Result<[usize; 3], ConfigError> {
         ));
     };
     let patch = [d as usize, h as usize, w as usize];
-    check_patch(section, patch)?;
+    check_patch(section, patch, least)?;
     Ok(patch)
 }
 
-fn check_patch(section: &Section<'_>, [d, h, w]: [usize; 3]) -> Result<(), ConfigError> {
-    if !section.flag("skip_shape_check") && (d < 16 || h < 64 || w < 64) {
+fn check_patch(
+    section: &Section<'_>,
+    patch: [usize; 3],
+    least: [usize; 3],
+) -> Result<(), ConfigError> {
+    if !section.flag("skip_shape_check") && (0..3).any(|axis| patch[axis] < least[axis]) {
         return Err(section.error(
             "patch_shape",
             format!(
-                "a patch ({d}, {h}, {w}) is smaller than (16, 64, 64); \
-                 enlarge it, or set `skip_shape_check: true` if it is meant"
+                "a patch {} is smaller than {}; enlarge it, or set `skip_shape_check: true` if it \
+                 is meant",
+                triple(patch),
+                triple(least)
             ),
         ));
     }

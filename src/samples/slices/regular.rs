@@ -2,17 +2,39 @@
 
 use anyhow::Result;
 
-use super::{PATCH_SHAPE, SKIP_SHAPE_CHECK, STRIDE_SHAPE};
+use super::{LEAST, PATCH_SHAPE, SKIP_SHAPE_CHECK, STRIDE_SHAPE};
 use super::{SliceBuilder, SliceBuilderEntry, Targets, WindowDraws, check_fit, patch_shape};
-use crate::config::{ConfigError, Node, Section};
+use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::volume::Window;
 
 pub(super) static ENTRY: SliceBuilderEntry = SliceBuilderEntry {
     name: "SliceBuilder",
     meaning: "patches in rows, columns and layers at a fixed stride",
     parameters: &[PATCH_SHAPE.of_length(3), STRIDE_SHAPE, SKIP_SHAPE_CHECK],
-    build: |section| Ok(Box::new(Regular::read(section)?)),
+    build: |section| Ok(Box::new(Regular::read(section, LEAST)?)),
 };
+
+/// With a halo, and without a bound on the depth of a patch.
+pub(super) static UPSTREAM: SliceBuilderEntry = SliceBuilderEntry {
+    name: "SliceBuilder",
+    meaning: "patches in rows, columns and layers at a fixed stride; prediction reads a halo \
+              around them",
+    parameters: &[PATCH_SHAPE.of_length(3), STRIDE_SHAPE, HALO_SHAPE, SKIP_PLANE_CHECK],
+    build: |section| Ok(Box::new(Regular::with_halo(section)?)),
+};
+
+/// Upstream's smallest patch: only height and width have a bound.
+pub(super) const LEAST_PLANE: [usize; 3] = [1, 64, 64];
+pub(super) const SKIP_PLANE_CHECK: Parameter =
+    Parameter::flag("skip_shape_check", false, "allow patches of less than 64×64 in y and x");
+pub(super) const HALO_SHAPE: Parameter = Parameter::integers(
+    "halo_shape",
+    &[0, 0, 0],
+    "prediction: voxels read on every side of a patch, mirrored at the border of the volume, and \
+     cut from its output",
+)
+.at_least(0.0)
+.of_length(3);
 
 /// Where patches begin along the three axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,16 +70,25 @@ impl Grid {
 
 pub(super) struct Regular {
     pub grid: Grid,
+    halo: [usize; 3],
     patch_node: Node,
 }
 
 impl Regular {
-    pub fn read(section: &Section<'_>) -> Result<Regular, ConfigError> {
-        let patch = patch_shape(section)?;
+    /// A grid of patches that are not smaller than `least`, without a halo.
+    pub fn read(section: &Section<'_>, least: [usize; 3]) -> Result<Regular, ConfigError> {
+        let patch = patch_shape(section, least)?;
         let stride = section.integers("stride_shape");
         let stride = [0, 1, 2].map(|axis| stride[axis] as usize);
         let patch_node = section.child("patch_shape").unwrap_or(section.node).clone();
-        Ok(Regular { grid: Grid { patch, stride }, patch_node })
+        Ok(Regular { grid: Grid { patch, stride }, halo: [0; 3], patch_node })
+    }
+
+    /// A grid with the halo of [`HALO_SHAPE`].
+    pub fn with_halo(section: &Section<'_>) -> Result<Regular, ConfigError> {
+        let halo = section.integers(HALO_SHAPE.name);
+        let halo = [0, 1, 2].map(|axis| halo[axis] as usize);
+        Ok(Regular { halo, ..Regular::read(section, LEAST_PLANE)? })
     }
 }
 
@@ -73,6 +104,10 @@ impl SliceBuilder for Regular {
 
     fn grid(&self) -> Option<Grid> {
         Some(self.grid)
+    }
+
+    fn halo(&self) -> [usize; 3] {
+        self.halo
     }
 }
 

@@ -60,7 +60,7 @@ impl Weighted {
             );
         }
         let patch = patch.map(|n| n as usize);
-        check_patch(section, patch)?;
+        check_patch(section, patch, super::LEAST)?;
         Ok(Weighted {
             patch,
             channels,

@@ -1,0 +1,80 @@
+//! Adam that takes the variance of its own steps into account.
+
+use tch::{TchError, Tensor};
+
+use super::super::optimizer::{Algorithm, OptimizerEntry, Update};
+use super::super::state::{Rates, Settings};
+use super::moments::{BETAS, Betas, EPSILON, with_switches};
+use super::per_tensor::{decay_towards, each, step_number};
+
+pub static ENTRY: OptimizerEntry = OptimizerEntry {
+    name: "RAdam",
+    meaning: "Adam that takes the variance of its first steps into account (Liu et al. 2020)",
+    parameters: &[BETAS],
+    build: |section| Ok(Box::new(RAdam(Betas::read(section)?))),
+};
+
+/// [Liu et al. 2020](https://arxiv.org/abs/1908.03265), `torch.optim.RAdam`.
+#[derive(Debug)]
+struct RAdam(Betas);
+
+impl RAdam {
+    /// The rectification of step `t`; `None` while the variance is intractable.
+    fn rectification(second: f64, t: f64) -> Option<f64> {
+        let longest = 2.0 / (1.0 - second) - 1.0;
+        let power = second.powf(t);
+        let length = longest - 2.0 * t * power / (1.0 - power);
+        (length > 5.0).then(|| {
+            ((length - 4.0) * (length - 2.0) * longest
+                / ((longest - 4.0) * (longest - 2.0) * length))
+                .sqrt()
+        })
+    }
+}
+
+impl Algorithm for RAdam {
+    fn momentum(&self) -> Option<f64> {
+        Some(self.0.0)
+    }
+
+    fn begin(
+        &self,
+        parameter: &Tensor,
+        _: &Rates,
+    ) -> Result<Vec<(&'static str, Tensor)>, TchError> {
+        Ok(vec![("exp_avg", parameter.f_zeros_like()?), ("exp_avg_sq", parameter.f_zeros_like()?)])
+    }
+
+    fn step(&self, update: Update<'_>) -> Result<(), TchError> {
+        let (first, second) = self.0.now(&update.rates);
+        let t = step_number(&update)?;
+        let rate = update.rates.learning_rate / (1.0 - first.powf(t));
+        let rectified = Self::rectification(second, t);
+        let spread = (1.0 - second.powf(t)).sqrt();
+        each(&update, |parameter, gradient, kept| {
+            decay_towards(&mut kept[0], gradient, first)?;
+            decay_towards(&mut kept[1], &gradient.f_square()?, second)?;
+            let change = match rectified {
+                Some(factor) => kept[0]
+                    .f_div(&kept[1].f_sqrt()?.f_add_scalar(EPSILON)?)?
+                    .f_mul_scalar(rate * factor * spread)?,
+                None => kept[0].f_mul_scalar(rate)?,
+            };
+            let _ = parameter.f_sub_(&change)?;
+            Ok(())
+        })
+    }
+
+    fn settings(&self, rates: &Rates, weight_decay: f64) -> Settings {
+        with_switches(self.0.settings(rates, weight_decay), rates)
+            .with("decoupled_weight_decay", false)
+    }
+
+    fn saved_momentum(&self, settings: &Settings) -> Option<f64> {
+        Betas::saved(settings)
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        ["exp_avg", "exp_avg_sq"].contains(&name)
+    }
+}

@@ -1,0 +1,109 @@
+//! Model packages of bioimage.io: one written by bioimageio.spec is read, ours are read
+//! again, one whose test fails is refused.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use zip::write::SimpleFileOptions;
+use zip::{ZipArchive, ZipWriter};
+
+use crate::support::fixture;
+use crate::support::lab::Lab;
+use crate::support::program::{unet3d, with_config};
+
+/// Writes the archive again with one of its files changed.
+fn changed(from: &Path, to: &Path, name: &str, change: impl Fn(Vec<u8>) -> Vec<u8>) {
+    let mut archive = ZipArchive::new(fs::File::open(from).unwrap()).unwrap();
+    let mut copy = ZipWriter::new(fs::File::create(to).unwrap());
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).unwrap();
+        let (mut bytes, entry_name) = (Vec::new(), entry.name().unwrap().into_owned());
+        entry.read_to_end(&mut bytes).unwrap();
+        copy.start_file(&*entry_name, SimpleFileOptions::default()).unwrap();
+        let bytes = if entry_name == name { change(bytes) } else { bytes };
+        copy.write_all(&bytes).unwrap();
+    }
+    copy.finish().unwrap();
+}
+
+#[test]
+fn a_package_becomes_a_configuration_that_predicts() {
+    let lab = Lab::new();
+    let (package, folder) = (fixture("package/upstream.zip"), lab.path("imported"));
+    let arguments =
+        ["import".as_ref(), package.as_os_str(), "--output".as_ref(), folder.as_os_str()];
+    let run = unet3d(arguments).succeeded();
+    assert!(run.out.contains("the test output is reached"), "{}", run.out);
+    lab.balls("volume.h5", [12, 40, 36], 1);
+    let config = fs::read_to_string(folder.join("predict.yaml")).unwrap();
+    let volume = lab.path("volume.h5").display().to_string();
+    fs::write(folder.join("mine.yaml"), config.replace("/path/to/volumes", &volume)).unwrap();
+    let overrides = [
+        "loaders.test.slice_builder.patch_shape=[8, 16, 16]",
+        "loaders.test.slice_builder.stride_shape=[8, 16, 16]",
+    ];
+    let config = folder.join("mine.yaml");
+    with_config("predict", &config, &overrides).succeeded();
+    let file = hdf5::File::open(lab.path("volume_predictions.h5")).unwrap();
+    assert_eq!(file.dataset("predictions").unwrap().shape(), [2, 12, 40, 36]);
+
+    // Out again, and in again.
+    let (weights, ours) = (folder.join("weights.pytorch"), lab.path("ours.zip"));
+    let arguments = [
+        "export".as_ref(),
+        "--config".as_ref(),
+        config.as_os_str(),
+        "--checkpoint".as_ref(),
+        weights.as_os_str(),
+        "--author".as_ref(),
+        "Nobody".as_ref(),
+        ours.as_os_str(),
+    ];
+    unet3d(arguments).succeeded();
+    unet3d(arguments).failed_with(1, &["ours.zip", "not replaced"]);
+    let again = lab.path("again");
+    unet3d(["import".as_ref(), ours.as_os_str(), "--output".as_ref(), again.as_os_str()])
+        .succeeded();
+    assert!(again.join("predict.yaml").is_file());
+}
+
+#[test]
+fn networks_of_the_fork_are_exported_with_their_code() {
+    let lab = Lab::new();
+    lab.balls("train.h5", [16, 32, 32], 1);
+    lab.balls("val.h5", [8, 16, 16], 2);
+    with_config("train", &lab.training(), &[]).succeeded();
+    let (config, package) = (lab.prediction(), lab.path("fork.zip"));
+    let weights = lab.path("run/last_checkpoint.pytorch");
+    let arguments = [
+        "export".as_ref(),
+        "--config".as_ref(),
+        config.as_os_str(),
+        "--checkpoint".as_ref(),
+        weights.as_os_str(),
+        "--author".as_ref(),
+        "Nobody".as_ref(),
+        package.as_os_str(),
+    ];
+    unet3d(arguments).succeeded();
+    let archive = ZipArchive::new(fs::File::open(&package).unwrap()).unwrap();
+    for name in ["rdf.yaml", "network.py", "weights.pt", "cover.png", "test_output.npy"] {
+        assert!(archive.index_for_name(name).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn a_package_whose_test_fails_leaves_nothing() {
+    let lab = Lab::new();
+    let (broken, folder) = (lab.path("broken.zip"), lab.path("imported"));
+    changed(&fixture("package/upstream.zip"), &broken, "test_output.npy", |mut bytes| {
+        let last = bytes.len() - 4;
+        bytes[last..].copy_from_slice(&0.123f32.to_le_bytes());
+        bytes
+    });
+    let arguments =
+        ["import".as_ref(), broken.as_os_str(), "--output".as_ref(), folder.as_os_str()];
+    unet3d(arguments).failed_with(1, &["the package's own test", "0.123"]);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}

@@ -1,0 +1,96 @@
+//! Predictions against those recorded from wolny/pytorch-3dunet 1.9.6: its networks, halo,
+//! normalization of patches, segmentations, measures.
+
+use std::fs;
+use std::path::Path;
+
+use hdf5::{Dataset, File};
+use ndarray::{ArrayD, Axis, Slice};
+
+use crate::support::fixture;
+use crate::support::program::with_config;
+
+/// A copy of a recorded case in a folder of its own, ready to run.
+fn prepare(case: &Path, directory: &Path) {
+    for entry in fs::read_dir(case).unwrap() {
+        let (from, name) = (entry.as_ref().unwrap().path(), entry.unwrap().file_name());
+        if from.is_dir() {
+            fs::create_dir_all(directory.join(&name)).unwrap();
+            prepare(&from, &directory.join(&name));
+        } else if name == "config.yaml" {
+            let text = fs::read_to_string(&from).unwrap();
+            let text = text.replace("@DIR@", &directory.display().to_string());
+            fs::write(directory.join(name), text).unwrap();
+        } else if name != "expected.h5" {
+            fs::copy(&from, directory.join(name)).unwrap();
+        }
+    }
+}
+
+fn compare(case: &str, ours: &Dataset, expected: &Dataset) {
+    let shape: Vec<usize> = expected.attr("shape").unwrap().read_raw().unwrap();
+    assert_eq!(ours.shape(), shape, "{case}");
+    assert!(!ours.filters().is_empty(), "{case}: it is compressed");
+    if expected.dtype().unwrap().is::<u16>() {
+        assert!(ours.dtype().unwrap().is::<u16>(), "{case}");
+        let (ours, expected) =
+            (ours.read_raw::<u16>().unwrap(), expected.read_raw::<u16>().unwrap());
+        assert!(ours == expected, "{case}: segmentations differ");
+        return;
+    }
+    assert!(ours.dtype().unwrap().is::<f32>(), "{case}");
+    let mut thin: ArrayD<f32> = ours.read_dyn().unwrap();
+    let expected: ArrayD<f32> = expected.read_dyn().unwrap();
+    if thin.ndim() == 4 {
+        (1..4).for_each(|axis| thin.slice_axis_inplace(Axis(axis), Slice::new(0, None, 2)));
+    }
+    assert_eq!(thin.shape(), expected.shape(), "{case}");
+    let error = thin.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(error <= 1e-4, "{case}: {error}");
+}
+
+#[test]
+fn predictions_are_those_of_upstream() {
+    let mut cases = 0;
+    for entry in fs::read_dir(fixture("recorded/upstream/predict")).unwrap() {
+        let recorded = entry.unwrap().path();
+        let case = recorded.file_name().unwrap().to_str().unwrap().to_string();
+        let folder = tempfile::tempdir().unwrap();
+        prepare(&recorded, folder.path());
+        let overrides = ["device=cpu"];
+        let run = with_config("predict", &folder.path().join("config.yaml"), &overrides);
+        let run = run.succeeded();
+        assert!(run.out.contains("read as a file of upstream"), "{case}: {}", run.out);
+
+        let expected = File::open(recorded.join("expected.h5")).unwrap();
+        let out = folder.path().join("out");
+        if case == "dsb2018" {
+            for image in expected.member_names().unwrap() {
+                let ours = File::open(out.join(format!("{image}_predictions.h5"))).unwrap();
+                for name in ["predictions", "segmentation"] {
+                    let expected = expected.dataset(&format!("{image}/{name}")).unwrap();
+                    compare(&case, &ours.dataset(name).unwrap(), &expected);
+                }
+            }
+        } else {
+            let name = "vol_predictions.h5";
+            let beside = folder.path().join(name);
+            let ours = File::open(if beside.exists() { beside } else { out.join(name) }).unwrap();
+            assert_eq!(ours.member_names().unwrap(), expected.member_names().unwrap(), "{case}");
+            for name in expected.member_names().unwrap() {
+                compare(&case, &ours.dataset(&name).unwrap(), &expected.dataset(&name).unwrap());
+            }
+            for name in expected.attr_names().unwrap() {
+                let read = |file: &File| file.attr(&name).unwrap().read_raw::<f64>().unwrap();
+                let (ours, expected) = (read(&ours), read(&expected));
+                assert_eq!(ours.len(), expected.len(), "{case} {name}");
+                for (ours, expected) in ours.iter().zip(expected) {
+                    assert!((ours - expected).abs() < 1e-6, "{case} {name}: {ours} {expected}");
+                }
+                assert!(run.out.contains("Average metric: "), "{case}: {}", run.out);
+            }
+        }
+        cases += 1;
+    }
+    assert_eq!(cases, 38);
+}
