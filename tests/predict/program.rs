@@ -331,7 +331,7 @@ fn skip_existing_redoes_only_what_differs() {
     let config = lab.prediction();
     let run = |options: &[&str]| {
         let mut command = program();
-        command.args(["predict", "--skip-existing", "--config"]).arg(&config);
+        command.args(["predict", "--skip-existing", "--threads", "1", "--config"]).arg(&config);
         for option in options {
             command.args(["--set", option]);
         }
@@ -356,12 +356,13 @@ fn shards_share_the_files() {
     let config = lab.prediction();
     let shard = |arguments: &[&str]| {
         let config = config.display().to_string();
-        unet3d(["predict", "--config", &config].iter().chain(arguments)).succeeded();
+        unet3d(["predict", "--threads", "1", "--config", &config].iter().chain(arguments))
+            .succeeded();
     };
     shard(&["--shard", "2/2"]);
     assert_eq!(outputs(&lab), ["t2_predictions.h5"]);
     let run = program()
-        .args(["predict", "--shard", "slurm", "--config"])
+        .args(["predict", "--shard", "slurm", "--threads", "1", "--config"])
         .arg(&config)
         .env("SLURM_ARRAY_TASK_ID", "4")
         .env("SLURM_ARRAY_TASK_MIN", "4")
@@ -385,7 +386,7 @@ fn a_signal_leaves_whole_outputs_and_the_rest_can_go_on() {
     }
     let config = lab.prediction();
     let mut child = program()
-        .args(["predict", "--config"])
+        .args(["predict", "--threads", "1", "--config"])
         .arg(&config)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -425,7 +426,7 @@ fn a_signal_leaves_whole_outputs_and_the_rest_can_go_on() {
     };
     let before = inodes(&done);
     let config = config.display().to_string();
-    unet3d(["predict", "--skip-existing", "--config", &config]).succeeded();
+    unet3d(["predict", "--skip-existing", "--threads", "1", "--config", &config]).succeeded();
     assert_eq!(results().len(), 43);
     assert_eq!(inodes(&done), before, "what was done is not done again");
 }
