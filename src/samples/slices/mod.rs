@@ -230,7 +230,7 @@ mod tests {
         assert!(build(&small.replace("]}", "], skip_shape_check: true}")).is_ok());
         assert!(error("{name: SliceBuilder, patch_shape: [16, 64, 64]}").contains("stride_shape"));
         let stride = "{name: SliceBuilder, patch_shape: [16, 64, 64], stride_shape: [0, 8, 8]}";
-        assert!(error(stride).contains("at least 1"));
+        assert!(error(stride).contains("from 1 to"));
         let weighted = "{name: PixelWiseWeightedSliceBuilder, patch_shape: [16, 64, 64]}";
         assert!(error(weighted).contains("num_patches"));
     }

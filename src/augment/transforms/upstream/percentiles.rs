@@ -66,19 +66,25 @@ fn percentile(values: &mut [f64], percent: f64) -> f64 {
     let (_, &mut low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
     let high = above.iter().copied().fold(f64::INFINITY, f64::min);
     let share = place - below as f64;
-    if share == 0.0 { low } else { low + (high - low) * share }
+    // From the nearer of the two, as numpy rounds.
+    match share {
+        0.0 => low,
+        share if share >= 0.5 => high - (high - low) * (1.0 - share),
+        share => low + (high - low) * share,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::percentile;
 
+    // The values are what numpy.percentile gives.
     #[test]
     fn percentiles_lie_between_values() {
         let mut values = [3.0, 1.0, 4.0, 2.0, 10.0];
         assert_eq!(percentile(&mut values, 0.0), 1.0);
         assert_eq!(percentile(&mut values, 50.0), 3.0);
-        assert_eq!(percentile(&mut values, 90.0), 4.0 + 0.6 * 6.0);
+        assert_eq!(percentile(&mut values, 90.0), 7.600_000_000_000_000_5);
         assert_eq!(percentile(&mut values, 100.0), 10.0);
         assert_eq!(percentile(&mut [7.0], 99.6), 7.0);
     }
