@@ -9,18 +9,24 @@ use std::path::{Path, PathBuf};
 /// that begin with a dot and without those in subdirectories, in natural order (t2
 /// before t10).
 pub fn list(directory: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+    list_paths(directory, |path| {
+        wanted(&path.extension().unwrap_or_default().to_string_lossy()) && path.is_file()
+    })
+}
+
+/// What is in a directory and `wanted`, without names that begin with a dot, in natural
+/// order.
+pub fn list_paths(directory: &Path, wanted: impl Fn(&Path) -> bool) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
         let path = directory.join(&name);
-        let extension = path.extension().unwrap_or_default().to_string_lossy();
-        let hidden = name.as_encoded_bytes().starts_with(b".");
-        if !hidden && wanted(&extension) && path.is_file() {
-            files.push(path);
+        if !name.as_encoded_bytes().starts_with(b".") && wanted(&path) {
+            paths.push(path);
         }
     }
-    files.sort_by(|a, b| by_natural_order(&name_of(a), &name_of(b)));
-    Ok(files)
+    paths.sort_by(|a, b| by_natural_order(&name_of(a), &name_of(b)));
+    Ok(paths)
 }
 
 fn name_of(path: &Path) -> String {

@@ -14,7 +14,7 @@ mod write;
 pub use destination::destination;
 pub use input::{FileState, InputFile, identity};
 pub use leftovers::remove_leftovers;
-pub use list::{by_natural_order, list};
+pub use list::{by_natural_order, list, list_paths};
 pub use lock::{Lock, lock_directory};
 pub use record::{is_current, record, recorded_input};
 pub use writable::check_writable;

@@ -1,7 +1,11 @@
 //! File formats of volumes, one a module: the only place that names a format.
 
+mod axes;
 mod contiguous;
 pub mod h5;
+mod metaimage;
+mod names;
+mod nifti;
 mod nrrd;
 pub mod nrrd_writer;
 pub mod png;
@@ -12,6 +16,7 @@ mod standing;
 mod stored;
 mod tiff;
 pub mod tiff_writer;
+mod zarr;
 
 pub use standing::{MADE_BY, Mark, Standing, standing};
 
@@ -24,6 +29,9 @@ use anyhow::{Context, Result, bail};
 use crate::files::{self, InputFile};
 use crate::volume::{Volume, VolumeFile, VolumeReader, VolumeWriter};
 
+pub use axes::ReadOptions;
+pub use names::{common_name, file_of, output_place, stem};
+
 /// Begins a file at a path, with that many threads for compression.
 pub type CreateWriter = fn(&Path, usize) -> Result<Box<dyn VolumeWriter>>;
 
@@ -32,20 +40,23 @@ pub struct Format {
     pub name: &'static str,
     /// What is read from it, in one sentence.
     pub meaning: &'static str,
-    /// Extensions of its files, in lower case.
+    /// Extensions of its files, in lower case; some of two parts.
     pub extensions: &'static [&'static str],
     /// Whether a directory given in the place of files stands for its files of this
     /// format, too.
     pub in_directories: bool,
     /// Whether the content of a file is of this format.
     pub recognises: fn(&File) -> bool,
-    pub open: fn(&Path) -> Result<Box<dyn VolumeFile>>,
+    /// Whether a directory holds volumes in this format, and is no folder of files.
+    pub is_store: fn(&Path) -> bool,
+    pub open: fn(&Path, &ReadOptions) -> Result<Box<dyn VolumeFile>>,
     /// `None` if the format is read only.
     pub create: Option<CreateWriter>,
 }
 
 /// All file formats. The first is the one that results are written in.
-pub static FORMATS: &[&Format] = &[&h5::ENTRY, &nrrd::ENTRY, &tiff::ENTRY];
+pub static FORMATS: &[&Format] =
+    &[&h5::ENTRY, &nrrd::ENTRY, &tiff::ENTRY, &zarr::ENTRY, &nifti::ENTRY, &metaimage::ENTRY];
 
 /// Prepares the libraries of the formats. To be called before the first file is opened.
 ///
@@ -58,14 +69,26 @@ pub fn start() -> Result<()> {
 /// Opens a file for reading, in the format of its content or, if that is none that
 /// is known, of its extension.
 ///
+/// A path may end in choices: `v.tif:t=3` is the time point 3 of `v.tif`, and
+/// `v.tif:axes=zyx` says what its axes are.
+///
 /// # Errors
 /// A file that is missing, no ordinary file, not readable, of no known format or
 /// damaged. The message names its absolute path.
 pub fn open_file(path: &Path) -> Result<Box<dyn VolumeFile>> {
-    let input = InputFile::open(path, "a file of volumes")?;
+    open_file_with(path, &ReadOptions::default())
+}
+
+/// As [`open_file`], of axes that the path does not say.
+pub fn open_file_with(path: &Path, options: &ReadOptions) -> Result<Box<dyn VolumeFile>> {
+    let (path, options) = names::choices(path, options)?;
+    if let Some(format) = FORMATS.iter().find(|format| (format.is_store)(&path)) {
+        return (format.open)(&path, &options);
+    }
+    let input = InputFile::open(&path, "a file of volumes")?;
     let by_content = FORMATS.iter().find(|format| (format.recognises)(&input.file));
-    match by_content.or_else(|| FORMATS.iter().find(|format| format.has_extension_of(path))) {
-        Some(format) => (format.open)(&input.path),
+    match by_content.or_else(|| FORMATS.iter().find(|format| format.has_extension_of(&path))) {
+        Some(format) => (format.open)(&input.path, &options),
         None => {
             let names: Vec<_> = FORMATS.iter().map(|format| format.name).collect();
             bail!(
@@ -100,6 +123,11 @@ pub fn read(path: &Path, name: &str) -> Result<Volume> {
     open(path, name)?.read()
 }
 
+/// Whether a directory holds volumes, and is no folder of files.
+pub fn is_store(path: &Path) -> bool {
+    FORMATS.iter().any(|format| (format.is_store)(path))
+}
+
 /// Begins a file of results, with that many threads for compression. It is HDF5.
 ///
 /// # Errors
@@ -109,22 +137,39 @@ pub fn create(path: &Path, threads: usize) -> Result<Box<dyn VolumeWriter>> {
     create.context("no format can be written")?(path, threads)
 }
 
-/// The files of a directory that hold volumes, in natural order (t2 before t10):
-/// its HDF5 files, or, if it has none, those of all other formats. Images that lie
+/// Whether a path names a file or a store, and no folder of files.
+pub fn is_volume(path: &Path) -> bool {
+    let file = file_of(path);
+    file.is_file() || is_store(&file)
+}
+
+/// The files and stores of a directory that hold volumes, in natural order (t2 before
+/// t10): its HDF5 files, or, if it has none, those of all other formats. Images that lie
 /// beside HDF5 files are most often what these were made from, or of.
 pub fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let of = |formats: &[&Format]| {
-        files::list(directory, |extension| {
-            formats
-                .iter()
-                .any(|format| format.in_directories && format.extensions.contains(&extension))
-        })
-    };
     let (first, others) = FORMATS.split_at(1);
-    match of(first)? {
-        found if found.is_empty() => of(others),
+    match list_of(directory, |path| of_formats(first, path, false))? {
+        found if found.is_empty() => list_of(directory, |path| of_formats(others, path, false)),
         found => Ok(found),
     }
+}
+
+/// The files and stores of a directory of any format, their extensions in upper or lower
+/// case, in natural order.
+pub fn images(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    list_of(directory, |path| of_formats(FORMATS, path, true))
+}
+
+fn list_of(directory: &Path, wanted: impl Fn(&Path) -> bool) -> std::io::Result<Vec<PathBuf>> {
+    files::list_paths(directory, |path| wanted(path) && (path.is_file() || is_store(path)))
+}
+
+fn of_formats(formats: &[&Format], path: &Path, any_case: bool) -> bool {
+    formats.iter().filter(|format| format.in_directories).any(|format| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = if any_case { name.to_ascii_lowercase() } else { name.into_owned() };
+        names::without_extension(&name, format.extensions).is_some()
+    })
 }
 
 /// The extensions of files for which a directory stands, as in "*.h5, *.hdf or
@@ -134,6 +179,7 @@ pub fn patterns() -> String {
         .iter()
         .filter(|format| format.in_directories)
         .flat_map(|format| format.extensions)
+        .filter(|extension| !extension.starts_with("ome."))
         .map(|extension| format!("*.{extension}"))
         .collect();
     match patterns.split_last() {
@@ -146,8 +192,7 @@ pub fn patterns() -> String {
 impl Format {
     /// Whether the extension of a path is one of this format, in upper or lower case.
     pub fn has_extension_of(&self, path: &Path) -> bool {
-        path.extension().is_some_and(|found| {
-            self.extensions.iter().any(|known| found.eq_ignore_ascii_case(known))
-        })
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        names::without_extension(&name, self.extensions).is_some()
     }
 }

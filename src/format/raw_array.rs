@@ -8,16 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use ndarray::Array4;
 
+use super::axes::AxisMap;
 use super::contiguous::Contiguous;
 use super::positioned::Positioned;
 use super::stored::{Stored, StoredType, with_stored};
 use crate::files::InputFile;
 use crate::runtime::memory;
 use crate::volume::tiles::{for_each, split};
-use crate::volume::{Element, Volume, VolumeReader, Window};
+use crate::volume::{Calibration, Element, Values, Volume, VolumeReader, Window};
+use crate::with_values;
 
 /// How the bytes of the voxels are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(super) enum Packing {
     Gzip {
         skip: u64,
     },
+    /// A zlib stream.
+    Zlib,
 }
 
 /// What a header says of its volume.
@@ -38,14 +42,16 @@ pub(super) struct Layout {
     pub data: InputFile,
     /// Where its voxels begin, or, if they are packed, the first byte of the stream.
     pub offset: u64,
-    /// (C, D, H, W)
-    pub shape: [usize; 4],
-    pub has_channels: bool,
+    /// Lengths of the axes, the slowest first.
+    pub dims: Vec<usize>,
+    /// Which of them are c, z, y and x.
+    pub axes: AxisMap,
     pub stored: StoredType,
     pub big_endian: bool,
     pub packing: Packing,
-    /// Size of a voxel along z, y and x.
-    pub voxel_size: Option<[f64; 3]>,
+    /// Slope and intercept, by which stored numbers become values.
+    pub scale: Option<(f64, f64)>,
+    pub calibration: Calibration,
 }
 
 /// A volume in one piece, opened and not read yet.
@@ -59,9 +65,10 @@ pub(super) struct RawArray {
 
 impl RawArray {
     /// # Errors
-    /// A file that is shorter than its header says.
+    /// A file that is shorter than its header says, and a space that is impossible.
     pub fn new(layout: Layout) -> Result<RawArray> {
-        let voxels = layout.shape.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
+        layout.calibration.check()?;
+        let voxels = layout.dims.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
         let bytes = voxels
             .and_then(|voxels| voxels.checked_mul(layout.stored.size()))
             .filter(|bytes| i64::try_from(*bytes).is_ok())
@@ -74,13 +81,18 @@ impl RawArray {
     }
 
     fn bytes(&self) -> u64 {
-        self.layout.shape.iter().product::<usize>() as u64 * self.layout.stored.size() as u64
+        self.layout.dims.iter().product::<usize>() as u64 * self.layout.stored.size() as u64
     }
 
-    /// The unpacked voxels from the first on.
-    fn stream(&self, skip: u64) -> Result<impl Read> {
+    /// The unpacked bytes from the first voxel on.
+    fn stream(&self) -> Result<Box<dyn Read + '_>> {
         let file = Positioned { file: &self.layout.data.file, position: self.layout.offset };
-        let mut stream = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file));
+        let file = BufReader::with_capacity(1 << 16, file);
+        let (mut stream, skip): (Box<dyn Read + '_>, u64) = match self.layout.packing {
+            Packing::Plain => (Box::new(file), 0),
+            Packing::Gzip { skip } => (Box::new(MultiGzDecoder::new(file)), skip),
+            Packing::Zlib => (Box::new(ZlibDecoder::new(file)), 0),
+        };
         let skipped = io::copy(&mut stream.by_ref().take(skip), &mut io::sink())
             .context("the data cannot be unpacked")?;
         ensure!(skipped == skip, "the data end before their first voxel");
@@ -88,7 +100,7 @@ impl RawArray {
     }
 
     /// Unpacks all voxels into a file without a name, if that was not done before.
-    fn unpack(&self, skip: u64) -> Result<Arc<File>> {
+    fn unpack(&self) -> Result<Arc<File>> {
         let mut unpacked = self.unpacked.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(file) = &*unpacked {
             return Ok(file.clone());
@@ -97,7 +109,7 @@ impl RawArray {
         let file = tempfile::tempfile()
             .with_context(|| format!("no file to unpack it to in {}", place.display()))?;
         let mut writer = BufWriter::with_capacity(1 << 16, &file);
-        let mut stream = self.stream(skip)?.take(self.bytes());
+        let mut stream = self.stream()?.take(self.bytes());
         let written = io::copy(&mut stream, &mut writer)
             .and_then(|written| io::Write::flush(&mut writer).map(|()| written))
             .with_context(|| format!("it cannot be unpacked to {}", place.display()))?;
@@ -112,9 +124,9 @@ impl RawArray {
     }
 
     /// Reads all voxels of a packed volume in the order in which they come.
-    fn read_stream<S: Stored>(&self, skip: u64) -> Result<Array4<S::Memory>> {
-        let [c, d, h, w] = self.layout.shape;
-        let mut stream = self.stream(skip)?;
+    fn read_stream<S: Stored>(&self) -> Result<Array4<S::Memory>> {
+        let [c, d, h, w] = self.layout.axes.shape;
+        let mut stream = self.stream()?;
         let mut out = Array4::from_elem((c, d, h, w), S::Memory::default());
         let mut plane_bytes = vec![0; h * w * size_of::<S>()];
         let mut found = 0;
@@ -150,21 +162,28 @@ impl RawArray {
         window: &Window,
         threads: usize,
     ) -> Result<Array4<S::Memory>> {
-        let Layout { shape, big_endian, offset, packing, .. } = self.layout;
+        let Layout { dims, axes, big_endian, offset, packing, .. } = &self.layout;
         let [d, h, w] = window.size;
+        let (strides, first) = axes.strides(dims);
         let unpacked;
         let (file, offset) = match packing {
-            Packing::Plain => (&self.layout.data.file, offset),
-            Packing::Gzip { skip } => {
-                if [channels.len(), d, h, w] == shape {
-                    return self.read_stream::<S>(skip);
+            Packing::Plain => (&self.layout.data.file, *offset),
+            Packing::Gzip { .. } | Packing::Zlib => {
+                let in_order = Contiguous::in_order(0, axes.shape, false).strides;
+                // Along an axis of length 1 there is no stride.
+                let same =
+                    (0..4).all(|axis| axes.shape[axis] == 1 || strides[axis] == in_order[axis]);
+                let all = axes.shape.iter().product::<usize>() == dims.iter().product::<usize>();
+                if same && all && [channels.len(), d, h, w] == axes.shape {
+                    return self.read_stream::<S>();
                 }
-                unpacked = self.unpack(skip)?;
+                unpacked = self.unpack()?;
                 (&*unpacked, 0)
             }
         };
+        let offset = offset + (first * size_of::<S>()) as u64;
         let mut out = Array4::from_elem((channels.len(), d, h, w), S::Memory::default());
-        let voxels = Contiguous { offset, shape, big_endian };
+        let voxels = Contiguous { offset, strides, big_endian: *big_endian };
         let [z, y, x] = window.origin;
         // A plane is a good handful for one thread at a time.
         let tiles =
@@ -181,20 +200,29 @@ impl VolumeReader for RawArray {
         &self.layout.path
     }
 
+    fn stored(&self) -> StoredType {
+        self.layout.stored
+    }
+
     fn element(&self) -> Element {
-        self.layout.stored.element()
+        match (self.layout.scale, self.layout.stored) {
+            (None, stored) => stored.element(),
+            // All values of these are float32 numbers times a factor.
+            (Some(_), stored) if stored.size() <= 2 || stored == StoredType::F32 => Element::F32,
+            (Some(_), _) => Element::F64,
+        }
     }
 
     fn extent(&self) -> [usize; 4] {
-        self.layout.shape
+        self.layout.axes.shape
     }
 
     fn has_channels(&self) -> bool {
-        self.layout.has_channels
+        self.layout.axes.has_channels
     }
 
-    fn voxel_size(&self) -> Option<[f64; 3]> {
-        self.layout.voxel_size
+    fn calibration(&self) -> Calibration {
+        self.layout.calibration.clone()
     }
 
     fn read_part(&self, channels: Range<usize>, window: &Window, threads: usize) -> Result<Volume> {
@@ -209,6 +237,18 @@ impl VolumeReader for RawArray {
             self.layout.data.unchanged()?;
             S::values(array.with_context(|| self.describe())?)
         });
-        Ok(Volume { values, has_channels: self.layout.has_channels })
+        let values = match self.layout.scale {
+            None => values,
+            Some(scale) => scaled(values, scale, self.element()),
+        };
+        Ok(Volume { values, has_channels: self.has_channels() })
     }
+}
+
+/// The values of stored numbers, computed in float64.
+fn scaled(values: Values, (slope, intercept): (f64, f64), element: Element) -> Values {
+    with_values!(values, array => match element {
+        Element::F64 => array.mapv(|x| x as f64 * slope + intercept).into(),
+        _ => array.mapv(|x| (x as f64 * slope + intercept) as f32).into(),
+    })
 }

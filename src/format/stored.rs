@@ -1,50 +1,13 @@
-//! Number types of files, and the element type that each becomes in memory.
+//! Numbers of files, and how they become numbers in memory and back.
 
 use anyhow::{Result, anyhow};
 use half::f16;
 use hdf5::H5Type;
 
-use crate::volume::{Element, Values};
+use crate::volume::Values;
 use ndarray::Array4;
 
-/// The type of number that a data set is stored as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StoredType {
-    U8,
-    I8,
-    U16,
-    I16,
-    U32,
-    I32,
-    U64,
-    I64,
-    F16,
-    F32,
-    F64,
-}
-
-impl StoredType {
-    pub fn element(self) -> Element {
-        match self {
-            StoredType::U8 => Element::U8,
-            StoredType::U16 => Element::U16,
-            StoredType::I8 | StoredType::I16 | StoredType::I32 => Element::I32,
-            StoredType::U32 | StoredType::I64 | StoredType::U64 => Element::I64,
-            StoredType::F16 | StoredType::F32 => Element::F32,
-            StoredType::F64 => Element::F64,
-        }
-    }
-
-    /// Bytes of one voxel in the file.
-    pub fn size(self) -> usize {
-        match self {
-            StoredType::U8 | StoredType::I8 => 1,
-            StoredType::U16 | StoredType::I16 | StoredType::F16 => 2,
-            StoredType::U32 | StoredType::I32 | StoredType::F32 => 4,
-            StoredType::U64 | StoredType::I64 | StoredType::F64 => 8,
-        }
-    }
-}
+pub(super) use crate::volume::StoredType;
 
 /// A number as it stands in a file.
 pub(super) trait Stored: H5Type + Copy + Send + Sync + 'static {

@@ -1,10 +1,10 @@
 //! Which file the result of each input is written to.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::files::{destination, identity};
+use crate::format;
 
 /// An input file and the file its result is written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +59,6 @@ pub fn pair_files(inputs: Vec<PathBuf>, directory: Option<&Path>) -> Result<Vec<
 }
 
 fn output_path(input: &Path, directory: Option<&Path>) -> PathBuf {
-    let mut name = OsString::from(input.file_stem().unwrap_or_default());
-    name.push("_predictions.h5");
-    match directory {
-        Some(directory) => directory.join(name),
-        None => input.with_file_name(name),
-    }
+    let (beside, stem) = format::output_place(input);
+    directory.unwrap_or(&beside).join(format!("{stem}_predictions.h5"))
 }

@@ -62,7 +62,7 @@ fn expand(node: &Node, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, C
     for entry in entries(node)? {
         let path = &entry.file_path()?;
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        let metadata = fs::metadata(path).map_err(|error| {
+        let metadata = fs::metadata(format::file_of(path)).map_err(|error| {
             entry.error(match error.kind() {
                 std::io::ErrorKind::NotFound => {
                     format!("no such file or directory (looked for {})", absolute.display())
@@ -70,7 +70,7 @@ fn expand(node: &Node, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, C
                 _ => format!("{} cannot be opened: {error}", absolute.display()),
             })
         })?;
-        if !metadata.is_dir() {
+        if !metadata.is_dir() || format::is_store(path) {
             files.push(path.to_path_buf());
             continue;
         }

@@ -2,6 +2,7 @@
 //! in, and what file formats offer of those in files.
 
 mod array;
+pub mod calibration;
 mod compact;
 mod mirror;
 mod read_compact;
@@ -10,12 +11,14 @@ mod sample;
 mod shape;
 mod source;
 mod statistics;
+mod stored_type;
 pub(crate) mod tiles;
 mod voxels;
 mod window;
 mod writer;
 
 pub use array::{Element, Values, Volume};
+pub use calibration::{Calibration, LengthUnit};
 pub use compact::{OneHot, Palette};
 pub use mirror::Mirror;
 pub use reader::{VolumeFile, VolumeReader};
@@ -23,6 +26,7 @@ pub use sample::{Sample, Statistics};
 pub use shape::VolumeShape;
 pub use source::{Access, Source};
 pub use statistics::StatisticsBuilder;
+pub use stored_type::StoredType;
 pub use voxels::Voxels;
 pub use window::Window;
 pub use writer::{Compression, DiskFull, Encoding, NewVolume, VolumeId, VolumeWriter};

@@ -9,7 +9,8 @@ use std::thread;
 use anyhow::{Context, Result};
 
 use super::{
-    Element, OneHot, Palette, Statistics, StatisticsBuilder, Volume, Window, read_compact,
+    Calibration, Element, OneHot, Palette, Statistics, StatisticsBuilder, StoredType, Volume,
+    Window, read_compact,
 };
 
 /// Bytes of the parts in which a volume is read when all of it is looked at, about.
@@ -24,6 +25,11 @@ pub trait VolumeFile: fmt::Debug + Send + Sync {
     /// one volume, which every name stands for.
     fn names_volumes(&self) -> bool {
         false
+    }
+
+    /// Names of the volumes in the file, as far as it names them.
+    fn names(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Whether the file has a volume of that name. Never so if the format does not
@@ -65,8 +71,13 @@ pub trait VolumeReader: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The type of number that the file has.
+    fn stored(&self) -> StoredType;
+
     /// Element type of the volumes read from here.
-    fn element(&self) -> Element;
+    fn element(&self) -> Element {
+        self.stored().element()
+    }
 
     /// Channels, depth, height and width; one channel for a volume (D, H, W).
     fn extent(&self) -> [usize; 4];
@@ -83,9 +94,14 @@ pub trait VolumeReader: fmt::Debug + Send + Sync {
         None
     }
 
+    /// What the file tells of space and channels.
+    fn calibration(&self) -> Calibration {
+        Calibration::default()
+    }
+
     /// Size of a voxel along z, y and x in micrometres, if the file tells.
     fn voxel_size(&self) -> Option<[f64; 3]> {
-        None
+        self.calibration().voxel_size()
     }
 
     /// Reads some channels of a window with that many threads.

@@ -1,5 +1,5 @@
 //! Volumes of every format that is read, wherever HDF5 can be read; the files are those
-//! of `tests/fixtures/make_training_data.py`.
+//! of `tests/fixtures/make_training_data.py` and `make_formats.py`.
 
 use std::fs;
 use std::path::Path;
@@ -209,5 +209,162 @@ fn numbers_of_white_is_zero_images_are_those_that_are_stored() {
     };
     refused(32, 3, &[0; 16], "black as zero");
     refused(16, 2, &[0; 8], "black as zero");
-    refused(1, 1, &[0x80, 0x40], "8, 16 or 32 bits");
+    refused(12, 1, &[0; 6], "8, 16 or 32 bits");
+    fs::write(&path, page(1, 0, 1, &[0x80, 0x40])).unwrap();
+    let bits = format::read(&path, "").unwrap().into_f32();
+    assert_eq!(bits.into_raw_vec_and_offset().0, [1.0, 0.0, 0.0, 1.0]);
+}
+
+/// Files of `make_formats.py` that hold the data set `raw` of `expected.h5`, and whether
+/// they tell the size of a voxel.
+const RAW: &[(&str, bool)] = &[
+    ("expected.h5", true),
+    ("v.nrrd", true),
+    ("plain.nhdr", true),
+    ("v.mha", true),
+    ("v.mhd", true),
+    ("v.nii", true),
+    ("v.nii.gz", true),
+    ("big_endian.nii", true),
+    ("second.nii", true),
+    ("v.tif", false),
+    ("lzw.tif", false),
+    ("zstd.tif", false),
+    ("packbits.tif", false),
+    ("tiles.tif", false),
+    ("big.tif", false),
+    ("white.tif", false),
+    ("imagej.tif", true),
+    ("v.ome.tif", true),
+    ("one_directory.tif", false),
+    ("v04.zarr", true),
+    ("v04.zarr/s0", false),
+    ("v05.zarr", true),
+    ("plain3.zarr", false),
+    ("group.zarr", false),
+    ("group.zarr/raw", false),
+    ("group2.zarr", false),
+    ("time_imagej.tif:t=0", true),
+    ("time.nii:t=0", true),
+    ("time04.zarr:t=0", true),
+    ("two.ome.tif:c=0", true),
+    ("two.nrrd:c=0", false),
+    ("time.nii:axes=czyx:c=0", true),
+];
+
+fn place(name: &str) -> std::path::PathBuf {
+    fixture("formats").join(name)
+}
+
+fn expected(name: &str) -> Volume {
+    format::open(&place("expected.h5"), name).unwrap().read().unwrap()
+}
+
+#[test]
+fn every_library_writes_the_same_volume() {
+    let raw = expected("raw");
+    let windows = [([0, 0, 0], [1, 1, 1]), ([3, 5, 7], [2, 9, 16]), ([6, 0, 22], [1, 19, 1])];
+    for (name, told) in RAW {
+        let reader = format::open(&place(name), "raw").unwrap_or_else(|error| panic!("{error:#}"));
+        assert_eq!(reader.stored().name(), "uint16", "{name}");
+        for threads in [1, 3] {
+            for (origin, size) in windows {
+                let window = Window::new(origin, size);
+                let part = reader.read_part(0..1, &window, threads).unwrap();
+                assert_eq!(part, raw.window(&window), "{name} {window}");
+            }
+        }
+        assert_eq!(reader.read().unwrap(), raw, "{name}");
+        let size = reader.voxel_size();
+        match (told, size) {
+            (true, Some(size)) => {
+                let close = |(a, b): (f64, f64)| (a - b).abs() < 1e-6 * b;
+                assert!(size.into_iter().zip([0.54, 0.2, 0.1]).all(close), "{name}: {size:?}");
+            }
+            (told, size) => assert!(!told || size.is_some(), "{name}: {size:?}"),
+        }
+    }
+}
+
+#[test]
+fn channels_are_found_where_the_file_has_them() {
+    let two = expected("two");
+    for name in [
+        "two.nrrd",
+        "two.mha",
+        "two.nii",
+        "time.nii:axes=czyx",
+        "shaped.tif",
+        "two_imagej.tif",
+        "two.ome.tif",
+        "two05.zarr",
+        "time_imagej.tif:axes=czyx",
+    ] {
+        let reader = format::open(&place(name), "raw").unwrap_or_else(|error| panic!("{error:#}"));
+        assert_eq!(reader.read().unwrap(), two, "{name}");
+        let window = Window::new([2, 3, 5], [3, 10, 11]);
+        assert_eq!(reader.read_window(&window).unwrap(), two.window(&window), "{name}");
+        let second = reader.read_part(1..2, &window, 2).unwrap();
+        assert_eq!(second.shape(), [1, 3, 10, 11], "{name}");
+    }
+    let names = format::open(&place("two.ome.tif"), "raw").unwrap().calibration().channels;
+    assert_eq!(names, ["GFP", "RFP"]);
+}
+
+#[test]
+fn every_type_of_number_is_read() {
+    let types = "uint8 int8 uint16 int16 uint32 int32 uint64 int64 float32 float64";
+    for name in types.split(' ') {
+        let expected = expected(name);
+        for file in [".nrrd", ".mha", ".nii", ".tif", ".zarr", "_2.zarr"] {
+            let path = place(&format!("types/{name}{file}"));
+            let reader = format::open(&path, "raw").unwrap_or_else(|error| panic!("{error:#}"));
+            assert_eq!(reader.stored().name(), name, "{file}");
+            assert_eq!(reader.read().unwrap(), expected, "{name}{file}");
+        }
+    }
+}
+
+#[test]
+fn pages_of_one_bit_are_0_and_1() {
+    let expected: Vec<u8> =
+        expected("raw").into_f32().iter().map(|value| u8::from(value % 2.0 == 0.0)).collect();
+    for name in ["bits.tif", "bits_white.tif"] {
+        let found = format::read(&place(name), "raw").unwrap().into_f32();
+        assert!(found.iter().zip(&expected).all(|(a, b)| *a == f32::from(*b)), "{name}");
+    }
+}
+
+#[test]
+fn chunks_that_were_never_written_hold_the_fill_value() {
+    let found = format::read(&place("sparse.zarr"), "raw").unwrap().into_f32();
+    let raw = expected("raw").into_f32();
+    for ((c, z, y, x), value) in found.indexed_iter() {
+        assert_eq!(*value, if z < 4 { raw[(c, z, y, x)] } else { 7.0 });
+    }
+}
+
+#[test]
+fn what_is_no_volume_is_refused_with_its_cure() {
+    for (name, words) in [
+        ("rgb.tif", &["colour"][..]),
+        ("sizes.tif", &["page 1 is 23 × 18 pixels", "files of their own"]),
+        ("time_imagej.tif", &["axis t", ":t=N"]),
+        ("time.nii", &["axis t", ":t=N"]),
+        ("time04.zarr", &["axis t", ":t=N"]),
+        ("time.nii:t=2", &["no t = 2"]),
+        ("v.tif:c=0", &["no axis c"]),
+        ("v.nrrd:axes=czyx", &["names 4"]),
+        ("expected.h5:axes=zyx", &["HDF5"]),
+        ("group.zarr/nothing", &["no such file"]),
+        ("nothing.tif", &["no such file"]),
+    ] {
+        let error = format::open(&place(name), "raw").unwrap_err();
+        let message = format!("{error:#}");
+        for word in words.iter().chain(&[name.split(':').next().unwrap()]) {
+            assert!(message.contains(word), "{name}: {message}");
+        }
+    }
+    let error = format::open(&place("group.zarr"), "rew").unwrap_err();
+    assert!(format!("{error:#}").contains("inner/label, raw"), "{error:#}");
 }

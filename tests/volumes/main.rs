@@ -5,6 +5,7 @@ mod support;
 
 mod compact;
 mod compact_samples;
+mod damaged;
 mod datasets;
 mod formats;
 mod hdf5_input;

@@ -35,7 +35,7 @@ pub(super) fn read<S: Stored>(
             copy::<S>(bytes, chunks.shape, within, tile)
         }
         Storage::Contiguous { offset } => {
-            let voxels = Contiguous { offset: *offset, shape, big_endian: false };
+            let voxels = Contiguous::in_order(*offset, shape, false);
             voxels.read_tile::<S>(file, &mut scratch.stored, origin, tile)
         }
         Storage::Library => unreachable!("the library reads these itself"),

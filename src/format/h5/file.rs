@@ -115,6 +115,10 @@ impl VolumeFile for H5File {
         true
     }
 
+    fn names(&self) -> Vec<String> {
+        self.dataset_names()
+    }
+
     fn has(&self, name: &str) -> bool {
         is_dataset(&self.handles.hdf5, name)
     }

@@ -35,9 +35,9 @@ pub use writer::H5Writer;
 use std::env;
 use std::ffi::CStr;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::Format;
+use super::{Format, ReadOptions};
 use crate::ffi;
 
 /// Folder of filters that are not built in, unless `HDF5_PLUGIN_PATH` names another: the
@@ -59,7 +59,15 @@ pub(super) static ENTRY: Format = Format {
     extensions: &["h5", "hdf", "hdf5", "hd5"],
     in_directories: true,
     recognises: file::recognises,
-    open: |path| Ok(Box::new(H5File::open(path)?)),
+    is_store: |_| false,
+    open: |path, options| {
+        ensure!(
+            *options == ReadOptions::default(),
+            "{}: the axes of HDF5 data sets are (D, H, W) or (C, D, H, W); they cannot be chosen",
+            path.display()
+        );
+        Ok(Box::new(H5File::open(path)?))
+    },
     create: Some(|path, threads| Ok(Box::new(H5Writer::create(path, threads)?))),
 };
 
@@ -72,3 +80,10 @@ const SCALE: &str = "scale_factor";
 
 /// Attribute of a file that [`H5Writer`] wrote: the [`checksum`] of its voxels.
 const CHECKSUM: &str = "checksum";
+
+/// Attributes of a data set for what [`ELEMENT_SIZE`] has no room for: the place of the
+/// first voxel (z, y, x) in micrometres, the directions of the axes z, y and x, (3, 3)
+/// along z, y and x, and names of the channels, one a line.
+const ORIGIN: &str = "origin_um";
+const DIRECTIONS: &str = "directions";
+const CHANNELS: &str = "channel_names";

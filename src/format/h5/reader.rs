@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use hdf5::types::VarLenUnicode;
 use hdf5::{Hyperslab, Selection, SliceOrIndex};
 use ndarray::{Array4, ArrayD, ArrayViewMut4, Axis};
 
-use super::ELEMENT_SIZE;
 use super::decode;
 use super::file::FileHandles;
 use super::guard;
 use super::storage::{Storage, with_channels};
+use super::{CHANNELS, DIRECTIONS, ELEMENT_SIZE, ORIGIN};
 use crate::format::stored::{Stored, StoredType, with_stored};
 use crate::runtime::memory;
-use crate::volume::{Element, Volume, VolumeReader, Window};
+use crate::volume::{Calibration, LengthUnit, Volume, VolumeReader, Window};
 
 /// A data set of an HDF5 file, opened and not read yet.
 #[derive(Debug)]
@@ -165,8 +166,8 @@ impl VolumeReader for H5Reader {
         Some(&self.name)
     }
 
-    fn element(&self) -> Element {
-        self.stored.element()
+    fn stored(&self) -> StoredType {
+        self.stored
     }
 
     fn extent(&self) -> [usize; 4] {
@@ -177,9 +178,25 @@ impl VolumeReader for H5Reader {
         self.has_channels
     }
 
-    fn voxel_size(&self) -> Option<[f64; 3]> {
-        let size: Vec<f64> = self.handle.attr(ELEMENT_SIZE).ok()?.read_raw().ok()?;
-        <[f64; 3]>::try_from(size).ok().filter(|size| size.iter().all(|axis| *axis > 0.0))
+    fn calibration(&self) -> Calibration {
+        let numbers = |name| -> Option<Vec<f64>> { self.handle.attr(name).ok()?.read_raw().ok() };
+        let size = numbers(ELEMENT_SIZE).and_then(|size| <[f64; 3]>::try_from(size).ok());
+        let spacing = size.filter(|size| size.iter().all(|axis| *axis > 0.0));
+        let directions = numbers(DIRECTIONS)
+            .filter(|numbers| numbers.len() == 9)
+            .map(|n| [[n[0], n[1], n[2]], [n[3], n[4], n[5]], [n[6], n[7], n[8]]]);
+        let channels = self.handle.attr(CHANNELS).ok();
+        let channels = channels.and_then(|names| names.read_scalar::<VarLenUnicode>().ok());
+        let origin: Option<[f64; 3]> = numbers(ORIGIN).and_then(|origin| origin.try_into().ok());
+        Calibration {
+            spacing,
+            unit: spacing.or(origin).map(|_| LengthUnit::Micrometre),
+            origin,
+            directions,
+            channels: channels
+                .map(|names| names.as_str().lines().map(str::to_owned).collect())
+                .unwrap_or_default(),
+        }
     }
 
     fn chunk_shape(&self) -> Option<[usize; 4]> {

@@ -1,8 +1,8 @@
 //! NRRD volumes, as ITK-SNAP, 3D Slicer and ANTSUN write them.
 //!
 //! The format is described at <https://teem.sourceforge.net/nrrd/format.html>. Read
-//! are three axes, or four of which the last is that of the channels, the encodings raw
-//! and gzip, data in the same file or beside it.
+//! are three axes and perhaps one of channels, the encodings raw and gzip, data in the
+//! same file or beside it.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Seek};
@@ -11,24 +11,29 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::Format;
-use super::positioned::Positioned;
-use super::raw_array::{Layout, Packing, RawArray};
-use super::single::SingleVolume;
-use super::stored::StoredType;
 use crate::files::InputFile;
+use crate::format::Format;
+use crate::format::axes::{AxisMap, ReadOptions};
+use crate::format::positioned::Positioned;
+use crate::format::raw_array::{Layout, Packing, RawArray};
+use crate::format::single::{Attributes, SingleVolume};
+use crate::format::stored::StoredType;
+use crate::volume::calibration::{Calibration, LengthUnit, length};
 
 pub(super) static ENTRY: Format = Format {
     name: "NRRD",
-    meaning: "one volume (D, H, W), or (C, D, H, W) with the channels as the last and slowest \
-              axis, encoded raw or gzip, its data in the file or beside it",
+    meaning: "one volume, encoded raw or gzip, its data in the file or beside it",
     extensions: &["nrrd", "nhdr"],
     in_directories: true,
     recognises: |file| {
         let mut start = [0; MAGIC.len()];
         file.read_exact_at(&mut start, 0).is_ok() && start == MAGIC
     },
-    open: |path| Ok(SingleVolume::boxed(open(path)?)),
+    is_store: |_| false,
+    open: |path, options| {
+        let (array, attributes) = open(path, options)?;
+        Ok(SingleVolume::boxed(array, attributes))
+    },
     create: None,
 };
 
@@ -38,55 +43,84 @@ const MAGIC: [u8; 7] = *b"NRRD000";
 /// No header line is longer than this in a file that is NRRD.
 const LONGEST_LINE: u64 = 1 << 16;
 
-/// Opens a volume. NRRD names the fastest axis first, so that sizes `x y z` are
-/// (D, H, W) = (z, y, x), and `x y z c` are (C, D, H, W).
-fn open(path: &Path) -> Result<RawArray> {
+/// Opens a volume (D, H, W) or (C, D, H, W). NRRD names the fastest axis first, so that
+/// sizes `x y z` are (D, H, W) = (z, y, x).
+fn open(path: &Path, options: &ReadOptions) -> Result<(RawArray, Attributes)> {
     let input = InputFile::open(path, "an NRRD file")?;
     let name = input.path.display().to_string();
-    layout(input).and_then(RawArray::new).context(name)
+    let open = || -> Result<(RawArray, Attributes)> {
+        let (layout, attributes) = layout(input, options)?;
+        Ok((RawArray::new(layout)?, attributes))
+    };
+    open().context(name)
 }
 
-fn layout(input: InputFile) -> Result<Layout> {
+fn layout(input: InputFile, options: &ReadOptions) -> Result<(Layout, Attributes)> {
     let path = input.path.clone();
     let mut file = BufReader::new(&input.file);
     let header = Header::read(&mut file)?;
-    let (shape, has_channels) = header.shape()?;
+    let dims = header.sizes()?;
+    let names = header.axis_names(dims.len())?;
+    let axes = AxisMap::new(&names, &dims, options)?;
     let stored = header.stored_type()?;
     let big_endian = header.big_endian(stored)?;
-    let voxel_size = header.voxel_size();
-    let voxels = shape.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
-    let bytes = voxels.and_then(|n| n.checked_mul(stored.size()));
+    let calibration = header.calibration(&axes)?;
+    let bytes = dims.iter().try_fold(stored.size(), |all, &n| all.checked_mul(n));
     let bytes = bytes.context("`sizes` is larger than any volume")?;
     let end = file.stream_position()?;
     let (data, begin) = match header.field(&["data file", "datafile"]) {
         None => (input, end),
         Some(name) => {
+            ensure!(
+                name.split_whitespace().next() != Some("LIST") && !name.contains('%'),
+                "its data are spread over several files (`data file: {name}`): save it as one file"
+            );
             // Relative to the header.
             let beside = path.parent().unwrap_or(Path::new("")).join(name);
             (InputFile::open(&beside, "a data file").context("its data file")?, 0)
         }
     };
     let (offset, packing) = header.place(&data, begin, bytes)?;
-    Ok(Layout { path, data, offset, shape, has_channels, stored, big_endian, packing, voxel_size })
+    let layout = Layout {
+        path,
+        data,
+        offset,
+        dims,
+        axes,
+        stored,
+        big_endian,
+        packing,
+        scale: None,
+        calibration,
+    };
+    Ok((layout, header.texts))
 }
 
 struct Header {
     /// By their names in lower case.
     fields: HashMap<String, String>,
+    /// What stands there for the user, `key:=value`.
+    texts: Attributes,
 }
+
+/// Key of the names of the channels, one a line.
+const CHANNELS: &str = "channel_names";
 
 impl Header {
     /// Reads up to the empty line that the data follow, or to the end of the file.
     fn read(file: &mut impl BufRead) -> Result<Header> {
         let magic = line(file)?.unwrap_or_default();
         ensure!(magic.starts_with("NRRD000"), "not an NRRD file");
-        let mut fields = HashMap::new();
+        let (mut fields, mut texts) = (HashMap::new(), HashMap::new());
         while let Some(line) = line(file)? {
             if line.is_empty() {
                 break;
             }
-            // `key:=value` is for the user alone.
-            if line.starts_with('#') || line.contains(":=") {
+            if line.starts_with('#') {
+                continue;
+            }
+            if let Some((key, value)) = line.split_once(":=") {
+                texts.insert(key.trim().to_owned(), unescaped(value));
                 continue;
             }
             let (key, value) = line
@@ -94,7 +128,7 @@ impl Header {
                 .with_context(|| format!("the header has a line without a colon: {line:?}"))?;
             fields.insert(key.trim().to_ascii_lowercase(), value.trim().to_owned());
         }
-        Ok(Header { fields })
+        Ok(Header { fields, texts })
     }
 
     fn field(&self, names: &[&str]) -> Option<&str> {
@@ -105,30 +139,48 @@ impl Header {
         self.field(&[name]).with_context(|| format!("the header has no `{name}`"))
     }
 
-    /// (C, D, H, W), and whether there is an axis of channels.
-    fn shape(&self) -> Result<([usize; 4], bool)> {
+    /// The slowest axis first.
+    fn sizes(&self) -> Result<Vec<usize>> {
         let text = self.required("sizes")?;
-        let sizes: Result<Vec<usize>, _> = text.split_whitespace().map(str::parse).collect();
+        let sizes: Result<Vec<usize>, _> = text.split_whitespace().rev().map(str::parse).collect();
         let sizes = sizes.with_context(|| format!("`sizes: {text}`"))?;
+        ensure!(
+            (3..=5).contains(&sizes.len()),
+            "it has {} axes (`sizes: {text}`): three are needed, and perhaps one of channels",
+            sizes.len()
+        );
         ensure!(!sizes.contains(&0), "it is empty (`sizes: {text}`)");
-        match sizes[..] {
-            [x, y, z] => Ok(([1, z, y, x], false)),
-            [x, y, z, c] => {
-                // The axes of a volume in space come first in files of ANTSUN.
-                let spatial = |kind: &str| ["domain", "space"].contains(&kind);
-                let kinds = self.field(&["kinds"]).unwrap_or("domain domain domain list");
-                let kinds: Vec<&str> = kinds.split_whitespace().collect();
-                ensure!(
-                    kinds.len() == 4
-                        && kinds[..3].iter().all(|kind| spatial(kind))
-                        && kinds[3] != "time",
-                    "its axes are `kinds: {}`: of four axes, the last has to be that of the channels",
-                    kinds.join(" ")
-                );
-                Ok(([c, z, y, x], true))
-            }
-            _ => bail!("it has {} axes (`sizes: {text}`): three or four are needed", sizes.len()),
+        Ok(sizes)
+    }
+
+    /// Names of the axes, the slowest first. Of more than three, those that are not of
+    /// space are channels if their kind is one of colours or vectors.
+    fn axis_names(&self, rank: usize) -> Result<String> {
+        if rank == 3 {
+            return Ok("zyx".into());
         }
+        let kinds = self.field(&["kinds"]).unwrap_or_default().to_ascii_lowercase();
+        let kinds: Vec<&str> = kinds.split_whitespace().collect();
+        let directions = self.field(&["space directions"]).map(directions).unwrap_or_default();
+        let mut space = ['x', 'y', 'z'].into_iter();
+        let mut names = Vec::new();
+        for axis in 0..rank {
+            let apart = directions.get(axis).is_some_and(Option::is_none);
+            names.push(match kinds.get(axis).copied().unwrap_or("???") {
+                "time" => 't',
+                "space" | "domain" | "???" | "none" if !apart => {
+                    // A fourth one is that of channels, unless the file says otherwise.
+                    space.next().unwrap_or(if kinds.is_empty() { 'c' } else { '?' })
+                }
+                _ => 'c',
+            });
+        }
+        ensure!(
+            names.iter().filter(|name| "xyz".contains(**name)).count() == 3,
+            "its axes are of the kinds {kinds:?}: three of them have to be of space; say with \
+             `axes` what they are"
+        );
+        Ok(names.into_iter().rev().collect())
     }
 
     fn stored_type(&self) -> Result<StoredType> {
@@ -145,26 +197,54 @@ impl Header {
         }
     }
 
-    /// Along z, y, x, if the header has it and the axes are those of the voxels.
-    fn voxel_size(&self) -> Option<[f64; 3]> {
-        let along = match self.field(&["spacings"]) {
-            Some(text) => text
-                .split_whitespace()
-                .map(|number| number.parse().ok())
-                .collect::<Option<Vec<_>>>()?,
-            None => {
-                let text = self.field(&["space directions"])?;
-                let vectors = text.split_terminator(')').filter(|part| part.contains('('));
-                vectors
-                    .map(|part| length(part.trim_start().strip_prefix('(')?))
-                    .collect::<Option<_>>()?
-            }
+    /// What the header says of space, for axes numbered from the slowest.
+    fn calibration(&self, axes: &AxisMap) -> Result<Calibration> {
+        let mut found = Calibration::default();
+        let names =
+            self.texts.get(CHANNELS).map(|names| names.lines().map(str::to_owned).collect());
+        found.channels = names.unwrap_or_default();
+        let places = &axes.places[1..];
+        let Some(rank) = self.sizes().ok().map(|sizes| sizes.len()) else { return Ok(found) };
+        // The fields name the fastest axis first.
+        let of_axis = |place: &Option<usize>| place.map(|axis| rank - 1 - axis);
+        let units = self.field(&["space units", "units"]).unwrap_or_default();
+        found.unit =
+            units.split('"').filter(|unit| !unit.trim().is_empty()).find_map(LengthUnit::parse);
+        // Of a space whose x and y grow to the right and the front, as NIfTI has it.
+        let turned = match self.field(&["space"]).unwrap_or_default().to_ascii_lowercase().as_str()
+        {
+            "right-anterior-superior" | "ras" => [1.0, -1.0, -1.0],
+            "left-anterior-superior" | "las" => [1.0, -1.0, 1.0],
+            _ => [1.0; 3],
         };
-        let mut along = along;
-        // Channels have no size.
-        along.truncate(3);
-        let [x, y, z]: [f64; 3] = along.try_into().ok()?;
-        [z, y, x].iter().all(|size| size.is_finite() && *size > 0.0).then_some([z, y, x])
+        if let Some(text) = self.field(&["space directions"]) {
+            let vectors = directions(text);
+            let of_place = |place| {
+                let [x, y, z] = of_axis(place).and_then(|axis| *vectors.get(axis)?)?;
+                Some([z * turned[0], y * turned[1], x * turned[2]])
+            };
+            let along: Option<Vec<[f64; 3]>> = places.iter().map(of_place).collect();
+            if let Some(along) = along {
+                let spacing = [0, 1, 2].map(|axis| length(along[axis]));
+                found.spacing = Some(spacing);
+                found.directions =
+                    Some([0, 1, 2].map(|axis| along[axis].map(|part| part / spacing[axis])));
+            }
+        } else if let Some(text) = self.field(&["spacings"]) {
+            let numbers: Vec<Option<f64>> =
+                text.split_whitespace().map(|number| number.parse().ok()).collect();
+            let along =
+                places.iter().map(|place| of_axis(place).and_then(|axis| *numbers.get(axis)?));
+            let along: Option<Vec<f64>> = along.collect();
+            // What is not known is written as NaN.
+            found.spacing = along
+                .and_then(|along| along.try_into().ok())
+                .filter(|spacing: &[f64; 3]| !spacing.iter().any(|length| length.is_nan()));
+        }
+        if let Some(Some([x, y, z])) = self.field(&["space origin"]).map(vector) {
+            found.origin = Some([z * turned[0], y * turned[1], x * turned[2]]);
+        }
+        Ok(found)
     }
 
     fn skip(&self, names: &[&str]) -> Result<i64> {
@@ -199,11 +279,47 @@ impl Header {
     }
 }
 
-/// The length of a vector written as "0.5,0,0".
-fn length(text: &str) -> Option<f64> {
-    let numbers = text.split(',').map(|number| number.trim().parse::<f64>().ok());
-    let squares = numbers.map(|number| number.map(|number| number * number));
-    squares.sum::<Option<f64>>().map(f64::sqrt)
+/// A text whose line ends and backslashes were written as `\\n` and `\\\\`.
+pub(super) fn unescaped(text: &str) -> String {
+    let mut out = String::new();
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => match letters.next() {
+                Some('n') => out.push('\n'),
+                Some(other) => out.push(other),
+                None => out.push('\\'),
+            },
+            _ => out.push(letter),
+        }
+    }
+    out
+}
+
+/// The vectors of `space directions`, `None` where it says none.
+fn directions(text: &str) -> Vec<Option<[f64; 3]>> {
+    let text = text.replace(',', " , ").replace('(', " ( ").replace(')', " ) ");
+    let mut vectors = Vec::new();
+    let mut within: Option<String> = None;
+    for word in text.split_whitespace() {
+        match (word, &mut within) {
+            ("(", _) => within = Some(String::new()),
+            (")", Some(numbers)) => {
+                vectors.push(vector(numbers));
+                within = None;
+            }
+            (word, Some(numbers)) => numbers.push_str(word),
+            (_, None) => vectors.push(None),
+        }
+    }
+    vectors
+}
+
+/// A vector (x, y, z) written as `(0.5,0,0)`, with or without the parentheses.
+fn vector(text: &str) -> Option<[f64; 3]> {
+    let text = text.trim().trim_start_matches('(').trim_end_matches(')');
+    let numbers: Option<Vec<f64>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    numbers?.try_into().ok()
 }
 
 /// A line without its end; none at the end of the file.
@@ -262,7 +378,7 @@ mod tests {
     }
 
     fn read(path: &Path) -> Result<crate::volume::Volume> {
-        open(path)?.read()
+        open(path, &ReadOptions::default())?.0.read()
     }
 
     /// What is wrong with a file, without its name.
@@ -279,7 +395,7 @@ mod tests {
         let numbers: Vec<u8> = (0..24u16).flat_map(|n| (n * 300).to_be_bytes()).collect();
         std::io::Write::write_all(&mut packed, &[&[7], &numbers[..]].concat()).unwrap();
         let (_folder, path) = file(header, &packed.finish().unwrap());
-        let reader = open(&path).unwrap();
+        let (reader, _) = open(&path, &ReadOptions::default()).unwrap();
         let whole = reader.read().unwrap();
         assert_eq!(whole.clone().into_f32()[(0, 1, 2, 3)], 23.0 * 300.0);
         let window = crate::volume::Window::new([1, 0, 1], [1, 2, 3]);
@@ -304,18 +420,23 @@ mod tests {
         let header = "NRRD0004\ntype: uint8\nsizes: 2 1 2 3\nspace directions: (0.5,0,0) (0,1,0) (0,0,2) none\nkinds: domain domain domain RGB-color \nencoding: raw\n\n";
         let data: Vec<u8> = (0..12).collect();
         let (_folder, path) = file(header, &data);
-        let reader = open(&path).unwrap();
+        let (reader, _) = open(&path, &ReadOptions::default()).unwrap();
         let volume = reader.read().unwrap();
         assert_eq!(volume.shape(), [3, 2, 1, 2]);
         assert_eq!(volume.into_f32()[(2, 1, 0, 0)], 10.0);
         assert_eq!(reader.voxel_size(), Some([2.0, 1.0, 0.5]));
         let part = reader.read_part(1..2, &crate::volume::Window::new([1, 0, 0], [1, 1, 2]), 1);
         assert_eq!(part.unwrap().into_f32().into_raw_vec_and_offset().0, [6.0, 7.0]);
+        // The first one is where other programs put them.
         let other =
             header.replace("domain domain domain RGB-color", "RGB-color domain domain domain");
-        assert!(message(&other, &data).contains("the last has to be that of the channels"));
+        let other = other.replace("sizes: 2 1 2 3", "sizes: 3 2 1 2");
+        let other = other.replace("(0,0,2) none", "(0,0,2)").replace("(0.5,0,0)", "none (0.5,0,0)");
+        let (_folder, path) = file(&other, &data);
+        let (reader, _) = open(&path, &ReadOptions::default()).unwrap();
+        assert_eq!(reader.read().unwrap().into_f32()[(2, 1, 0, 0)], 8.0);
         let time = header.replace("RGB-color", "time");
-        assert!(message(&time, &data).contains("that of the channels"));
+        assert!(message(&time, &data).contains(":t=N"));
     }
 
     #[test]
