@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use hdf5::File;
 use ndarray::Array2;
 
+use super::writer::create_again;
 use crate::files::PartialFile;
 
 /// A data set (H, W).
@@ -24,7 +24,7 @@ pub enum Plane {
 pub fn write_planes(path: &Path, planes: &[(&str, Plane)]) -> Result<()> {
     let context = || format!("{}: cannot be written", path.display());
     let partial = PartialFile::create(path).with_context(context)?;
-    let file = File::create(partial.path()).with_context(context)?;
+    let file = create_again(&partial).with_context(context)?;
     for (name, plane) in planes {
         let builder = file.new_dataset_builder().deflate(4);
         match plane {
