@@ -71,8 +71,11 @@ pub struct Scheduler {
     steps: i64,
 }
 
+/// Makes a schedule, with its name.
+type DefaultSchedule = fn() -> (&'static str, Box<dyn Schedule>);
+
 /// Name and schedule of a configuration that names none.
-static DEFAULTS: Dialects<fn() -> (&'static str, Box<dyn Schedule>)> = Dialects {
+static DEFAULTS: Dialects<DefaultSchedule> = Dialects {
     fork: || (plateau::ENTRY.name, plateau::default()),
     upstream: || ("none", Box::new(Constant)),
 };

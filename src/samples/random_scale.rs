@@ -76,8 +76,8 @@ fn nearest(volume: Volume, size: [usize; 3]) -> Volume {
 fn linear(volume: Volume, size: [usize; 3]) -> Volume {
     let has_channels = volume.has_channels;
     let mut values = volume.into_f32();
-    for axis in 0..3 {
-        values = linear_along(&values, axis, size[axis]);
+    for (axis, length) in size.into_iter().enumerate() {
+        values = linear_along(&values, axis, length);
     }
     Volume { values: Values::F32(values), has_channels }
 }
