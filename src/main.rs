@@ -38,7 +38,7 @@ fn run() -> ExitCode {
         tch::set_num_threads(i32::from(threads));
     }
     surroundings::allow_many_files();
-    let ready = fail_instead_of_sigxfsz().and_then(|()| Ok(format::start()?));
+    let ready = fail_instead_of_sigxfsz().and_then(|()| format::start());
     let result = ready.and_then(|()| match &cli.command {
         Command::Train(args) => commands::train(args, &reporter),
         Command::Predict(args) => commands::predict(args, &reporter),
