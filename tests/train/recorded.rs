@@ -63,9 +63,13 @@ fn scores_and_runs_are_those_of_the_reference() {
             for pair in values.items().unwrap().iter().take(5) {
                 let pair = pair.items().unwrap();
                 let (step, wanted) = (number(&pair[0]) as u64, number(&pair[1]));
-                let error = (ours[&step] - wanted).abs() / wanted.abs().max(1e-12);
+                let off = (ours[&step] - wanted).abs();
+                let error = off / wanted.abs().max(1e-12);
                 let tolerance = if run { 1e-2 } else { 1e-3 };
-                assert!(error <= tolerance, "{name} {tag} {step}: {} {wanted}", ours[&step]);
+                // In a run, float32 on another kind of processor gives a few voxels
+                // another class: of a score near 0 that is a large share.
+                let close = error <= tolerance || run && tag.contains("score") && off < 1e-4;
+                assert!(close, "{name} {tag} {step}: {} {wanted}", ours[&step]);
             }
         }
     }

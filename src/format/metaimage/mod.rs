@@ -124,6 +124,11 @@ impl Header {
             ensure!(read > 0, "its header ends without `ElementDataFile`: the file is damaged");
             let line = String::from_utf8_lossy(&line);
             let Some((key, value)) = line.split_once('=') else {
+                // Text has no such bytes: the voxels have begun.
+                ensure!(
+                    !line.contains('\0'),
+                    "its header ends without `ElementDataFile`: the file is damaged"
+                );
                 ensure!(line.trim().is_empty(), "the header has a line without `=`: {line:?}");
                 continue;
             };

@@ -390,7 +390,7 @@ mod tests {
 
     #[test]
     fn parts_of_packed_voxels_are_those_of_the_whole() {
-        let header = "NRRD0004\ntype: ushort\nsizes: 4 3 2\nspace directions: (0.5,0,0) (0,0.3,0.4) (0,0,2)\nendian: big\nbyte skip: 1\nencoding: gzip\n\n";
+        let header = "NRRD0004\ntype: ushort\nsizes: 4 3 2\nspace directions: (0.5,0,0) (0,0.3,0.4) (0,-1.6,1.2)\nendian: big\nbyte skip: 1\nencoding: gzip\n\n";
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         let numbers: Vec<u8> = (0..24u16).flat_map(|n| (n * 300).to_be_bytes()).collect();
         std::io::Write::write_all(&mut packed, &[&[7], &numbers[..]].concat()).unwrap();
