@@ -57,13 +57,16 @@ pub fn remove_leftovers(directory: &Path, ours: impl Fn(&OsStr) -> bool) -> io::
         let entry = entry?;
         let name = entry.file_name();
         let is_ours = target_of(&name).is_some_and(&ours);
-        if is_ours && entry.file_type()?.is_file() && is_abandoned(directory, &entry.path()) {
-            match fs::remove_file(entry.path()) {
-                Ok(()) => removed += 1,
-                // It got its name, or another process has removed it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+        if !is_ours || !entry.file_type()?.is_file() {
+            continue;
+        }
+        // Its lock is kept until the file is gone, so that nobody begins to hold it meanwhile.
+        let Some(_lock) = abandoned(directory, &entry.path()) else { continue };
+        match fs::remove_file(entry.path()) {
+            Ok(()) => removed += 1,
+            // It got its name, or another process has removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(removed)
@@ -76,19 +79,21 @@ fn target_of(name: &OsStr) -> Option<&OsStr> {
     Some(OsStr::from_bytes(&inner[..dot]))
 }
 
-/// Whether no living process holds the file.
-fn is_abandoned(directory: &Path, path: &Path) -> bool {
+/// The file, locked against all others where there are locks, if no living process holds
+/// it.
+fn abandoned(directory: &Path, path: &Path) -> Option<File> {
     let old = || {
         let modified = fs::metadata(path).and_then(|data| data.modified()).ok();
         let age = modified.and_then(|time| SystemTime::now().duration_since(time).ok());
         age.is_some_and(|age| age > ABANDONED)
     };
-    let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else { return false };
-    match file.try_lock() {
+    let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+    let is_abandoned = match file.try_lock() {
         Ok(()) => is_local(directory) || old(),
         Err(fs::TryLockError::WouldBlock) => false,
         Err(fs::TryLockError::Error(_)) => old(),
-    }
+    };
+    is_abandoned.then_some(file)
 }
 
 /// Whether all locks on a directory's files are known to this machine.
@@ -96,8 +101,8 @@ fn is_local(directory: &Path) -> bool {
     rustix::fs::statfs(directory).is_ok_and(|found| LOCAL.contains(&(found.f_type as u32)))
 }
 
-/// Holds a file that was just made, so that it is not left over while it is open.
-/// Returns false if another process has taken it for left over and removed it.
+/// Holds a file, so that it is not left over while it is open. Returns false if another
+/// process has taken it for left over, and has removed it or is about to.
 ///
 /// The lock is a shared one: programs that open the file under its final name before it
 /// is closed here can lock it for reading.
@@ -172,11 +177,11 @@ mod tests {
         // No number of a local file system is known for procfs.
         let elsewhere = Path::new("/proc");
         assert!(!is_local(elsewhere));
-        assert!(!is_abandoned(elsewhere, &path));
+        assert!(abandoned(elsewhere, &path).is_none());
         file.set_modified(SystemTime::now() - ABANDONED - Duration::from_secs(1)).unwrap();
-        assert!(is_abandoned(elsewhere, &path));
+        assert!(abandoned(elsewhere, &path).is_some());
         let held = File::open(&path).unwrap();
         assert!(hold(&held).unwrap());
-        assert!(!is_abandoned(elsewhere, &path));
+        assert!(abandoned(elsewhere, &path).is_none());
     }
 }

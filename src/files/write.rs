@@ -127,13 +127,27 @@ impl PartialFile {
         mut self,
         rename: impl FnOnce(TempPath, &Path) -> Result<(), tempfile::PathPersistError>,
     ) -> io::Result<()> {
+        // A library that has locked the file has closed it by now, and released it.
+        if !hold(&self.file)? {
+            self.begin_again()?;
+        }
         self.file.sync_all()?;
-        // A library that has locked the file has closed it by now.
-        let _ = hold(&self.file)?;
         if let Some(path) = self.path.take() {
             rename(path, &self.target).map_err(|error| error.error)?;
         }
         sync_directory(directory_of(&self.target))
+    }
+}
+
+impl PartialFile {
+    /// Copies the file, which another process has taken for left over, into one that is held
+    /// from its beginning on. What it holds is there as long as it is open.
+    fn begin_again(&mut self) -> io::Result<()> {
+        let copy = PartialFile::create(&self.target)?;
+        let mut from = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
+        io::copy(&mut from, &mut &copy.file)?;
+        *self = copy;
+        Ok(())
     }
 }
 
