@@ -14,10 +14,8 @@ fn main() {
     // A run path of the old kind is searched before LD_LIBRARY_PATH, in which there may be
     // another libtorch, such as that of a conda environment.
     println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags");
-    // No Rust code refers to libtorch_cuda. Without these two options the linker drops it,
-    // and the program finds no GPU and gives no reason.
-    println!("cargo:rustc-link-arg=-Wl,--no-as-needed");
-    println!("cargo:rustc-link-arg=-ltorch");
+    // libtorch_cuda is not linked: `unet3d_load_cuda` loads it where there is a driver.
+    println!("cargo:rustc-link-arg=-Wl,--as-needed");
 
     let root = PathBuf::from(&lib).join("..");
     cc::Build::new()

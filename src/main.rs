@@ -7,6 +7,7 @@ use log::LevelFilter;
 use unet3d::cli::{Cli, Command, Usage};
 use unet3d::commands;
 use unet3d::config::ConfigError;
+use unet3d::ffi::tensor::end_at_once;
 use unet3d::format;
 use unet3d::runtime::report::{Reporter, fail};
 use unet3d::runtime::signals::{STOPPED, Stopped, fail_instead_of_sigxfsz};
@@ -18,6 +19,7 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    end_at_once();
     if let Err(error) = surroundings::without_hdf5_variables() {
         fail(&error.to_string());
         return ExitCode::from(FAILED);

@@ -3,11 +3,11 @@
 use std::fs;
 
 use anyhow::{Result, bail};
-use log::warn;
+use log::{debug, warn};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::config::{ConfigError, Parameter, Place, Section};
-use crate::ffi::tensor::memory_info;
+use crate::ffi::tensor::{load_cuda, memory_info};
 use crate::runtime::memory;
 
 const NEEDED: &str = "needed are a libtorch built for CUDA, a driver for CUDA 13 (580 or newer) and a \
@@ -86,6 +86,9 @@ pub fn choose(wish: Option<&str>, or_cpu: bool) -> Result<Device> {
             _ => bail!("unknown device '{word}'; write cpu, cuda or cuda:N"),
         },
     };
+    if let Err(error) = load_cuda() {
+        debug!("no CUDA: {error}");
+    }
     if Cuda::is_available() {
         let count = Cuda::device_count().max(0) as usize;
         if index >= count {

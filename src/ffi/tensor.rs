@@ -9,6 +9,8 @@ use torch_sys::C_tensor;
 
 unsafe extern "C" {
     fn unet3d_free(text: *mut c_char);
+    fn unet3d_end_at_once();
+    fn unet3d_load_cuda() -> *mut c_char;
     fn unet3d_from_blob(
         out: *mut *mut C_tensor,
         data: *mut c_void,
@@ -261,6 +263,24 @@ pub fn fused_sgd(step: SgdStep<'_>) -> Result<(), TchError> {
             step.skip.map_or(ptr::null(), Tensor::as_ptr),
         )
     })
+}
+
+/// Has the process end, once its files are closed and its texts are written, without taking
+/// libtorch apart, which takes a third of a short run. To be called first of all.
+pub fn end_at_once() {
+    // SAFETY: registers a function that takes nothing and ends the process.
+    unsafe { unet3d_end_at_once() }
+}
+
+/// Loads libtorch's part for CUDA where the machine has NVIDIA's driver; nothing else looks for
+/// GPUs. To be called before libtorch does anything.
+///
+/// # Errors
+/// A libtorch without that part, or one whose CUDA libraries are missing.
+pub fn load_cuda() -> Result<(), TchError> {
+    // SAFETY: takes nothing; libraries run their initialization, as at the start of a program
+    // that is linked against them.
+    check(unsafe { unet3d_load_cuda() })
 }
 
 /// Free and total bytes of a CUDA device.

@@ -53,7 +53,8 @@ fn only_our_own_and_exactly_what_pytorch_3dunet_writes_is_replaced() {
         let now = [&t1, &t2, &t10].map(|path| read(path, "predictions"));
         assert!(now == wanted);
     };
-    // Our own, copied, and what the other program left.
+    // Our own, copied, that of an earlier version, and what the other program left.
+    change("earlier", &t1);
     fs::copy(&t2, lab.path("copy")).unwrap();
     fs::rename(lab.path("copy"), &t2).unwrap();
     fs::remove_file(&t10).unwrap();

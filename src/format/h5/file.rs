@@ -40,17 +40,23 @@ pub(super) fn system_error(text: &str) -> Option<&str> {
     text.split("error message = '").nth(1)?.split('\'').next()
 }
 
+/// Refuses paths that the library does not take.
+pub(super) fn ensure_text(path: &Path) -> Result<()> {
+    ensure!(
+        path.to_str().is_some(),
+        "{}: the path has bytes that are no UTF-8 text, which the HDF5 library does not take: \
+         rename the file or its folder",
+        path.display()
+    );
+    Ok(())
+}
+
 impl H5File {
     /// Opens a file. Errors name its absolute path: missing, a directory, not
     /// readable, not HDF5, damaged.
     pub fn open(path: &Path) -> Result<H5File> {
         let mut plain = InputFile::open(path, "an HDF5 file")?;
-        ensure!(
-            plain.path.to_str().is_some(),
-            "{}: the path has bytes that are no UTF-8 text, which the HDF5 library does not take: \
-             rename the file or its folder",
-            plain.path.display()
-        );
+        ensure_text(&plain.path)?;
         let hdf5 = hdf5::File::with_options()
             .with_fapl(|plist| plist.file_locking(false))
             .open(&plain.path)

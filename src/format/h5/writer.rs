@@ -12,7 +12,7 @@ use ndarray::{ArrayView2, ArrayView4, s};
 
 use super::checksum::Checksum;
 use super::chunk_rows::ChunkRows;
-use super::file::system_error;
+use super::file::{ensure_text, system_error};
 use super::pool::Pool;
 use super::{CHECKSUM, ELEMENT_SIZE, SCALE};
 use crate::files::PartialFile;
@@ -109,9 +109,11 @@ impl H5Writer {
     /// compression.
     ///
     /// # Errors
-    /// A directory that does not exist or cannot be written, a full disk.
+    /// A directory that does not exist or cannot be written, a path that is no UTF-8 text, a
+    /// full disk.
     pub fn create(target: &Path, threads: usize) -> Result<H5Writer> {
         let target = std::path::absolute(target).unwrap_or_else(|_| target.to_path_buf());
+        ensure_text(&target)?;
         let partial = PartialFile::create(&target).map_err(|error| {
             anyhow!("{}: no file can be written there: {}", target.display(), error)
         })?;
