@@ -1,17 +1,19 @@
 """Prediction of several volumes: unet3d, and a straightforward Python program.
 
-    .venv/bin/python bench/prediction.py [--case cells|classes] [--threads 2]
+    .venv/bin/python bench/prediction.py [--case cells|classes] [--threads 2] [--before PROGRAM]
 
 `cells`: eight volumes of 51 x 96 x 210 with two classes, as for SegmentationNet; `classes`:
 two volumes of 4 x 64 x 120 x 284 with 185 classes, as for AutoCellLabeler. Networks with
 f_maps 8 and random weights. The Python side reads with h5py, runs the network in torch, sums
 probabilities and counts in numpy, divides them and writes with h5py's gzip. Both sides are
-whole processes, one after the other, and their results are compared.
+whole processes, one after the other, and their results are compared. With --before, another build
+of the program has its turn before and after ours, and the times of both are printed.
 """
 
 import argparse
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -101,6 +103,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--case", choices=CASES)
     options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--before", help="another build of the program")
     options.add_argument("--plain", help=argparse.SUPPRESS)
     options = options.parse_args()
     if options.plain:
@@ -117,7 +120,18 @@ def main():
             make(folder, CASES[name])
             threads = str(options.threads)
             config = str(folder / "config.yaml")
-            ours = timed([PROGRAM, "predict", "--config", config, "--threads", threads])
+            arguments = ["predict", "--config", config, "--threads", threads]
+            programs = [PROGRAM]
+            if options.before:
+                programs = [options.before, PROGRAM, options.before, PROGRAM]
+            times = []
+            for program in programs:
+                shutil.rmtree(folder / "ours", ignore_errors=True)
+                times.append(timed([program, *arguments]))
+            if options.before:
+                shown = [" ".join(f"{seconds:.2f} s" for seconds, _ in times[i::2]) for i in (0, 1)]
+                print(f"{name}: before {shown[0]}, now {shown[1]}", flush=True)
+            ours = times[-1]
             this = [sys.executable, __file__, "--plain", str(folder)]
             theirs = timed([*this, "--case", name, "--threads", threads])
             sizes = [0, 0]

@@ -12,12 +12,16 @@ machine with other load the CPU time of all threads is more reliable than the wa
 both are printed.
 
     .venv/bin/python bench/train_predict.py [--threads N] [--rounds N] [--device cpu] [--quick]
+                                            [--before PROGRAM]
+
+With --before, another build of the program takes its turn in each round, too.
 """
 
 import argparse
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import tempfile
 import time
@@ -119,18 +123,24 @@ def now(who):
     return np.array((time.perf_counter(), used.ru_utime + used.ru_stime))
 
 
-def run(arguments):
+def run(program, arguments):
     start = now(resource.RUSAGE_CHILDREN)
-    subprocess.run([PROGRAM, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([program, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
     return now(resource.RUSAGE_CHILDREN) - start
 
 
-def ours(folder, threads):
+def ours(program, folder, threads):
     """(clock, CPU) seconds per (iteration, patch)."""
+    # A finished run is not replaced by another.
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    few = folder / "checkpoints" / "few"
     common = ("--config", folder / "config.yaml", "--threads", threads, "--quiet")
-    train = [run(("train", *common, "--set", f"trainer.iters={n}")) for n in (SHORT, LONG)]
+    train = [
+        run(program, ("train", *common, "--set", f"trainer.iters={n}", *more))
+        for n, more in ((SHORT, ("--set", f"trainer.checkpoint_dir={few}")), (LONG, ()))
+    ]
     predict = [
-        run(("predict", *common, "--set", f"loaders.test.file_paths=[{folder}/{name}.h5]"))
+        run(program, ("predict", *common, "--set", f"loaders.test.file_paths=[{folder}/{name}.h5]"))
         for name in ("few", "test")
     ]
     return (train[1] - train[0]) / (LONG - SHORT), (predict[1] - predict[0]) / (LONG - SHORT)
@@ -173,6 +183,7 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--before", type=Path, help="another build of the program")
     parser.add_argument("--quick", action="store_true", help="few iterations, to try it out")
     options = parser.parse_args()
     if options.quick:
@@ -180,14 +191,20 @@ def main():
         SHORT, LONG = 2, 5
     torch.set_num_threads(options.threads)
     layouts = {"torch": torch.contiguous_format, "torch, channels last": torch.channels_last_3d}
-    seconds = {name: [] for name in ("unet3d", *layouts)}
+    programs = {"unet3d": PROGRAM}
+    if options.before:
+        programs["unet3d before"] = options.before
+    seconds = {name: [] for name in (*programs, *layouts)}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         data(folder)
         text = CONFIG.format(folder=folder, device=options.device)
         (folder / "config.yaml").write_text(text)
         for _ in range(options.rounds):
-            seconds["unet3d"].append(ours(folder, options.threads))
+            for name, program in programs.items():
+                # A result of another build stays as it is.
+                shutil.rmtree(folder / "predictions", ignore_errors=True)
+                seconds[name].append(ours(program, folder, options.threads))
             for name, layout in layouts.items():
                 seconds[name].append(theirs(options.device, layout))
 
