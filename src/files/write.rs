@@ -56,7 +56,7 @@ impl PartialFile {
                 return Ok(PartialFile { target: target.to_path_buf(), file, path: Some(path) });
             }
         }
-        Err(io::Error::other("other processes remove every file that is begun there"))
+        Err(removed())
     }
 
     /// Where the file is until it has its name.
@@ -65,20 +65,25 @@ impl PartialFile {
     }
 
     /// Has a library open the file once more. It is not held meanwhile: libraries may
-    /// lock what they open, and lock it alone.
+    /// lock what they open, and lock it alone. If another process takes it for left over at
+    /// that moment and removes it, another one is begun.
     ///
     /// # Errors
-    /// If another process takes the file for left over and removes it meanwhile.
-    pub fn open_again<T>(&self, open: impl FnOnce(&Path) -> T) -> io::Result<T> {
-        // Without locks there is none to give back.
-        let _ = self.file.unlock();
-        let opened = open(self.path());
-        // If the library has locked the file, then this is what holds it.
-        let _ = hold(&self.file)?;
-        if self.file.metadata()?.nlink() == 0 {
-            return Err(io::Error::other("another process has removed the unfinished file"));
+    /// As [`PartialFile::create`].
+    pub fn open_again<T>(&mut self, open: impl Fn(&Path) -> T) -> io::Result<T> {
+        for _ in 0..TRIES {
+            // Without locks there is none to give back.
+            let _ = self.file.unlock();
+            let opened = open(self.path());
+            // If the library has locked the file, then this is what holds it.
+            let _ = hold(&self.file)?;
+            if self.file.metadata()?.nlink() > 0 {
+                return Ok(opened);
+            }
+            drop(opened);
+            *self = PartialFile::create(&self.target)?;
         }
-        Ok(opened)
+        Err(removed())
     }
 
     /// The file, open for writing.
@@ -183,6 +188,10 @@ pub fn write_new(path: &Path, fill: impl FnOnce(&File) -> io::Result<()>) -> io:
 /// Copies an open file to `to`, replacing what stood there.
 pub fn copy(mut from: &File, to: &Path) -> io::Result<()> {
     write(to, |mut file| io::copy(&mut from, &mut file).map(|_| ()))
+}
+
+fn removed() -> io::Error {
+    io::Error::other("other processes remove every file that is begun there")
 }
 
 /// What the name of an unfinished file begins with.

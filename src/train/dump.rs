@@ -25,7 +25,7 @@ pub fn write(directory: &Path, iteration: u64, batch: &TensorBatch) -> Result<()
         path.display()
     );
     let context = || format!("{}: the batch cannot be dumped", path.display());
-    let partial = PartialFile::create(&path).with_context(context)?;
+    let mut partial = PartialFile::create(&path).with_context(context)?;
     let file = partial
         .open_again(|path| hdf5::File::create(path))
         .with_context(context)?

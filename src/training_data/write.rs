@@ -25,7 +25,7 @@ pub fn write(path: &Path, raw: &Volume, labelled: &Labelled) -> Result<()> {
         path.display()
     );
     let folder = path.parent().unwrap_or(Path::new("."));
-    let partial = PartialFile::create(path)
+    let mut partial = PartialFile::create(path)
         .with_context(|| format!("{} cannot be written to", folder.display()))?;
     {
         let file = partial.open_again(|path| File::create(path))??;

@@ -68,8 +68,8 @@ impl ArrayFile {
             bail!("{}: exists, and is not replaced", target.display());
         }
         let begin = || -> Result<ArrayFile> {
-            let partial = PartialFile::create(target)?;
-            let file = create_again(&partial)?;
+            let mut partial = PartialFile::create(target)?;
+            let file = create_again(&mut partial)?;
             Ok(ArrayFile { file, partial, target: target.to_path_buf() })
         };
         begin().with_context(|| format!("{}: no file can be written there", target.display()))

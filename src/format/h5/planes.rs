@@ -23,8 +23,8 @@ pub enum Plane {
 /// A directory that cannot be written, a full disk.
 pub fn write_planes(path: &Path, planes: &[(&str, Plane)]) -> Result<()> {
     let context = || format!("{}: cannot be written", path.display());
-    let partial = PartialFile::create(path).with_context(context)?;
-    let file = create_again(&partial).with_context(context)?;
+    let mut partial = PartialFile::create(path).with_context(context)?;
+    let file = create_again(&mut partial).with_context(context)?;
     for (name, plane) in planes {
         let builder = file.new_dataset_builder().deflate(4);
         match plane {

@@ -114,10 +114,10 @@ impl H5Writer {
     pub fn create(target: &Path, threads: usize) -> Result<H5Writer> {
         let target = std::path::absolute(target).unwrap_or_else(|_| target.to_path_buf());
         ensure_text(&target)?;
-        let partial = PartialFile::create(&target).map_err(|error| {
+        let mut partial = PartialFile::create(&target).map_err(|error| {
             anyhow!("{}: no file can be written there: {}", target.display(), error)
         })?;
-        let hdf5 = create_again(&partial).map_err(|error| failure(&target, error))?;
+        let hdf5 = create_again(&mut partial).map_err(|error| failure(&target, error))?;
         Ok(H5Writer {
             pool: Pool::new(threads, QUEUE)?,
             volumes: Vec::new(),
@@ -301,7 +301,7 @@ impl OutputVolume {
 }
 
 /// Opens an unfinished file by the library, which takes it for its own.
-pub(super) fn create_again(partial: &PartialFile) -> Result<hdf5::File> {
+pub(super) fn create_again(partial: &mut PartialFile) -> Result<hdf5::File> {
     let create = |path: &Path| {
         hdf5::File::with_options().with_fapl(|plist| plist.file_locking(false)).create(path)
     };
