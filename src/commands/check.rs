@@ -134,9 +134,10 @@ fn check_prediction(settings: &CommandSettings<'_>, no_data: bool) -> Result<()>
             format!("{}: predictions cannot be written there", folder.display())
         })?;
     }
-    for FilePair { input, .. } in &files {
+    for file @ FilePair { input, .. } in &files {
         let dataset = format::open(input, &plan.raw)?;
         let tiling = plan.tile(&*dataset).with_context(|| input.display().to_string())?;
+        plan.performance(file, dataset.size())?;
         info!(
             "{}: {:?} {}, {} patches",
             input.display(),

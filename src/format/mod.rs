@@ -8,6 +8,7 @@ mod names;
 mod nifti;
 mod nrrd;
 pub mod nrrd_writer;
+mod pairs;
 pub mod png;
 mod positioned;
 mod raw_array;
@@ -31,6 +32,7 @@ use crate::volume::{Volume, VolumeFile, VolumeReader, VolumeWriter};
 
 pub use axes::ReadOptions;
 pub use names::{common_name, file_of, output_place, stem};
+pub use pairs::pair;
 
 /// Begins a file at a path, with that many threads for compression.
 pub type CreateWriter = fn(&Path, usize) -> Result<Box<dyn VolumeWriter>>;

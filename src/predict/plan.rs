@@ -7,15 +7,16 @@ use anyhow::{Context, Result, ensure};
 use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node, Section};
 use crate::device::Precision;
+use crate::format;
 use crate::model::NetworkSpec;
 use crate::samples::slices::{self, Grid};
-use crate::samples::{Loaders, prediction_inputs};
+use crate::samples::{FilePaths, Loaders};
 use crate::stitch::{Blending, Tiling, TilingError};
 use crate::volume::{Access, Mirror, VolumeReader, VolumeShape};
 
 use super::files::{FilePair, pair_files};
 use super::output::{ON_ERROR, OutputSpec};
-use super::performance::PerformanceSpec;
+use super::performance::{Performance, PerformanceSpec};
 use super::predictors::{Manner, PREDICTORS, Surroundings};
 
 /// Everything that a configuration says about prediction. It owns what it holds;
@@ -53,7 +54,7 @@ pub struct PredictionPlan {
 
 /// Nodes of the configuration that error messages point to.
 struct Places {
-    file_paths: Node,
+    file_paths: FilePaths,
     transformer: Node,
     model_path: Node,
 }
@@ -135,7 +136,7 @@ impl PredictionPlan {
             output_dir: loaders.output_dir.clone(),
             model_path: path,
             places: Places {
-                file_paths: phase.required("file_paths")?.clone(),
+                file_paths: FilePaths::read(&phase)?,
                 transformer: transformer.clone(),
                 model_path: model_path.clone(),
             },
@@ -149,9 +150,9 @@ impl PredictionPlan {
     /// # Errors
     /// Files that do not exist; results that would replace an input or each other.
     pub fn files(&self) -> Result<Vec<FilePair>, ConfigError> {
-        let inputs = prediction_inputs(&self.places.file_paths, &self.raw)?;
+        let inputs = self.places.file_paths.prediction_inputs(&self.raw)?;
         pair_files(inputs, self.output_dir.as_deref())
-            .map_err(|message| self.places.file_paths.error(message))
+            .map_err(|message| self.places.file_paths.node.error(message))
     }
 
     /// The checkpoint to predict with.
@@ -214,6 +215,31 @@ impl PredictionPlan {
             ));
         }
         Ok(())
+    }
+
+    /// Opens the ground truth that the result of a file, of size (z, y, x), is compared
+    /// with, if that is asked for.
+    ///
+    /// # Errors
+    /// A ground truth that is missing or of another shape.
+    pub fn performance(&self, file: &FilePair, size: [usize; 3]) -> Result<Option<Performance>> {
+        let Some(spec) = &self.performance else { return Ok(None) };
+        let [d, h, w] = size;
+        let shape = match self.output.segmentation {
+            Some(_) => vec![d, h, w],
+            None => vec![self.out_channels(), d, h, w],
+        };
+        let truth = file.truth.as_ref().unwrap_or(&file.input);
+        ensure!(
+            truth != &file.input
+                || spec.truth == self.raw
+                || format::open_file(truth)?.names_volumes(),
+            "{}: the file holds one volume, which is the raw data, and has no place for `{}`: name \
+             the file of the ground truth, as in `file_paths: [{{raw: a.tif, label: b.tif}}]`",
+            truth.display(),
+            spec.truth
+        );
+        Performance::open(spec, truth, &shape).map(Some)
     }
 
     /// Number of channels of the result.

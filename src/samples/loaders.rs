@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::files::{ENTRY, FilePaths, SampleFiles};
 use super::slices::{self, SLICE_BUILDERS, SliceBuilder};
-use super::{DATA_SETS, DataSetEntry, file_paths};
+use super::{DATA_SETS, DataSetEntry};
 use crate::augment::{StatisticsOf, TRANSFORMER, Transformer};
 use crate::config::{ConfigError, Dialects, Kind, Node, Parameter, Section};
 
@@ -71,18 +72,38 @@ const OUTPUT_DIR: Parameter =
 pub const PHASE: Dialects<&[Parameter]> = Dialects {
     fork: &[
         FILE_PATHS,
+        LABEL_PATHS,
+        WEIGHT_PATHS,
         Parameter::entry("slice_builder", &SLICE_BUILDERS.fork, "how patches are cut"),
         Parameter::section("transformer", TRANSFORMER.fork, "what is done to each patch"),
     ],
     upstream: &[
         FILE_PATHS,
+        LABEL_PATHS,
         Parameter::entry("slice_builder", &SLICE_BUILDERS.upstream, "how patches are cut"),
         Parameter::section("transformer", TRANSFORMER.upstream, "what is done to each patch"),
     ],
 };
 
-const FILE_PATHS: Parameter =
-    Parameter::custom("file_paths", &[Kind::Texts], "files, or directories of HDF5 files");
+const FILE_PATHS: Parameter = Parameter::custom(
+    "file_paths",
+    &[Kind::Text, Kind::Items(&[Kind::Text, Kind::Section(ENTRY)])],
+    "files, patterns such as `images/*.tif`, directories of files, or `{raw: …, label: …, weight: \
+     …}` for volumes in files of their own",
+);
+const LABEL_PATHS: Parameter = Parameter::texts(
+    "label_paths",
+    "",
+    "files of the labels, one for each of `file_paths`, paired by names; in the same files if \
+     absent",
+)
+.optional();
+const WEIGHT_PATHS: Parameter = Parameter::texts(
+    "weight_paths",
+    "",
+    "files of the weight maps, as `label_paths`; in the same files if absent",
+)
+.optional();
 
 /// The typed `loaders` section.
 #[derive(Clone, Debug)]
@@ -122,7 +143,7 @@ pub struct Phase {
     pub patches: Option<Patches>,
     /// Sections and keys, for the places of errors.
     pub node: Node,
-    pub file_paths: Node,
+    pub file_paths: FilePaths,
     pub transforms: Node,
 }
 
@@ -154,7 +175,9 @@ impl Loaders {
             raw: single("raw_internal_path")?.unwrap_or_else(|| "raw".into()),
             label: single("label_internal_path")?.unwrap_or_else(|| "label".into()),
             weight: match section.knows("weight_internal_path") {
-                true => single("weight_internal_path")?,
+                // Files of weight maps need no name where their format has none.
+                true => single("weight_internal_path")?
+                    .or_else(|| gives_weight_files(node).then(|| "weight".into())),
                 false => None,
             },
             mirror_padding: match section.knows("mirror_padding") {
@@ -199,7 +222,7 @@ impl Loaders {
     /// where none is loaded.
     pub fn training_phase(&self, name: &'static str) -> Result<Phase, ConfigError> {
         let section = self.phase(name)?;
-        let file_paths = section.required("file_paths")?.clone();
+        let file_paths = FilePaths::read(&section)?;
         let transforms = section.required("transformer")?.clone();
         let patches = match self.dataset.has_slice_builder {
             true => Some(self.patches(section.required("slice_builder")?)?),
@@ -237,12 +260,22 @@ impl Loaders {
     }
 }
 
+/// Whether a phase of training names files of weight maps.
+fn gives_weight_files(loaders: &Node) -> bool {
+    ["train", "val"].iter().filter_map(|phase| loaders.get(phase)).any(|phase| {
+        let entries = phase.get("file_paths").and_then(|paths| paths.items().ok()).unwrap_or(&[]);
+        phase.get("weight_paths").is_some()
+            || entries.iter().any(|entry| entry.get("weight").is_some())
+    })
+}
+
 impl Phase {
-    /// The files that `file_paths` stands for.
+    /// The files that `file_paths` stands for, with those of labels and weights.
     ///
     /// # Errors
-    /// Files that do not exist, folders without files of a known format.
-    pub fn paths(&self) -> Result<Vec<PathBuf>, ConfigError> {
-        file_paths(&self.file_paths)
+    /// Files that do not exist, folders without files of a known format, files without
+    /// partners.
+    pub fn files(&self) -> Result<Vec<SampleFiles>, ConfigError> {
+        self.file_paths.all()
     }
 }

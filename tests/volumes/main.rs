@@ -7,6 +7,7 @@ mod compact;
 mod compact_samples;
 mod damaged;
 mod datasets;
+mod file_pairs;
 mod formats;
 mod hdf5_input;
 mod hdf5_output;
