@@ -31,7 +31,7 @@ use crate::files::{self, InputFile};
 use crate::volume::{Volume, VolumeFile, VolumeReader, VolumeWriter};
 
 pub use axes::ReadOptions;
-pub use names::{common_name, file_of, output_place, stem};
+pub use names::{common_name, file_of, is_label_name, output_place, stem};
 pub use pairs::pair;
 
 /// Begins a file at a path, with that many threads for compression.
