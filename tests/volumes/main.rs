@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_formats;
 mod compact;
 mod compact_samples;
 mod damaged;

@@ -109,7 +109,9 @@ impl ZarrArray {
             "chunks {unit:?} do not fill shards {:?}",
             metadata.chunk
         );
-        memory::ensure_room(&unit, metadata.stored.size()).context("one chunk of it")?;
+        memory::ensure_room(&unit, metadata.stored.size()).with_context(|| {
+            format!("one chunk of it, {unit:?}; write it again with smaller chunks")
+        })?;
         let bytes = unit.iter().product::<usize>() * metadata.stored.size();
         Ok(ZarrArray {
             path: path.to_path_buf(),
