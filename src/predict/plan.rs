@@ -1,6 +1,7 @@
 //! What a configuration says about prediction, as types.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
@@ -9,6 +10,7 @@ use crate::config::{ConfigError, Node, Section};
 use crate::device::Precision;
 use crate::format;
 use crate::model::NetworkSpec;
+use crate::resample::grid::{self, Interpolation, grids_to, resampled};
 use crate::samples::slices::{self, Grid};
 use crate::samples::{FilePaths, Loaders};
 use crate::stitch::{Blending, Tiling, TilingError};
@@ -28,6 +30,8 @@ pub struct PredictionPlan {
     pub raw: String,
     /// Whether volumes are held in memory or read piece by piece.
     pub access: Access,
+    /// Size of a voxel along z, y, x in micrometres that the network gets.
+    pub voxel_size: Option<[f64; 3]>,
     pub tiling: TilingSpec,
     pub batch_size: usize,
     /// The transforms that turn a patch of the file into the network's input.
@@ -57,6 +61,15 @@ struct Places {
     file_paths: FilePaths,
     transformer: Node,
     model_path: Node,
+}
+
+/// The raw data of a file, as the network gets them.
+pub struct RawInput {
+    pub reader: Arc<dyn VolumeReader>,
+    /// Size (z, y, x) that the file has, and its result.
+    pub size: [usize; 3],
+    /// What leads from the voxels of the file to those of the network, if they differ.
+    pub grids: Option<[grid::Grid; 3]>,
 }
 
 /// How volumes are cut into patches and how their outputs are combined.
@@ -123,6 +136,7 @@ impl PredictionPlan {
             precision: Precision::read(top),
             raw: loaders.raw.clone(),
             access: predictor.access.unwrap_or(loaders.dataset.access),
+            voxel_size: loaders.voxel_size,
             tiling,
             batch_size: loaders.batch_size,
             transformer: Transformer::read_raw(transformer)?.with_statistics(loaders.statistics)?,
@@ -166,6 +180,22 @@ impl PredictionPlan {
         }
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         Err(self.places.model_path.error(format!("no such checkpoint: {}", absolute.display())))
+    }
+
+    /// Opens the raw data of a file, with voxels of the size that the network gets.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or does not tell the size of its voxels.
+    pub fn open(&self, path: &Path) -> Result<RawInput> {
+        let reader = format::open(path, &self.raw)?;
+        let size = reader.size();
+        let Some(wanted) = self.voxel_size else {
+            return Ok(RawInput { reader, size, grids: None });
+        };
+        let grids = grids_to(&*reader, wanted)?;
+        let resampling = grids.iter().any(|grid| !grid.is_identity());
+        let reader = resampled(reader, grids, Interpolation::Linear);
+        Ok(RawInput { reader, size, grids: resampling.then_some(grids) })
     }
 
     /// Checks that a volume fits the network, the transforms and the patches, and
@@ -276,7 +306,8 @@ fn read_grid(
 fn decisive_settings(top: &Section<'_>, loaders: &Loaders, predictor: &Section<'_>) -> String {
     let json = |node: Option<&Node>| node.map_or("null".into(), Node::to_json);
     let test = top.node.at("loaders.test");
-    [
+    let voxels = loaders.voxel_size.map(|size| format!("\nvoxel_size: {size:?}"));
+    let settings = [
         ("model", json(top.child("model"))),
         ("predictor", predictor.node.to_json()),
         ("prediction_channel", json(top.node.get("prediction_channel"))),
@@ -289,5 +320,6 @@ fn decisive_settings(top: &Section<'_>, loaders: &Loaders, predictor: &Section<'
         ("transformer", json(test.and_then(|test| test.get("transformer")))),
     ]
     .map(|(name, text)| format!("{name}: {text}"))
-    .join("\n")
+    .join("\n");
+    settings + &voxels.unwrap_or_default()
 }

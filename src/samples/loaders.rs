@@ -23,6 +23,7 @@ pub const LOADERS: Dialects<&[Parameter]> = Dialects {
             &[0, 0, 0],
             "prediction: voxels mirrored at each side",
         ),
+        VOXEL_SIZE,
         OUTPUT_DIR,
         Parameter::section("train", PHASE.fork, "files, patches and transforms of training"),
         Parameter::section("val", PHASE.fork, "files, patches and transforms of validation"),
@@ -52,6 +53,7 @@ pub const LOADERS: Dialects<&[Parameter]> = Dialects {
             0.5,
             "how often `random_scale` leaves a patch as it is",
         ),
+        VOXEL_SIZE,
         OUTPUT_DIR,
         Parameter::section("train", PHASE.upstream, "files, patches and transforms of training"),
         Parameter::section("val", PHASE.upstream, "files, patches and transforms of validation"),
@@ -65,6 +67,15 @@ const NUM_WORKERS: Parameter =
     Parameter::integer("num_workers", 1, "threads that prepare samples").within(0.0, 1024.0);
 const RAW: Parameter = Parameter::texts("raw_internal_path", "raw", "data set of the raw data");
 const LABEL: Parameter = Parameter::texts("label_internal_path", "label", "data set of the labels");
+const VOXEL_SIZE: Parameter = Parameter::numbers(
+    "voxel_size",
+    &[],
+    "size of a voxel along z, y and x in micrometres, to which volumes are resampled as they are \
+     read; predictions have the voxels of their input again",
+)
+.of_length(3)
+.at_least(f64::MIN_POSITIVE)
+.optional();
 const OUTPUT_DIR: Parameter =
     Parameter::path("output_dir", "where predictions go; beside their input if absent");
 
@@ -123,6 +134,8 @@ pub struct Loaders {
     pub statistics: StatisticsOf,
     /// Random changes of the size of training patches.
     pub random_scale: Option<RandomScale>,
+    /// Size of a voxel along z, y, x in micrometres to which volumes are brought.
+    pub voxel_size: Option<[f64; 3]>,
     pub output_dir: Option<PathBuf>,
 }
 
@@ -194,6 +207,14 @@ impl Loaders {
                     spared: section.number("random_scale_probability"),
                 }),
                 false => None,
+            },
+            voxel_size: match section.maybe_numbers("voxel_size") {
+                Some(_) if !dataset.has_slice_builder => {
+                    return Err(
+                        section.error("voxel_size", "images have no size of voxels; leave it out")
+                    );
+                }
+                size => size.and_then(|size| size.try_into().ok()),
             },
             output_dir: section.maybe_path("output_dir"),
         })

@@ -20,6 +20,7 @@ use super::slices::{SliceBuilder, Targets, WindowDraws};
 use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
 use crate::format;
+use crate::resample::grid::{Interpolation, grids_to, resampled};
 use crate::volume::{
     Access, Sample, Source, Statistics, VolumeFile, VolumeReader, VolumeShape, Voxels,
 };
@@ -331,6 +332,15 @@ impl FilePatches {
         let label = target(&paths.label, &loaders.label, "label")?;
         let weight = loaders.weight.as_deref();
         let weight = weight.map(|name| target(&paths.weight, name, "weight")).transpose()?;
+        let (raw, label, weight) = match loaders.voxel_size {
+            Some(size) => {
+                let grids = grids_to(&*raw, size)?;
+                let nearest = |reader| resampled(reader, grids, Interpolation::Nearest);
+                let raw = resampled(raw, grids, Interpolation::Linear);
+                (raw, nearest(label), weight.map(nearest))
+            }
+            None => (raw, label, weight),
+        };
         let access = loaders.dataset.access;
         let (raw, statistics) = Source::raw(raw, access)?;
         let readers = (label.clone(), weight.clone());

@@ -13,3 +13,4 @@ mod formats;
 mod hdf5_input;
 mod hdf5_output;
 mod training_data;
+mod voxel_size;
