@@ -90,7 +90,7 @@ fn pairs_of_files_train_the_network_of_one_file() {
 
     let raw = "loaders.train.file_paths=@/raw";
     train(&lab, &[raw, "loaders.train.label_paths=[@/masks/t2_mask.mha]"])
-        .failed_with(1, &["t10_img.mha has no label file", "label_paths"]);
+        .failed_with(2, &["t10_img.mha has no label file", "label_paths"]);
     train(&lab, &[raw]).failed_with(1, &["t2.nrrd", "label_paths", "`label`"]);
     let small = "loaders.train.label_paths=[@/small/t2.nrrd, @/masks/t10_label.nrrd]";
     write(&lab.path("small/t2.nrrd"), [1, 2, 3], ("uchar", ""), &[0; 6]);
