@@ -10,6 +10,7 @@ mod damaged;
 mod datasets;
 mod file_pairs;
 mod formats;
+mod fuzz_corpus;
 mod hdf5_input;
 mod hdf5_output;
 mod training_data;
