@@ -15,3 +15,6 @@ mod hdf5_input;
 mod hdf5_output;
 mod training_data;
 mod voxel_size;
+
+// `fuzz/readers`, shared with the fuzzers, expect these modules at the root of the crate.
+use unet3d::{format, volume};
