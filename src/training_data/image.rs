@@ -62,6 +62,6 @@ pub fn read_labels(path: &Path, dataset: &str) -> Result<Array3<i64>> {
 }
 
 /// Whether a path names a PNG image, as Cellpose saves masks of 2D images.
-pub(super) fn is_png(path: &Path) -> bool {
+fn is_png(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"))
 }

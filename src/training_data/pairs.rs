@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::image::is_png;
 use crate::files;
 use crate::format::{self, common_name, is_label_name};
 
@@ -75,7 +74,7 @@ fn is_image(path: &Path) -> bool {
 fn by_name(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<BTreeMap<String, PathBuf>> {
     let unreadable = || format!("{} cannot be read: give a folder of images", folder.display());
     let mut found = format::images(folder).with_context(unreadable)?;
-    found.extend(files::list(folder, |extension| is_png(Path::new(&format!("a.{extension}"))))?);
+    found.extend(files::list(folder, |extension| extension.eq_ignore_ascii_case("png"))?);
     let mut images = BTreeMap::new();
     for path in found.into_iter().filter(|path| wanted(path)) {
         if let Some(other) = images.insert(common_name(&path), path.clone()) {
