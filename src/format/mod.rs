@@ -1,6 +1,7 @@
 //! File formats of volumes, one a module: the only place that names a format.
 
 mod axes;
+mod by_tiles;
 mod contiguous;
 pub mod h5;
 mod metaimage;

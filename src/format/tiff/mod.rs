@@ -20,13 +20,13 @@ use tiff::tags::{ByteOrder, SampleFormat, Tag};
 use self::stack::{FirstPage, Stack};
 use super::Format;
 use super::axes::{AxisMap, ReadOptions};
+use super::by_tiles::{PLANES, read_by_tiles};
 use super::contiguous::Contiguous;
 use super::positioned::Positioned;
 use super::single::{Attributes, SingleVolume};
 use super::stored::{Stored, StoredType, with_stored};
 use crate::files::InputFile;
 use crate::runtime::memory;
-use crate::volume::tiles::{for_each, split};
 use crate::volume::{Calibration, Volume, VolumeReader, Window};
 
 pub(super) static ENTRY: Format = Format {
@@ -252,20 +252,14 @@ impl TiffReader {
         window: &Window,
         threads: usize,
     ) -> Result<Array4<S::Memory>> {
-        let [d, h, w] = window.size;
-        let mut out = Array4::from_elem((channels.len(), d, h, w), S::Memory::default());
-        let [z, y, x] = window.origin;
-        let origin = [channels.start, z, y, x];
-        let pages = split(origin, out.view_mut(), [1, 1, usize::MAX, usize::MAX]);
-        for_each(pages, threads, |scratch: &mut Vec<u8>, origin, mut tile| {
+        read_by_tiles::<S>(channels, window, PLANES, threads, |scratch, origin, mut tile| {
             if let Some(voxels) = &self.beyond {
                 return voxels.read_tile::<S>(&self.input.file, scratch, origin, tile);
             }
             let [c, z, y, x] = origin;
             let plane = tile.index_axis_mut(Axis(0), 0).index_axis_move(Axis(0), 0);
             self.read_page::<S>(self.page_of(c, z), [y, x], scratch, plane)
-        })?;
-        Ok(out)
+        })
     }
 }
 

@@ -17,10 +17,10 @@ use super::cache::Cache;
 use super::metadata::ArrayMetadata;
 use crate::files::InputFile;
 use crate::format::axes::{AxisMap, ReadOptions};
+use crate::format::by_tiles::read_by_tiles;
 use crate::format::contiguous::{Contiguous, ReadAt};
 use crate::format::stored::{Stored, with_stored};
 use crate::runtime::memory;
-use crate::volume::tiles::{for_each, split};
 use crate::volume::{Calibration, StoredType, Volume, VolumeReader, Window};
 
 /// Decoded chunks of all volumes, by the number of the volume and that of the chunk:
@@ -264,14 +264,10 @@ impl ZarrArray {
         window: &Window,
         threads: usize,
     ) -> Result<Array4<S::Memory>> {
-        let [d, h, w] = window.size;
-        let mut out = Array4::from_elem((channels.len(), d, h, w), S::Memory::default());
-        let [z, y, x] = window.origin;
-        let tiles = split([channels.start, z, y, x], out.view_mut(), self.unit_of_volume());
-        for_each(tiles, threads, |scratch: &mut Vec<u8>, origin, tile| {
+        let step = self.unit_of_volume();
+        read_by_tiles::<S>(channels, window, step, threads, |scratch, origin, tile| {
             self.read_tile::<S>(scratch, origin, tile)
-        })?;
-        Ok(out)
+        })
     }
 }
 
