@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::format;
-use crate::volume::{VolumeReader, Window};
+use crate::volume::Window;
 
 /// Voxels of a volume that is read, at most.
 const SMALL: usize = 1 << 16;

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail, ensure};
 use ndarray::{Array4, ArrayViewMut2, Axis};
+use tiff::TiffError;
 use tiff::decoder::ifd::Value;
 use tiff::decoder::{Decoder, Limits};
 use tiff::tags::{ByteOrder, SampleFormat, Tag};
@@ -101,7 +102,15 @@ impl TiffReader {
     fn of(input: InputFile, options: &ReadOptions) -> Result<(TiffReader, Attributes)> {
         let file = Arc::new(input.file.try_clone()?);
         let mut decoder = decoder(&file)?;
-        let note = decoder.get_tag_ascii_string(Tag::ImageDescription).unwrap_or_default();
+        let note = match decoder.find_tag(Tag::ImageDescription) {
+            Ok(note) => note.and_then(|note| note.into_string().ok()).unwrap_or_default(),
+            // Without it, pages would pass for slices that are channels.
+            Err(TiffError::IoError(_)) => bail!(
+                "the note that says what its pages are (ImageDescription) is cut off: the file is \
+                 damaged or was not copied completely"
+            ),
+            Err(_) => String::new(),
+        };
         let first = first_page(&mut decoder);
         let page = PageLayout::of(&mut decoder).context("page 0")?;
         let (chunk_width, chunk_height) = decoder.chunk_dimensions();
