@@ -31,8 +31,8 @@ fn volumes_are_resampled_as_by_scipy_and_itk() {
         let whole = found.read().unwrap();
         assert_eq!(whole.element(), Element::F32);
         for (found, expected) in whole.clone().into_f32().iter().zip(&expected.into_f32()) {
-            // Of numbers up to 65 535 in float32.
-            assert!((found - expected).abs() < 0.03, "{name}: {found} {expected}");
+            // Of numbers up to 4095; ratios are taken with six digits.
+            assert!((found - expected).abs() < 0.05, "{name}: {found} {expected}");
         }
         // The same voxels whatever the window is.
         let size = found.size();
