@@ -109,7 +109,9 @@ impl Grid {
 
     /// The nearest voxel of the input for some voxels of the result; halves are rounded up.
     pub fn nearest(self, range: Range<usize>) -> Vec<usize> {
-        range.map(|index| (self.position(index) + 0.5) as usize).collect()
+        // What is a half but for the digits of the ratio is one.
+        let nearest = |index| ((self.position(index) + 0.5 + 1e-3) as usize).min(self.from - 1);
+        range.map(nearest).collect()
     }
 }
 
