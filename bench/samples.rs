@@ -1,15 +1,17 @@
 //! Times the data side of training alone: opens the files of a configuration and makes
-//! samples, on one thread, without a network.
+//! samples, on one thread, and then with the workers of `loaders.num_workers`, as training
+//! has them made ahead; without a network.
 //!
 //! ```text
 //! cargo bench --bench samples -- CONFIG COUNT [KEY=YAML…]
 //! ```
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use unet3d::config::Tree;
-use unet3d::samples::{Loaders, SampleSet, VolumePatches};
+use unet3d::samples::{Loader, Loaders, SampleSet, VolumePatches};
 
 /// A line of /proc/self/status, in GB.
 fn memory(key: &str) -> f64 {
@@ -52,6 +54,25 @@ fn main() -> anyhow::Result<()> {
     let most = seconds.iter().copied().fold(0.0, f64::max);
     println!(
         "{count} samples: {mean:.3} s on average, {most:.3} s at most, {:.2} GB at most",
+        memory("VmHWM")
+    );
+
+    let all = data.len().min(count as usize);
+    let memory_for_samples = 1 << 30;
+    let loader =
+        Loader::new(Arc::new(data), loaders.batch_size, loaders.num_workers, memory_for_samples);
+    let workers = loader.workers();
+    let loader = loader.shuffled(0);
+    let batches = all.div_ceil(loaders.batch_size);
+    let started = Instant::now();
+    let mut made = 0;
+    for batch in loader.epoch(0).take(batches) {
+        made += batch?.samples.len();
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "{made} samples by {workers} worker(s): {:.1} samples/s, {:.2} GB at most",
+        made as f64 / seconds,
         memory("VmHWM")
     );
     Ok(())

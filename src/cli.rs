@@ -31,7 +31,7 @@ pub enum Command {
     Predict(Predict),
     /// Read a configuration and its data, report, and run nothing.
     Check(Check),
-    /// Turn labelled images into files to train on: raw, label and weight.
+    /// Turn labelled images into files to train on, or images into files to predict.
     MakeTrainingData(MakeTrainingData),
     /// Turn predicted probabilities into numbered regions and a table of them.
     Instances(Instances),
@@ -156,14 +156,18 @@ pub struct Man {
 
 #[derive(Args, Debug)]
 pub struct MakeTrainingData {
-    /// Folder of raw images (NRRD, TIFF or HDF5), or one image.
+    /// Folder of raw images of any format that is read, or one image.
     #[arg(long, value_name = "DIR")]
     pub raw: PathBuf,
     /// Folder of label images of the same names: 0 unlabeled, 1 foreground,
-    /// 2 background, 3 gap between cells.
+    /// 2 background, 3 gap between cells. Without it, files to predict are made.
     #[arg(long, value_name = "DIR")]
-    pub label: PathBuf,
-    /// Folder for the files to train on, one for each image.
+    pub label: Option<PathBuf>,
+    /// Labels number the cells from 1, and 0 is background, as Cellpose, napari and
+    /// Fiji save them: where cells touch, a layer of gap is made.
+    #[arg(long, requires = "label")]
+    pub instances: bool,
+    /// Folder for the files that are made, one for each image.
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
     /// Data set with the image, in HDF5 files.

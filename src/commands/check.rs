@@ -10,7 +10,6 @@ use tch::{Device, Kind};
 use crate::cli;
 use crate::config::{Tree, differences};
 use crate::files::check_writable;
-use crate::format;
 use crate::model::UNet;
 use crate::predict::{FilePair, ImagePlan, PREDICTORS, PredictionPlan};
 use crate::train::{
@@ -134,9 +133,11 @@ fn check_prediction(settings: &CommandSettings<'_>, no_data: bool) -> Result<()>
             format!("{}: predictions cannot be written there", folder.display())
         })?;
     }
-    for FilePair { input, .. } in &files {
-        let dataset = format::open(input, &plan.raw)?;
+    for file @ FilePair { input, .. } in &files {
+        let raw = plan.open(input)?;
+        let dataset = raw.reader;
         let tiling = plan.tile(&*dataset).with_context(|| input.display().to_string())?;
+        plan.performance(file, raw.size)?;
         info!(
             "{}: {:?} {}, {} patches",
             input.display(),

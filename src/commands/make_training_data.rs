@@ -1,19 +1,24 @@
-//! `unet3d make-training-data`: labelled images to HDF5 files to train on.
+//! `unet3d make-training-data`: labelled images to HDF5 files to train on, or images
+//! without labels to files to predict.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use ndarray::{Array3, Axis};
+use ndarray::Array3;
 
 use crate::cli;
 use crate::runtime::report::Reporter;
-use crate::training_data::{Pair, Weighting, pair, read_image, write};
-use crate::volume::{Element, Values, Volume};
+use crate::training_data::{
+    Pair, Weighting, images, lost, painted, pair, read_image, read_labels, write,
+};
 
-/// Makes one training file for each pair of images.
+/// Makes one file for each pair of images, or each image.
 pub fn make_training_data(options: &cli::MakeTrainingData, reporter: &Reporter) -> Result<()> {
-    let pairs = pair(&options.raw, &options.label)?;
+    let pairs = match &options.label {
+        Some(label) => pair(&options.raw, label)?,
+        None => images(&options.raw)?,
+    };
     fs::create_dir_all(&options.output)
         .with_context(|| format!("making the folder {}", options.output.display()))?;
     // Found before the first file is written, not after the last but one.
@@ -45,14 +50,21 @@ fn output(options: &cli::MakeTrainingData, pair: &Pair) -> PathBuf {
 
 fn make_one(options: &cli::MakeTrainingData, pair: &Pair) -> Result<()> {
     let raw = read_image(&pair.raw, &options.raw_dataset)?;
-    let label = read_image(&pair.label, &options.label_dataset)?;
+    let path = output(options, pair);
+    let Some(label) = &pair.label else {
+        write(&path, &raw, None)?;
+        log::info!("{}: {:?}", path.display(), raw.volume.shape());
+        return Ok(());
+    };
+    let values = read_labels(label, &options.label_dataset)?;
+    let (depth, height, width) = values.dim();
     ensure!(
-        raw.size() == label.size(),
+        raw.volume.size() == [depth, height, width],
         "{} is {:?} voxels large (z, y, x), {} {:?}: they have to be the same",
         pair.raw.display(),
-        raw.size(),
-        pair.label.display(),
-        label.size()
+        raw.volume.size(),
+        label.display(),
+        [depth, height, width]
     );
     let weighting = Weighting {
         foreground: options.foreground,
@@ -61,20 +73,20 @@ fn make_one(options: &cli::MakeTrainingData, pair: &Pair) -> Result<()> {
         decay_xy: options.decay_xy,
         decay_z: options.decay_z,
     };
-    let labelled = painted(label)
-        .and_then(|painted| weighting.apply(&painted))
-        .with_context(|| pair.label.display().to_string())?;
+    let classes = if options.instances { of_cells(&values, label) } else { small(&values) };
+    let labelled = classes
+        .and_then(|classes| weighting.apply(&classes))
+        .with_context(|| label.display().to_string())?;
     let [unlabeled, foreground, background, gap] = labelled.counts;
     if foreground == 0 || background + gap == 0 {
         log::warn!(
             "{} has {foreground} foreground and {} background voxels: nothing can be learned \
              from one of them alone",
-            pair.label.display(),
+            label.display(),
             background + gap
         );
     }
-    let path = output(options, pair);
-    write(&path, &raw, &labelled)?;
+    write(&path, &raw, Some(&labelled))?;
     log::info!(
         "{}: {foreground} foreground, {background} background, {gap} gap, {unlabeled} unlabeled \
          voxels",
@@ -83,14 +95,28 @@ fn make_one(options: &cli::MakeTrainingData, pair: &Pair) -> Result<()> {
     Ok(())
 }
 
-/// The labels as small integers, whatever type they are stored in.
-fn painted(label: Volume) -> Result<Array3<u8>> {
-    let Values::F64(values) = label.cast(Element::F64).values else {
-        unreachable!("a cast gives the type that was asked for")
-    };
-    let values = values.index_axis_move(Axis(0), 0);
-    if let Some(value) = values.iter().find(|v| !(0.0..=255.0).contains(*v) || v.fract() != 0.0) {
-        bail!("the label image holds the value {value}: labels are 0, 1, 2 and 3");
+/// The four labels of an image of numbered cells.
+fn of_cells(cells: &Array3<i64>, path: &Path) -> Result<Array3<u8>> {
+    let classes = painted(cells)?;
+    let lost = lost(cells, &classes);
+    if let Some(first) = lost.first() {
+        log::warn!(
+            "{}: {} cell(s) are too thin to leave foreground beside the gap to their neighbours, \
+             the first is {first}",
+            path.display(),
+            lost.len()
+        );
     }
-    Ok(values.mapv(|value| value as u8))
+    Ok(classes)
+}
+
+/// Painted labels as small numbers.
+fn small(labels: &Array3<i64>) -> Result<Array3<u8>> {
+    if let Some(label) = labels.iter().find(|label| !(0..=255).contains(*label)) {
+        bail!(
+            "the label image holds the value {label}: labels are 0, 1, 2 and 3; give --instances \
+             if every cell has a number"
+        );
+    }
+    Ok(labels.mapv(|label| label as u8))
 }

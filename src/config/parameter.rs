@@ -48,6 +48,8 @@ pub enum Kind {
     /// A value that its own reader checks. The kinds it may be of are for the
     /// reference and the schema; none means that anything is taken.
     Custom(&'static [Kind]),
+    /// A list of values that are each of one of these kinds. Its own reader checks it.
+    Items(&'static [Kind]),
     /// A section with a table of its own, which its own reader opens.
     Section(&'static [Parameter]),
     /// A section that chooses an entry of a registry by its name.

@@ -214,6 +214,10 @@ pub(super) fn value(kind: Kind) -> String {
             let kinds: Vec<String> = kinds.iter().map(|kind| value(*kind)).collect();
             kinds.join(" or ")
         }
+        Kind::Items(kinds) => {
+            let kinds: Vec<String> = kinds.iter().map(|kind| value(*kind)).collect();
+            format!("list of items, each {}", kinds.join(" or "))
+        }
         Kind::Section(_) | Kind::Entry(_) => "section".into(),
         Kind::Entries(_) => "list of sections".into(),
     }

@@ -106,6 +106,10 @@ fn value(kind: Kind, definitions: &mut Map<String, Value>) -> Map<String, Value>
             let kinds: Vec<_> = kinds.iter().map(|kind| value(*kind, definitions)).collect();
             json!({"anyOf": kinds})
         }
+        Kind::Items(kinds) => {
+            let kinds: Vec<_> = kinds.iter().map(|kind| value(*kind, definitions)).collect();
+            json!({"type": "array", "minItems": 1, "items": {"anyOf": kinds}})
+        }
         Kind::Section(keys) => {
             let mut schema = object(properties(keys, definitions), required(keys));
             schema["type"] = "object".into();

@@ -185,7 +185,9 @@ fn check(node: &Node, parameter: &Parameter) -> Result<(), ConfigError> {
                     .into(),
             ),
         },
-        Kind::Custom(_) | Kind::Section(_) | Kind::Entry(_) | Kind::Entries(_) => Ok(()),
+        Kind::Custom(_) | Kind::Items(_) | Kind::Section(_) | Kind::Entry(_) | Kind::Entries(_) => {
+            Ok(())
+        }
     }
 }
 

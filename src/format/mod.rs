@@ -1,6 +1,7 @@
 //! File formats of volumes, one a module: the only place that names a format.
 
 mod axes;
+mod by_tiles;
 mod contiguous;
 pub mod h5;
 mod metaimage;
@@ -8,6 +9,7 @@ mod names;
 mod nifti;
 mod nrrd;
 pub mod nrrd_writer;
+mod pairs;
 pub mod png;
 mod positioned;
 mod raw_array;
@@ -30,7 +32,8 @@ use crate::files::{self, InputFile};
 use crate::volume::{Volume, VolumeFile, VolumeReader, VolumeWriter};
 
 pub use axes::ReadOptions;
-pub use names::{common_name, file_of, output_place, stem};
+pub use names::{common_name, file_of, is_label_name, output_place, stem};
+pub use pairs::pair;
 
 /// Begins a file at a path, with that many threads for compression.
 pub type CreateWriter = fn(&Path, usize) -> Result<Box<dyn VolumeWriter>>;

@@ -10,10 +10,10 @@ use super::{FORMATS, zarr};
 
 /// The endings that tell images from their labels in the names of files, as in
 /// `15_img.nrrd`, `15_label.nrrd` and `15_cp_masks.tif`.
-const ENDINGS: [&str; 11] = [
-    "cp_masks", "image", "images", "img", "raw", "label", "labels", "mask", "masks", "seg",
-    "weight",
-];
+const ENDINGS: [&str; 5] = ["image", "images", "img", "raw", "weight"];
+
+/// Those of labels alone.
+const LABEL_ENDINGS: [&str; 6] = ["cp_masks", "label", "labels", "mask", "masks", "seg"];
 
 /// The name of a file without an extension of those, the longest that fits; `None` if it
 /// has none of them or nothing else.
@@ -102,15 +102,28 @@ pub fn output_place(path: &Path) -> (PathBuf, String) {
 /// such as `_img` or `_label`.
 pub fn common_name(path: &Path) -> String {
     let stem = stem(path);
-    let lower = stem.to_ascii_lowercase();
-    let name = ENDINGS.iter().filter_map(|ending| {
-        let rest = lower.strip_suffix(ending)?.strip_suffix(['_', '-', '.'])?;
-        (!rest.is_empty()).then_some(rest.len())
-    });
-    match name.min() {
+    match without_ending(&stem, ENDINGS.iter().chain(&LABEL_ENDINGS)) {
         Some(length) => stem[..length].to_owned(),
         None => stem,
     }
+}
+
+/// Whether the name of a file says that it holds labels, as `t1_cp_masks.tif` does.
+pub fn is_label_name(path: &Path) -> bool {
+    without_ending(&stem(path), LABEL_ENDINGS.iter()).is_some()
+}
+
+/// The length of a name without the longest of the endings that it has.
+fn without_ending<'a>(
+    stem: &str,
+    endings: impl Iterator<Item = &'a &'static str>,
+) -> Option<usize> {
+    let lower = stem.to_ascii_lowercase();
+    let rests = endings.filter_map(|ending| {
+        let rest = lower.strip_suffix(ending)?.strip_suffix(['_', '-', '.'])?;
+        (!rest.is_empty()).then_some(rest.len())
+    });
+    rests.min()
 }
 
 #[cfg(test)]
@@ -171,5 +184,7 @@ mod tests {
         ] {
             assert_eq!(common_name(Path::new(path)), name);
         }
+        assert!(is_label_name(Path::new("t1_cp_masks.tif")));
+        assert!(is_label_name(Path::new("t1-seg.nrrd")) && !is_label_name(Path::new("t1_img.tif")));
     }
 }

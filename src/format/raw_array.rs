@@ -12,12 +12,13 @@ use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use ndarray::Array4;
 
 use super::axes::AxisMap;
+use super::by_tiles::{PLANES, read_by_tiles};
 use super::contiguous::Contiguous;
 use super::positioned::Positioned;
+use super::single::Attributes;
 use super::stored::{Stored, StoredType, with_stored};
 use crate::files::InputFile;
 use crate::runtime::memory;
-use crate::volume::tiles::{for_each, split};
 use crate::volume::{Calibration, Element, Values, Volume, VolumeReader, Window};
 use crate::with_values;
 
@@ -52,6 +53,42 @@ pub(super) struct Layout {
     /// Slope and intercept, by which stored numbers become values.
     pub scale: Option<(f64, f64)>,
     pub calibration: Calibration,
+}
+
+/// Opens a file whose header `layout` reads; `kind` says what it should be, such as "an
+/// NRRD file". All errors name the file.
+pub(super) fn open(
+    path: &Path,
+    kind: &str,
+    layout: impl FnOnce(InputFile) -> Result<(Layout, Attributes)>,
+) -> Result<(RawArray, Attributes)> {
+    let input = InputFile::open(path, kind)?;
+    let name = input.path.display().to_string();
+    let open = || -> Result<(RawArray, Attributes)> {
+        let (layout, attributes) = layout(input)?;
+        Ok((RawArray::new(layout)?, attributes))
+    };
+    open().context(name)
+}
+
+/// Opens the file with the voxels that a field of a header names, relative to the header.
+/// `said` is the field as the header has it, for messages.
+pub(super) fn data_beside(header: &Path, name: &str, said: &str) -> Result<InputFile> {
+    ensure!(
+        name.split_whitespace().next() != Some("LIST") && !name.contains('%'),
+        "its data are spread over several files (`{said}`): save it as one file"
+    );
+    let beside = header.parent().unwrap_or(Path::new("")).join(name);
+    InputFile::open(&beside, "a data file").context("its data file")
+}
+
+/// Where the voxels begin that are the last bytes of a file.
+pub(super) fn at_the_end(data: &InputFile, dims: &[usize], stored: StoredType) -> Result<u64> {
+    let bytes = dims.iter().try_fold(stored.size() as u64, |all, &n| all.checked_mul(n as u64));
+    let bytes = bytes.context("its size is larger than any volume")?;
+    data.size
+        .checked_sub(bytes)
+        .with_context(|| format!("the data end after {} of {bytes} bytes", data.size))
 }
 
 /// A volume in one piece, opened and not read yet.
@@ -182,16 +219,11 @@ impl RawArray {
             }
         };
         let offset = offset + (first * size_of::<S>()) as u64;
-        let mut out = Array4::from_elem((channels.len(), d, h, w), S::Memory::default());
         let voxels = Contiguous { offset, strides, big_endian: *big_endian };
-        let [z, y, x] = window.origin;
         // A plane is a good handful for one thread at a time.
-        let tiles =
-            split([channels.start, z, y, x], out.view_mut(), [1, 1, usize::MAX, usize::MAX]);
-        for_each(tiles, threads, |scratch: &mut Vec<u8>, origin, tile| {
+        read_by_tiles::<S>(channels, window, PLANES, threads, |scratch, origin, tile| {
             voxels.read_tile::<S>(file, scratch, origin, tile)
-        })?;
-        Ok(out)
+        })
     }
 }
 

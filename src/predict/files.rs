@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use crate::files::{destination, identity};
 use crate::format;
+use crate::samples::SampleFiles;
 
 /// An input file and the file its result is written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePair {
     pub input: PathBuf,
     pub output: PathBuf,
+    /// The file with the ground truth, where it is another than the input.
+    pub truth: Option<PathBuf>,
 }
 
 /// Gives each input its output: `<stem>_predictions.h5`, beside the input or in
@@ -19,13 +22,20 @@ pub struct FilePair {
 /// # Errors
 /// A message if an output is one of the inputs, or the output of two of them, whatever
 /// links and spellings lead to it.
-pub fn pair_files(inputs: Vec<PathBuf>, directory: Option<&Path>) -> Result<Vec<FilePair>, String> {
+pub fn pair_files(
+    inputs: Vec<SampleFiles>,
+    directory: Option<&Path>,
+) -> Result<Vec<FilePair>, String> {
     let files: Vec<FilePair> = inputs
         .into_iter()
-        .map(|input| FilePair { output: output_path(&input, directory), input })
+        .map(|SampleFiles { raw, label, .. }| FilePair {
+            output: output_path(&raw, directory),
+            input: raw,
+            truth: label,
+        })
         .collect();
     let inputs: HashSet<_> = files.iter().filter_map(|file| identity(&file.input)).collect();
-    for FilePair { input, output } in &files {
+    for FilePair { input, output, .. } in &files {
         if identity(output).is_some_and(|identity| inputs.contains(&identity)) {
             return Err(format!(
                 "{} is an input, and the result of {} would replace it; set another \
@@ -37,7 +47,7 @@ pub fn pair_files(inputs: Vec<PathBuf>, directory: Option<&Path>) -> Result<Vec<
     }
     let mut seen: HashMap<PathBuf, &FilePair> = HashMap::new();
     for file in &files {
-        let FilePair { input, output } = file;
+        let FilePair { input, output, .. } = file;
         let place =
             destination(output).map_err(|error| format!("{}: {error}", output.display()))?;
         if let Some(other) = seen.insert(place.clone(), file) {

@@ -21,7 +21,7 @@ use crate::format::h5::{Plane, write_planes};
 use crate::format::png;
 use crate::model::{NetworkSpec, UNet};
 use crate::regions::{Connectivity, components};
-use crate::samples::Loaders;
+use crate::samples::{Loaders, SampleFiles, entries};
 use crate::volume::{Statistics, Volume, VolumeShape};
 
 /// Everything that a configuration says about the prediction of images.
@@ -83,10 +83,10 @@ impl ImagePlan {
     /// other.
     pub fn files(&self) -> Result<Vec<FilePair>, ConfigError> {
         let mut images = Vec::new();
-        for entry in crate::samples::entries(&self.file_paths)? {
+        for entry in entries(&self.file_paths)? {
             let path = entry.file_path()?;
             if path.is_file() {
-                images.push(path);
+                images.push(SampleFiles { raw: path, ..SampleFiles::default() });
                 continue;
             }
             let inner = path.join("images");
@@ -98,7 +98,8 @@ impl ImagePlan {
             if found.is_empty() {
                 return Err(entry.error(format!("{} holds no PNG file", folder.display())));
             }
-            images.extend(found);
+            images
+                .extend(found.into_iter().map(|raw| SampleFiles { raw, ..SampleFiles::default() }));
         }
         pair_files(images, self.output_dir.as_deref())
             .map_err(|message| self.file_paths.error(message))

@@ -22,6 +22,7 @@ mod preview;
 mod reader;
 mod run;
 mod stage;
+mod way_back;
 mod writer;
 
 pub use device::DeviceNetwork;
@@ -29,7 +30,7 @@ pub use error::StageError;
 pub use files::FilePair;
 pub use images::{ImagePlan, predict_images};
 pub use output::OutputSpec;
-pub use plan::{PredictionPlan, TilingSpec};
+pub use plan::{PredictionPlan, RawInput, TilingSpec};
 pub use predictors::{PREDICTORS, Predictor};
 pub use run::{Outcome, PredictionRun, Selection};
 pub use stage::{ResultSink, ResultStage};

@@ -150,11 +150,7 @@ impl Output {
         };
         let probabilities = begin(&spec.probabilities, [channels, d, h, w], true, spec.encoding)?;
         let segmentation = begin(&spec.segmentation, [1, d, h, w], false, Encoding::Uint16)?;
-        let shape = if segmentation.is_some() { vec![d, h, w] } else { vec![channels, d, h, w] };
-        let input = &run.files[index].input;
-        let performance = run.plan.performance.as_ref();
-        let performance =
-            performance.map(|spec| Performance::open(spec, input, &shape)).transpose()?;
+        let performance = run.plan.performance(&run.files[index], size)?;
         Ok(Output { file, probabilities, segmentation, performance, spec: spec.clone(), seen })
     }
 

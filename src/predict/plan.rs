@@ -1,21 +1,24 @@
 //! What a configuration says about prediction, as types.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node, Section};
 use crate::device::Precision;
+use crate::format;
 use crate::model::NetworkSpec;
+use crate::resample::grid::{self, Interpolation, grids_to, resampled};
 use crate::samples::slices::{self, Grid};
-use crate::samples::{Loaders, prediction_inputs};
+use crate::samples::{FilePaths, Loaders};
 use crate::stitch::{Blending, Tiling, TilingError};
 use crate::volume::{Access, Mirror, VolumeReader, VolumeShape};
 
 use super::files::{FilePair, pair_files};
 use super::output::{ON_ERROR, OutputSpec};
-use super::performance::PerformanceSpec;
+use super::performance::{Performance, PerformanceSpec};
 use super::predictors::{Manner, PREDICTORS, Surroundings};
 
 /// Everything that a configuration says about prediction. It owns what it holds;
@@ -27,6 +30,8 @@ pub struct PredictionPlan {
     pub raw: String,
     /// Whether volumes are held in memory or read piece by piece.
     pub access: Access,
+    /// Size of a voxel along z, y, x in micrometres that the network gets.
+    pub voxel_size: Option<[f64; 3]>,
     pub tiling: TilingSpec,
     pub batch_size: usize,
     /// The transforms that turn a patch of the file into the network's input.
@@ -53,9 +58,18 @@ pub struct PredictionPlan {
 
 /// Nodes of the configuration that error messages point to.
 struct Places {
-    file_paths: Node,
+    file_paths: FilePaths,
     transformer: Node,
     model_path: Node,
+}
+
+/// The raw data of a file, as the network gets them.
+pub struct RawInput {
+    pub reader: Arc<dyn VolumeReader>,
+    /// Size (z, y, x) that the file has, and its result.
+    pub size: [usize; 3],
+    /// What leads from the voxels of the file to those of the network, if they differ.
+    pub grids: Option<[grid::Grid; 3]>,
 }
 
 /// How volumes are cut into patches and how their outputs are combined.
@@ -122,6 +136,7 @@ impl PredictionPlan {
             precision: Precision::read(top),
             raw: loaders.raw.clone(),
             access: predictor.access.unwrap_or(loaders.dataset.access),
+            voxel_size: loaders.voxel_size,
             tiling,
             batch_size: loaders.batch_size,
             transformer: Transformer::read_raw(transformer)?.with_statistics(loaders.statistics)?,
@@ -135,7 +150,7 @@ impl PredictionPlan {
             output_dir: loaders.output_dir.clone(),
             model_path: path,
             places: Places {
-                file_paths: phase.required("file_paths")?.clone(),
+                file_paths: FilePaths::read(&phase)?,
                 transformer: transformer.clone(),
                 model_path: model_path.clone(),
             },
@@ -149,9 +164,9 @@ impl PredictionPlan {
     /// # Errors
     /// Files that do not exist; results that would replace an input or each other.
     pub fn files(&self) -> Result<Vec<FilePair>, ConfigError> {
-        let inputs = prediction_inputs(&self.places.file_paths, &self.raw)?;
+        let inputs = self.places.file_paths.prediction_inputs(&self.raw)?;
         pair_files(inputs, self.output_dir.as_deref())
-            .map_err(|message| self.places.file_paths.error(message))
+            .map_err(|message| self.places.file_paths.node.error(message))
     }
 
     /// The checkpoint to predict with.
@@ -165,6 +180,22 @@ impl PredictionPlan {
         }
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         Err(self.places.model_path.error(format!("no such checkpoint: {}", absolute.display())))
+    }
+
+    /// Opens the raw data of a file, with voxels of the size that the network gets.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or does not tell the size of its voxels.
+    pub fn open(&self, path: &Path) -> Result<RawInput> {
+        let reader = format::open(path, &self.raw)?;
+        let size = reader.size();
+        let Some(wanted) = self.voxel_size else {
+            return Ok(RawInput { reader, size, grids: None });
+        };
+        let grids = grids_to(&*reader, wanted)?;
+        let resampling = grids.iter().any(|grid| !grid.is_identity());
+        let reader = resampled(reader, grids, Interpolation::Linear);
+        Ok(RawInput { reader, size, grids: resampling.then_some(grids) })
     }
 
     /// Checks that a volume fits the network, the transforms and the patches, and
@@ -216,6 +247,31 @@ impl PredictionPlan {
         Ok(())
     }
 
+    /// Opens the ground truth that the result of a file, of size (z, y, x), is compared
+    /// with, if that is asked for.
+    ///
+    /// # Errors
+    /// A ground truth that is missing or of another shape.
+    pub fn performance(&self, file: &FilePair, size: [usize; 3]) -> Result<Option<Performance>> {
+        let Some(spec) = &self.performance else { return Ok(None) };
+        let [d, h, w] = size;
+        let shape = match self.output.segmentation {
+            Some(_) => vec![d, h, w],
+            None => vec![self.out_channels(), d, h, w],
+        };
+        let truth = file.truth.as_ref().unwrap_or(&file.input);
+        ensure!(
+            truth != &file.input
+                || spec.truth == self.raw
+                || format::open_file(truth)?.names_volumes(),
+            "{}: the file holds one volume, which is the raw data, and has no place for `{}`: name \
+             the file of the ground truth, as in `file_paths: [{{raw: a.tif, label: b.tif}}]`",
+            truth.display(),
+            spec.truth
+        );
+        Performance::open(spec, truth, &shape).map(Some)
+    }
+
     /// Number of channels of the result.
     pub fn out_channels(&self) -> usize {
         match self.channel {
@@ -250,7 +306,8 @@ fn read_grid(
 fn decisive_settings(top: &Section<'_>, loaders: &Loaders, predictor: &Section<'_>) -> String {
     let json = |node: Option<&Node>| node.map_or("null".into(), Node::to_json);
     let test = top.node.at("loaders.test");
-    [
+    let voxels = loaders.voxel_size.map(|size| format!("\nvoxel_size: {size:?}"));
+    let settings = [
         ("model", json(top.child("model"))),
         ("predictor", predictor.node.to_json()),
         ("prediction_channel", json(top.node.get("prediction_channel"))),
@@ -263,5 +320,6 @@ fn decisive_settings(top: &Section<'_>, loaders: &Loaders, predictor: &Section<'
         ("transformer", json(test.and_then(|test| test.get("transformer")))),
     ]
     .map(|(name, text)| format!("{name}: {text}"))
-    .join("\n")
+    .join("\n");
+    settings + &voxels.unwrap_or_default()
 }

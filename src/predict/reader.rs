@@ -16,13 +16,13 @@ use ndarray::{Array2, s};
 
 use crate::augment::stream::SampleKey;
 use crate::files;
-use crate::format;
+use crate::resample::grid::Grid;
 use crate::runtime::report::panic_text;
 use crate::stitch::Tiling;
 use crate::volume::{Source, Statistics, Volume, VolumeReader, Window};
 
 use super::error::StageError;
-use super::plan::PredictionPlan;
+use super::plan::{PredictionPlan, RawInput};
 use super::run::PredictionRun;
 
 /// What the reader sends to the network stage, in the order of files and patches.
@@ -43,6 +43,8 @@ pub struct InputSummary {
     pub projection: Option<Array2<f32>>,
     /// The state of the files that the input is made of ([`files::record`]).
     pub record: String,
+    /// What leads from the voxels of the file to those of the network, if they differ.
+    pub grids: Option<[Grid; 3]>,
 }
 
 /// Set by the stage in which a file fails, so that the others stop working on it.
@@ -118,19 +120,20 @@ struct Input {
     files: Vec<PathBuf>,
     statistics: Statistics,
     tiling: Tiling,
+    grids: Option<[Grid; 3]>,
 }
 
 impl Input {
     /// Opens a file and checks that it fits the network and the patches.
     fn open(plan: &PredictionPlan, path: &Path) -> Result<Self> {
-        let dataset = format::open(path, &plan.raw)?;
+        let RawInput { reader: dataset, grids, .. } = plan.open(path)?;
         let tiling = plan.tile(&*dataset).with_context(|| path.display().to_string())?;
         let files = dataset.files();
         let (source, statistics) = Source::raw(dataset, plan.access)?;
         plan.transformer
             .check_statistics(&statistics)
             .with_context(|| format!("{} cannot be transformed", path.display()))?;
-        Ok(Input { source, files, statistics, tiling })
+        Ok(Input { source, files, statistics, tiling, grids })
     }
 
     /// The maximum of the raw data along channels and z, (H, W).
@@ -249,7 +252,7 @@ fn send(
     let path = run.files[index].input.display().to_string();
     let projection = if plan.output.preview { Some(input.projection()?) } else { None };
     let record = files::record(&input.files).with_context(|| path.clone())?;
-    let summary = InputSummary { projection, record: record.clone() };
+    let summary = InputSummary { projection, record: record.clone(), grids: input.grids };
     let (tiling, cancel) = (input.tiling.clone(), CancelFlag::default());
     send(ReaderMessage::Begin { index, tiling, input: summary, cancel: cancel.clone() })?;
     let numbers: Vec<_> = input.tiling.patches().zip(0..).collect();

@@ -12,7 +12,7 @@ use log::{error, info};
 
 use crate::checkpoint::sha256;
 use crate::config::ConfigError;
-use crate::format::{self, MADE_BY};
+use crate::format::MADE_BY;
 use crate::runtime::report::{Reporter, panic_text};
 use crate::runtime::shard::Shard;
 use crate::samples::MADE_BY_PREDICTION;
@@ -153,8 +153,8 @@ impl PredictionRun {
 /// a single file is reported when the file is reached.
 fn check_inputs(plan: &PredictionPlan, files: &[FilePair]) -> Result<()> {
     for FilePair { input, .. } in files {
-        let Ok(dataset) = format::open(input, &plan.raw) else { continue };
-        if let Err(error) = plan.tile(&*dataset)
+        let Ok(raw) = plan.open(input) else { continue };
+        if let Err(error) = plan.tile(&*raw.reader)
             && (error.chain().any(|cause| cause.is::<ConfigError>())
                 || matches!(error.downcast_ref(), Some(TilingError::Uncovered(_))))
         {

@@ -13,6 +13,7 @@ use super::preview::Preview;
 use super::reader::{CancelFlag, InputSummary};
 use super::run::PredictionRun;
 use super::stage::ResultSink;
+use super::way_back::WayBack;
 
 /// What the network stage sends to the writer.
 pub enum WriterMessage {
@@ -68,6 +69,8 @@ struct UnfinishedResult {
     sink: Option<Box<dyn ResultSink>>,
     /// The largest value that the output's number type holds.
     largest: f32,
+    /// Where the network got voxels of another size than the file's.
+    way_back: Option<WayBack>,
     cancel: CancelFlag,
 }
 
@@ -104,7 +107,7 @@ pub fn write_all(
             }
             WriterMessage::Block(block, _permit) => {
                 if let Some(result) = &mut current
-                    && let Err(error) = result.write(run, &block)
+                    && let Err(error) = result.add(run, &block)
                 {
                     result.cancel.set();
                     done(result.index, Err(error));
@@ -129,8 +132,14 @@ impl UnfinishedResult {
         input: InputSummary,
         cancel: CancelFlag,
     ) -> Result<Self> {
+        let way_back = input.grids.map(WayBack::new);
+        let size = way_back.as_ref().map_or(size, WayBack::size);
         let output = Output::create(run, index, size, &input.record)?;
-        let preview = input.projection.map(|raw| Preview::new(raw, run.plan.out_channels()));
+        let projection = input.projection.map(|raw| match &way_back {
+            Some(way_back) => way_back.projection(raw),
+            None => raw,
+        });
+        let preview = projection.map(|raw| Preview::new(raw, run.plan.out_channels()));
         let voxels = size.iter().product();
         let channels = run.plan.out_channels();
         let sink = match &run.stage {
@@ -142,7 +151,18 @@ impl UnfinishedResult {
             Encoding::Float16 => 65_520f32.next_down(),
             _ => f32::MAX,
         };
-        Ok(UnfinishedResult { index, voxels, output, preview, sink, largest, cancel })
+        Ok(UnfinishedResult { index, voxels, output, preview, sink, largest, way_back, cancel })
+    }
+
+    /// Takes a box with the voxels of the network.
+    fn add(&mut self, run: &PredictionRun, block: &FinishedBlock) -> Result<()> {
+        match &mut self.way_back {
+            Some(way_back) => match way_back.add(block)? {
+                Some(block) => self.write(run, &block),
+                None => Ok(()),
+            },
+            None => self.write(run, block),
+        }
     }
 
     fn write(&mut self, run: &PredictionRun, block: &FinishedBlock) -> Result<()> {

@@ -14,6 +14,7 @@
 //! - [`modes`]: smooth random fields as sums of cosines.
 //! - [`gaussian`]: separable gaussian filter.
 //! - [`median`]: the median, which is the default value outside the volume.
+//! - [`grid`]: volumes with voxels of another size, window by window.
 //! - [`by_index`]: resampling of volumes in their compact forms.
 //! - [`volume`]: the same for whole [`crate::volume::Volume`]s of any type.
 //!
@@ -24,6 +25,7 @@
 pub mod bspline;
 pub mod by_index;
 pub mod gaussian;
+pub mod grid;
 pub mod map;
 pub mod median;
 pub mod modes;

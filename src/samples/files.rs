@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::{ConfigError, Node, YamlValue};
-use crate::files::identity;
+use crate::config::{ConfigError, Node, Parameter, Section, YamlValue};
+use crate::files::{by_natural_order, identity};
 use crate::format::{self, h5};
 use crate::volume::VolumeFile;
 
@@ -15,94 +15,248 @@ const OUTPUTS: [&str; 2] = ["predictions", "segmentation"];
 /// How the files of `unet3d predict` name the command that made them.
 pub const MADE_BY_PREDICTION: &str = "unet3d predict";
 
+/// The keys of an item of `file_paths` whose volumes are in files of their own.
+pub(super) const ENTRY: &[Parameter] = &[
+    Parameter::path("raw", "file, pattern or directory of the raw data").required(),
+    Parameter::path("label", "the same of the labels; in the file of the raw data if absent"),
+    Parameter::path("weight", "the same of the weight maps"),
+];
+
+/// The keys of a phase that name files.
+#[derive(Clone, Debug)]
+pub struct FilePaths {
+    /// `file_paths`.
+    pub node: Node,
+    labels: Option<Node>,
+    weights: Option<Node>,
+}
+
+/// The files of one raw volume, its labels and its weights. `None` if they are in the
+/// file of the raw data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SampleFiles {
+    pub raw: PathBuf,
+    pub label: Option<PathBuf>,
+    pub weight: Option<PathBuf>,
+}
+
+impl FilePaths {
+    /// Takes the keys from the section of a phase.
+    ///
+    /// # Errors
+    /// If `file_paths` is missing.
+    pub fn read(phase: &Section<'_>) -> Result<FilePaths, ConfigError> {
+        let optional = |key: &str| match phase.knows(key) {
+            true => phase.child(key).cloned(),
+            false => None,
+        };
+        Ok(FilePaths {
+            node: phase.required("file_paths")?.clone(),
+            labels: optional("label_paths"),
+            weights: optional("weight_paths"),
+        })
+    }
+
+    /// All files. A directory stands for its files of the formats of volumes
+    /// ([`format::list`]).
+    ///
+    /// # Errors
+    /// A path that does not exist, a directory without such files, and raw data without
+    /// labels or the reverse.
+    pub fn all(&self) -> Result<Vec<SampleFiles>, ConfigError> {
+        self.find(&|_| true)
+    }
+
+    /// As [`FilePaths::all`], but files found in a directory or by a pattern that hold
+    /// predictions or a segmentation and no data set `raw` are passed over: they are our
+    /// own outputs. So are outputs of ours that are too damaged to be opened.
+    pub fn prediction_inputs(&self, raw: &str) -> Result<Vec<SampleFiles>, ConfigError> {
+        // What cannot be opened stays in the list: it is reported when its turn comes.
+        self.find(&|path| match format::open_file(path) {
+            Ok(file) => !is_output(&*file, raw),
+            Err(_) => !h5::mentions(path, MADE_BY_PREDICTION),
+        })
+    }
+
+    fn find(&self, wanted: &dyn Fn(&Path) -> bool) -> Result<Vec<SampleFiles>, ConfigError> {
+        let mut files = Vec::new();
+        for entry in items(&self.node)? {
+            files.extend(match entry.value {
+                YamlValue::Map(_) => of_item(entry, wanted)?,
+                _ => expand(entry, wanted)?
+                    .into_iter()
+                    .map(|raw| SampleFiles { raw, ..SampleFiles::default() })
+                    .collect(),
+            });
+        }
+        let open = |label: &SampleFiles| label.label.is_none();
+        add(&mut files, self.labels.as_ref(), "label file", open, |file| &mut file.label)?;
+        let open = |weight: &SampleFiles| weight.weight.is_none();
+        add(&mut files, self.weights.as_ref(), "weight map", open, |file| &mut file.weight)?;
+        Ok(files)
+    }
+}
+
+/// Gives the files of `node`, if there is one, to those that are still open.
+fn add(
+    files: &mut [SampleFiles],
+    node: Option<&Node>,
+    what: &str,
+    open: impl Fn(&SampleFiles) -> bool,
+    place: impl Fn(&mut SampleFiles) -> &mut Option<PathBuf>,
+) -> Result<(), ConfigError> {
+    let Some(node) = node else { return Ok(()) };
+    let mut found = Vec::new();
+    for entry in items(node)? {
+        found.extend(expand(entry, &|_| true)?);
+    }
+    let raw: Vec<PathBuf> =
+        files.iter().filter(|file| open(file)).map(|file| file.raw.clone()).collect();
+    let partners =
+        format::pair((&raw, "raw file"), (&found, what)).map_err(|message| node.error(message))?;
+    for (file, partner) in files.iter_mut().filter(|file| open(file)).zip(partners) {
+        *place(file) = Some(partner);
+    }
+    Ok(())
+}
+
+/// The files of an item `{raw: …, label: …, weight: …}`.
+fn of_item(entry: &Node, wanted: &dyn Fn(&Path) -> bool) -> Result<Vec<SampleFiles>, ConfigError> {
+    let section = entry.section(ENTRY)?;
+    let raw = expand(section.required("raw")?, wanted)?;
+    let mut files: Vec<SampleFiles> =
+        raw.into_iter().map(|raw| SampleFiles { raw, ..SampleFiles::default() }).collect();
+    add(&mut files, section.child("label"), "label file", |_| true, |file| &mut file.label)?;
+    add(&mut files, section.child("weight"), "weight map", |_| true, |file| &mut file.weight)?;
+    Ok(files)
+}
+
 /// The paths as they stand in the configuration, a path or a list of them.
 ///
 /// # Errors
 /// An empty list, or entries that are no text.
 pub fn entries(file_paths: &Node) -> Result<Vec<&Node>, ConfigError> {
-    let nodes = match &file_paths.value {
-        YamlValue::Text(_) => vec![file_paths],
-        _ => file_paths.items()?.iter().collect(),
-    };
-    if nodes.is_empty() {
-        return Err(file_paths.error("the list is empty; give at least one file or directory"));
-    }
+    let nodes = items(file_paths)?;
     for node in &nodes {
         node.text()?;
     }
     Ok(nodes)
 }
 
-/// The files of the key `file_paths`. A directory stands for its files of the
-/// formats of volumes ([`format::list`]).
-///
-/// # Errors
-/// A path that does not exist, a directory without such files.
-pub fn file_paths(node: &Node) -> Result<Vec<PathBuf>, ConfigError> {
-    expand(node, |_| true)
-}
-
-/// As [`file_paths`], but files found in a directory that hold predictions or a
-/// segmentation and no data set `raw` are passed over: they are our own outputs. So are
-/// outputs of ours that are too damaged to be opened.
-pub fn prediction_inputs(node: &Node, raw: &str) -> Result<Vec<PathBuf>, ConfigError> {
-    // What cannot be opened stays in the list: it is reported when its turn comes.
-    expand(node, |path| match format::open_file(path) {
-        Ok(file) => !is_output(&*file, raw),
-        Err(_) => !h5::mentions(path, MADE_BY_PREDICTION),
-    })
+fn items(paths: &Node) -> Result<Vec<&Node>, ConfigError> {
+    let nodes: Vec<&Node> = match &paths.value {
+        YamlValue::Text(_) => vec![paths],
+        _ => paths.items()?.iter().collect(),
+    };
+    if nodes.is_empty() {
+        return Err(paths.error("the list is empty; give at least one file or directory"));
+    }
+    Ok(nodes)
 }
 
 fn is_output(file: &dyn VolumeFile, raw: &str) -> bool {
     OUTPUTS.iter().any(|name| *name != raw && file.has(name)) && !file.has(raw)
 }
 
-fn expand(node: &Node, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, ConfigError> {
-    let mut files = Vec::new();
-    for entry in entries(node)? {
-        let path = &entry.file_path()?;
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        let metadata = fs::metadata(format::file_of(path)).map_err(|error| {
-            entry.error(match error.kind() {
-                std::io::ErrorKind::NotFound => {
-                    format!("no such file or directory (looked for {})", absolute.display())
-                }
-                _ => format!("{} cannot be opened: {error}", absolute.display()),
-            })
-        })?;
-        if !metadata.is_dir() || format::is_store(path) {
-            files.push(path.to_path_buf());
-            continue;
-        }
-        let found = format::list(path).map_err(|error| {
-            entry.error(format!("the directory {} cannot be read: {error}", absolute.display()))
-        })?;
-        let some = !found.is_empty();
-        let found: Vec<_> = found.into_iter().filter(|path| wanted(path)).collect();
-        if found.is_empty() {
-            let absolute = absolute.display();
-            return Err(entry.error(if some {
-                format!("the directory {absolute} holds only outputs of earlier predictions")
-            } else {
-                format!("the directory {absolute} holds no {} file", format::patterns())
-            }));
-        }
-        files.extend(found);
+/// The files that a path stands for.
+fn expand(entry: &Node, wanted: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>, ConfigError> {
+    let path = &entry.file_path()?;
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let file = format::file_of(path);
+    if is_pattern(&file) {
+        return matches(entry, path, &file, wanted);
     }
-    Ok(files)
+    let metadata = fs::metadata(file).map_err(|error| {
+        entry.error(match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                format!("no such file or directory (looked for {})", absolute.display())
+            }
+            _ => format!("{} cannot be opened: {error}", absolute.display()),
+        })
+    })?;
+    if !metadata.is_dir() || format::is_store(path) {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let found = format::list(path).map_err(|error| {
+        entry.error(format!("the directory {} cannot be read: {error}", absolute.display()))
+    })?;
+    let some = !found.is_empty();
+    let found: Vec<_> = found.into_iter().filter(|path| wanted(path)).collect();
+    if found.is_empty() {
+        let absolute = absolute.display();
+        return Err(entry.error(if some {
+            format!("the directory {absolute} holds only outputs of earlier predictions")
+        } else {
+            format!("the directory {absolute} holds no {} file", format::patterns())
+        }));
+    }
+    Ok(found)
+}
+
+/// Whether a path is a pattern such as `images/*.tif`, and not the name of a file that
+/// has such letters in it.
+fn is_pattern(file: &Path) -> bool {
+    file.to_string_lossy().contains(['*', '?', '[']) && !file.exists()
+}
+
+/// The files and stores that fit a pattern, in natural order, each with the choices that
+/// stand at the end of `path`.
+fn matches(
+    entry: &Node,
+    path: &Path,
+    pattern: &Path,
+    wanted: &dyn Fn(&Path) -> bool,
+) -> Result<Vec<PathBuf>, ConfigError> {
+    let options = glob::MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+    };
+    let pattern = pattern.to_string_lossy();
+    let choices = path.to_string_lossy()[pattern.len()..].to_owned();
+    let found = glob::glob_with(&pattern, options)
+        .map_err(|error| entry.error(format!("the pattern `{pattern}`: {error}")))?;
+    let mut files = Vec::new();
+    for path in found {
+        let path =
+            path.map_err(|error| entry.error(format!("the pattern `{pattern}`: {error}")))?;
+        if path.is_file() || format::is_store(&path) {
+            files.push(path);
+        }
+    }
+    let some = !files.is_empty();
+    files.retain(|path| wanted(path));
+    if files.is_empty() {
+        let here = std::env::current_dir().unwrap_or_default();
+        return Err(entry.error(match some {
+            true => format!("`{pattern}` fits only outputs of earlier predictions"),
+            false => format!("no file fits the pattern `{pattern}` (looked in {})", here.display()),
+        }));
+    }
+    files.sort_by(|a, b| by_natural_order(&a.to_string_lossy(), &b.to_string_lossy()));
+    Ok(files
+        .into_iter()
+        .map(|file| PathBuf::from(format!("{}{choices}", file.display())))
+        .collect())
 }
 
 /// Refuses validation files that are also trained on, whatever links or
 /// spellings lead to them.
 pub fn refuse_overlap(
-    train: &[PathBuf],
-    validation: &[PathBuf],
+    train: &[SampleFiles],
+    validation: &[SampleFiles],
     node: &Node,
 ) -> Result<(), ConfigError> {
+    // Time points of one file may go to either.
+    let volume = |path: &Path| {
+        let file = format::file_of(path);
+        let choices = path.to_string_lossy()[file.to_string_lossy().len()..].to_owned();
+        Some((identity(&file)?, choices))
+    };
     let trained: HashMap<_, _> =
-        train.iter().filter_map(|path| Some((identity(path)?, path))).collect();
-    for path in validation {
-        if let Some(same) = identity(path).and_then(|id| trained.get(&id)) {
+        train.iter().filter_map(|file| Some((volume(&file.raw)?, &file.raw))).collect();
+    for path in validation.iter().map(|file| &file.raw) {
+        if let Some(same) = volume(path).and_then(|id| trained.get(&id)) {
             let name = if *same == path {
                 format!("{}", path.display())
             } else {
@@ -122,13 +276,26 @@ mod tests {
     use super::*;
     use crate::config::Tree;
 
-    fn node(text: &str) -> Node {
-        Tree::parse(&format!("file_paths: {text}"), "c.yaml", &[])
-            .unwrap()
-            .root
-            .get("file_paths")
-            .unwrap()
-            .clone()
+    fn phase(text: &str) -> FilePaths {
+        let root = Tree::parse(text, "c.yaml", &[]).unwrap().root;
+        let keys = crate::samples::PHASE.of(root.dialect());
+        FilePaths::read(&root.section(*keys).unwrap()).unwrap()
+    }
+
+    fn node(text: &str) -> FilePaths {
+        phase(&format!("file_paths: {text}"))
+    }
+
+    fn raw(files: Vec<SampleFiles>) -> Vec<PathBuf> {
+        files.into_iter().map(|file| file.raw).collect()
+    }
+
+    fn file_paths(paths: &FilePaths) -> Result<Vec<PathBuf>, ConfigError> {
+        paths.all().map(raw)
+    }
+
+    fn prediction_inputs(paths: &FilePaths, name: &str) -> Result<Vec<PathBuf>, ConfigError> {
+        paths.prediction_inputs(name).map(raw)
     }
 
     fn names(paths: &[PathBuf]) -> Vec<&str> {
@@ -202,12 +369,40 @@ mod tests {
         std::os::unix::fs::symlink(path("a.h5"), path("link.h5")).unwrap();
         fs::hard_link(path("a.h5"), path("hard.h5")).unwrap();
         let overlap = |validation: &str| {
-            refuse_overlap(&[path("a.h5")], &[path(validation)], &node("[x]"))
+            let file = |name: &str| SampleFiles { raw: path(name), ..SampleFiles::default() };
+            refuse_overlap(&[file("a.h5")], &[file(validation)], &node("[x]").node)
                 .map_err(|e| e.to_string())
         };
         assert!(overlap("b.h5").is_ok());
         for name in ["a.h5", "link.h5", "hard.h5", "./a.h5"] {
             assert!(overlap(name).unwrap_err().contains("also among the training files"));
         }
+    }
+
+    #[test]
+    fn labels_may_be_in_files_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("masks")).unwrap();
+        for name in ["t1.tif", "t2.tif", "t10.tif", "masks/t1_mask.tif", "masks/t2_mask.tif"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let place = |name: &str| folder.path().join(name);
+        let files =
+            |text: &str| phase(&text.replace('@', &folder.path().display().to_string())).all();
+        let found = files("file_paths: '@/t?.tif'\nlabel_paths: ['@/masks/*.tif']").unwrap();
+        assert_eq!(raw(found.clone()), [place("t1.tif"), place("t2.tif")]);
+        assert_eq!(found[1].label, Some(place("masks/t2_mask.tif")));
+        let found = files("file_paths: ['@/t10.tif', {raw: '@/t?.tif', label: '@/masks'}]");
+        let found = found.unwrap();
+        assert_eq!(found[0].label, None);
+        assert_eq!(found[2].label, Some(place("masks/t2_mask.tif")));
+        let chosen = files("file_paths: ['@/t1*.tif:t=3']").unwrap();
+        assert_eq!(raw(chosen), [place("t1.tif:t=3"), place("t10.tif:t=3")]);
+        let error = |text: &str| files(text).unwrap_err().to_string();
+        let lonely = error("file_paths: '@/*.tif'\nlabel_paths: '@/masks'");
+        assert!(lonely.contains("t10.tif has no label file"), "{lonely}");
+        assert!(lonely.contains("c.yaml:2:") && lonely.contains("label_paths"), "{lonely}");
+        assert!(error("file_paths: '@/*.h5'").contains("no file fits the pattern"));
+        assert!(error("file_paths: [{label: '@/t1.tif'}]").contains("`raw` is missing"));
     }
 }

@@ -85,7 +85,7 @@ impl ImagePairs {
     pub fn open(loaders: &Loaders, phase: &Phase, seed: u64) -> Result<ImagePairs> {
         let transformer = phase.transformer.clone();
         let mut pairs = Vec::new();
-        for entry in entries(&phase.file_paths)? {
+        for entry in entries(&phase.file_paths.node)? {
             let root = &entry.file_path()?;
             pairs.extend(read_root(root).map_err(|error| entry.error(format!("{error:#}")))?);
         }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::files::{ENTRY, FilePaths, SampleFiles};
 use super::slices::{self, SLICE_BUILDERS, SliceBuilder};
-use super::{DATA_SETS, DataSetEntry, file_paths};
+use super::{DATA_SETS, DataSetEntry};
 use crate::augment::{StatisticsOf, TRANSFORMER, Transformer};
 use crate::config::{ConfigError, Dialects, Kind, Node, Parameter, Section};
 
@@ -22,6 +23,7 @@ pub const LOADERS: Dialects<&[Parameter]> = Dialects {
             &[0, 0, 0],
             "prediction: voxels mirrored at each side",
         ),
+        VOXEL_SIZE,
         OUTPUT_DIR,
         Parameter::section("train", PHASE.fork, "files, patches and transforms of training"),
         Parameter::section("val", PHASE.fork, "files, patches and transforms of validation"),
@@ -51,6 +53,7 @@ pub const LOADERS: Dialects<&[Parameter]> = Dialects {
             0.5,
             "how often `random_scale` leaves a patch as it is",
         ),
+        VOXEL_SIZE,
         OUTPUT_DIR,
         Parameter::section("train", PHASE.upstream, "files, patches and transforms of training"),
         Parameter::section("val", PHASE.upstream, "files, patches and transforms of validation"),
@@ -64,6 +67,15 @@ const NUM_WORKERS: Parameter =
     Parameter::integer("num_workers", 1, "threads that prepare samples").within(0.0, 1024.0);
 const RAW: Parameter = Parameter::texts("raw_internal_path", "raw", "data set of the raw data");
 const LABEL: Parameter = Parameter::texts("label_internal_path", "label", "data set of the labels");
+const VOXEL_SIZE: Parameter = Parameter::numbers(
+    "voxel_size",
+    &[],
+    "size of a voxel along z, y and x in micrometres, to which volumes are resampled as they are \
+     read; predictions have the voxels of their input again",
+)
+.of_length(3)
+.at_least(f64::MIN_POSITIVE)
+.optional();
 const OUTPUT_DIR: Parameter =
     Parameter::path("output_dir", "where predictions go; beside their input if absent");
 
@@ -71,18 +83,38 @@ const OUTPUT_DIR: Parameter =
 pub const PHASE: Dialects<&[Parameter]> = Dialects {
     fork: &[
         FILE_PATHS,
+        LABEL_PATHS,
+        WEIGHT_PATHS,
         Parameter::entry("slice_builder", &SLICE_BUILDERS.fork, "how patches are cut"),
         Parameter::section("transformer", TRANSFORMER.fork, "what is done to each patch"),
     ],
     upstream: &[
         FILE_PATHS,
+        LABEL_PATHS,
         Parameter::entry("slice_builder", &SLICE_BUILDERS.upstream, "how patches are cut"),
         Parameter::section("transformer", TRANSFORMER.upstream, "what is done to each patch"),
     ],
 };
 
-const FILE_PATHS: Parameter =
-    Parameter::custom("file_paths", &[Kind::Texts], "files, or directories of HDF5 files");
+const FILE_PATHS: Parameter = Parameter::custom(
+    "file_paths",
+    &[Kind::Text, Kind::Items(&[Kind::Text, Kind::Section(ENTRY)])],
+    "files, patterns such as `images/*.tif`, directories of files, or `{raw: …, label: …, weight: \
+     …}` for volumes in files of their own",
+);
+const LABEL_PATHS: Parameter = Parameter::texts(
+    "label_paths",
+    "",
+    "files of the labels, one for each of `file_paths`, paired by names; in the same files if \
+     absent",
+)
+.optional();
+const WEIGHT_PATHS: Parameter = Parameter::texts(
+    "weight_paths",
+    "",
+    "files of the weight maps, as `label_paths`; in the same files if absent",
+)
+.optional();
 
 /// The typed `loaders` section.
 #[derive(Clone, Debug)]
@@ -102,6 +134,8 @@ pub struct Loaders {
     pub statistics: StatisticsOf,
     /// Random changes of the size of training patches.
     pub random_scale: Option<RandomScale>,
+    /// Size of a voxel along z, y, x in micrometres to which volumes are brought.
+    pub voxel_size: Option<[f64; 3]>,
     pub output_dir: Option<PathBuf>,
 }
 
@@ -122,7 +156,7 @@ pub struct Phase {
     pub patches: Option<Patches>,
     /// Sections and keys, for the places of errors.
     pub node: Node,
-    pub file_paths: Node,
+    pub file_paths: FilePaths,
     pub transforms: Node,
 }
 
@@ -154,7 +188,9 @@ impl Loaders {
             raw: single("raw_internal_path")?.unwrap_or_else(|| "raw".into()),
             label: single("label_internal_path")?.unwrap_or_else(|| "label".into()),
             weight: match section.knows("weight_internal_path") {
-                true => single("weight_internal_path")?,
+                // Files of weight maps need no name where their format has none.
+                true => single("weight_internal_path")?
+                    .or_else(|| gives_weight_files(node).then(|| "weight".into())),
                 false => None,
             },
             mirror_padding: match section.knows("mirror_padding") {
@@ -171,6 +207,14 @@ impl Loaders {
                     spared: section.number("random_scale_probability"),
                 }),
                 false => None,
+            },
+            voxel_size: match section.maybe_numbers("voxel_size") {
+                Some(_) if !dataset.has_slice_builder => {
+                    return Err(
+                        section.error("voxel_size", "images have no size of voxels; leave it out")
+                    );
+                }
+                size => size.and_then(|size| size.try_into().ok()),
             },
             output_dir: section.maybe_path("output_dir"),
         })
@@ -199,7 +243,7 @@ impl Loaders {
     /// where none is loaded.
     pub fn training_phase(&self, name: &'static str) -> Result<Phase, ConfigError> {
         let section = self.phase(name)?;
-        let file_paths = section.required("file_paths")?.clone();
+        let file_paths = FilePaths::read(&section)?;
         let transforms = section.required("transformer")?.clone();
         let patches = match self.dataset.has_slice_builder {
             true => Some(self.patches(section.required("slice_builder")?)?),
@@ -237,12 +281,22 @@ impl Loaders {
     }
 }
 
+/// Whether a phase of training names files of weight maps.
+fn gives_weight_files(loaders: &Node) -> bool {
+    ["train", "val"].iter().filter_map(|phase| loaders.get(phase)).any(|phase| {
+        let entries = phase.get("file_paths").and_then(|paths| paths.items().ok()).unwrap_or(&[]);
+        phase.get("weight_paths").is_some()
+            || entries.iter().any(|entry| entry.get("weight").is_some())
+    })
+}
+
 impl Phase {
-    /// The files that `file_paths` stands for.
+    /// The files that `file_paths` stands for, with those of labels and weights.
     ///
     /// # Errors
-    /// Files that do not exist, folders without files of a known format.
-    pub fn paths(&self) -> Result<Vec<PathBuf>, ConfigError> {
-        file_paths(&self.file_paths)
+    /// Files that do not exist, folders without files of a known format, files without
+    /// partners.
+    pub fn files(&self) -> Result<Vec<SampleFiles>, ConfigError> {
+        self.file_paths.all()
     }
 }

@@ -16,7 +16,7 @@ mod volumes;
 
 pub use crate::volume::Window;
 pub use data_sets::{DATA_SETS, DataSetEntry, InputCheck, Opening};
-pub use files::{MADE_BY_PREDICTION, entries, file_paths, prediction_inputs, refuse_overlap};
+pub use files::{FilePaths, MADE_BY_PREDICTION, SampleFiles, entries, refuse_overlap};
 pub use images::ImagePairs;
 pub use inspection::Counting;
 pub use labels::{LabelCheck, Outside};

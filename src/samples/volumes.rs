@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::Window;
 use super::data_sets::{DataSetEntry, Opening};
+use super::files::SampleFiles;
 use super::inspection::{self, Counting};
 use super::labels::{LabelCheck, position};
 use super::loaders::{Loaders, Phase, RandomScale};
@@ -19,7 +20,10 @@ use super::slices::{SliceBuilder, Targets, WindowDraws};
 use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
 use crate::format;
-use crate::volume::{Access, Sample, Source, Statistics, VolumeReader, VolumeShape, Voxels};
+use crate::resample::grid::{Interpolation, grids_to, resampled};
+use crate::volume::{
+    Access, Sample, Source, Statistics, VolumeFile, VolumeReader, VolumeShape, Voxels,
+};
 
 pub(super) static STANDARD: DataSetEntry = DataSetEntry {
     name: "StandardHDF5Dataset",
@@ -68,6 +72,8 @@ type Redrawn = HashMap<(usize, u64), Arc<Vec<Window>>>;
 
 struct FilePatches {
     path: PathBuf,
+    /// The file of the labels, where it is another.
+    label_path: Option<PathBuf>,
     raw: Source,
     label: Source,
     weight: Option<Source>,
@@ -90,14 +96,13 @@ impl VolumePatches {
         let patches = phase.patches.as_ref();
         let patches = patches.ok_or_else(|| phase.node.error("the slice builder is missing"))?;
         let (builder, transformer) = (patches.builder.clone(), phase.transformer.clone());
-        let paths = phase.paths()?;
         let mut files = Vec::new();
         let mut starts = vec![0];
-        for (number, path) in paths.iter().enumerate() {
-            let mut file = FilePatches::open(path, loaders, (&*builder, &transformer))?;
+        for (number, paths) in phase.files()?.iter().enumerate() {
+            let mut file = FilePatches::open(paths, loaders, (&*builder, &transformer))?;
             transformer
                 .check_statistics(&file.statistics)
-                .with_context(|| path.display().to_string())?;
+                .with_context(|| paths.raw.display().to_string())?;
             let draw = WindowDraws { seed, epoch: 0, file: number as u64 };
             file.windows = builder.windows(&file.targets(), &draw)?;
             starts.push(starts[number] + file.windows.len());
@@ -219,6 +224,10 @@ impl VolumePatches {
                 format!("after the transforms, voxel (z {z}, y {y}, x {x}) of the patch")
             }
         };
+        let place = match &file.label_path {
+            Some(path) => format!("{place} of {}", path.display()),
+            None => place,
+        };
         bail!("{place}: {}", check.message(outside.value))
     }
 }
@@ -275,38 +284,63 @@ fn shape(source: &Source, patch: [usize; 3]) -> VolumeShape {
     }
 }
 
+/// Opens the labels or weights (`kind`) of raw data, from a file of their own or from that
+/// of the raw data. `name` and `raw_name` are those of the volumes within files.
+fn open_target(
+    own: Option<&Path>,
+    raw_file: &dyn VolumeFile,
+    (name, kind): (&str, &str),
+    (raw, raw_name): (&dyn VolumeReader, &str),
+) -> Result<Arc<dyn VolumeReader>> {
+    let target = match own {
+        Some(path) => format::open(path, name).with_context(|| format!("the {kind} file")),
+        None => {
+            ensure!(
+                raw_file.names_volumes() || name == raw_name,
+                "{}: the file holds one volume, which is the raw data, and has no place for \
+                 `{name}`: name the other file, as in `file_paths: [{{raw: a.tif, {kind}: \
+                 b.tif}}]` or with `{kind}_paths`, or set `loaders.{kind}_internal_path: \
+                 {raw_name}` if the volume is meant to serve as both",
+                raw_file.path().display()
+            );
+            let named = || format!("`loaders.{kind}_internal_path`");
+            raw_file.volume(name).with_context(named)
+        }
+    }?;
+    ensure!(
+        target.size() == raw.size(),
+        "{} is {:?}, {} is {:?}; their depth, height and width must be the same",
+        target.describe(),
+        target.shape(),
+        if own.is_some() { raw.describe() } else { format!("`{raw_name}`") },
+        raw.shape()
+    );
+    Ok(target)
+}
+
 impl FilePatches {
     fn open(
-        path: &Path,
+        paths: &SampleFiles,
         loaders: &Loaders,
         (builder, transformer): (&dyn SliceBuilder, &Transformer),
     ) -> Result<FilePatches> {
-        let file = format::open_file(path)?;
+        let file = format::open_file(&paths.raw)?;
         let raw = file.volume(&loaders.raw)?;
-        let target = |name: &str, key: &str| -> Result<Arc<dyn VolumeReader>> {
-            ensure!(
-                file.names_volumes() || name == loaders.raw,
-                "{}: the file holds one volume, which is the raw data, and has no place for \
-                 `{name}`: put both into one HDF5 file, or set `loaders.{key}: {}` if the volume \
-                 is meant to serve as both",
-                file.path().display(),
-                loaders.raw
-            );
-            let target = file.volume(name).with_context(|| format!("`loaders.{key}`"))?;
-            ensure!(
-                target.size() == raw.size(),
-                "{}: the data set `{name}` is {:?}, `{}` is {:?}; their depth, height and width \
-                 must be the same",
-                file.path().display(),
-                target.shape(),
-                loaders.raw,
-                raw.shape()
-            );
-            Ok(target)
+        let target = |own: &Option<PathBuf>, name: &str, kind: &str| {
+            open_target(own.as_deref(), &*file, (name, kind), (&*raw, &loaders.raw))
         };
-        let label = target(&loaders.label, "label_internal_path")?;
+        let label = target(&paths.label, &loaders.label, "label")?;
         let weight = loaders.weight.as_deref();
-        let weight = weight.map(|name| target(name, "weight_internal_path")).transpose()?;
+        let weight = weight.map(|name| target(&paths.weight, name, "weight")).transpose()?;
+        let (raw, label, weight) = match loaders.voxel_size {
+            Some(size) => {
+                let grids = grids_to(&*raw, size)?;
+                let nearest = |reader| resampled(reader, grids, Interpolation::Nearest);
+                let raw = resampled(raw, grids, Interpolation::Linear);
+                (raw, nearest(label), weight.map(nearest))
+            }
+            None => (raw, label, weight),
+        };
         let access = loaders.dataset.access;
         let (raw, statistics) = Source::raw(raw, access)?;
         let readers = (label.clone(), weight.clone());
@@ -326,7 +360,8 @@ impl FilePatches {
             inspection::weights(weight, &**reader)?;
         }
         Ok(FilePatches {
-            path: path.to_path_buf(),
+            path: paths.raw.clone(),
+            label_path: paths.label.clone(),
             raw,
             label,
             weight,

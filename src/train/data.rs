@@ -71,7 +71,8 @@ impl DataPlan {
         seed: u64,
     ) -> Result<TrainingData> {
         if let (Some(_), Some(_)) = (&self.train.patches, &self.val.patches) {
-            refuse_overlap(&self.train.paths()?, &self.val.paths()?, &self.val.file_paths)?;
+            let (train, val) = (self.train.files()?, self.val.files()?);
+            refuse_overlap(&train, &val, &self.val.file_paths.node)?;
         }
         let memory = (memory::available().unwrap_or(4 << 30) / 2) as usize;
         let loader = |phase: &Phase| -> Result<Loader> {
@@ -112,7 +113,7 @@ impl DataPlan {
         for size in &output.raw.sizes {
             network.check_patch(*size).map_err(|error| {
                 let node =
-                    phase.patches.as_ref().map_or(&phase.file_paths, |patches| &patches.node);
+                    phase.patches.as_ref().map_or(&phase.file_paths.node, |patches| &patches.node);
                 node.error(format!("patches {size:?}: {error}"))
             })?;
         }

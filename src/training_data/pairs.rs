@@ -6,11 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::files;
-use crate::format;
-
-/// The endings that tell images from their labels in the names of files, as in
-/// `15_img.nrrd` and `15_label.nrrd`.
-const ENDINGS: [&str; 8] = ["image", "images", "img", "raw", "label", "labels", "mask", "seg"];
+use crate::format::{self, common_name, is_label_name};
 
 /// A raw image and its labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,23 +14,28 @@ pub struct Pair {
     /// What the two names have in common.
     pub name: String,
     pub raw: PathBuf,
-    pub label: PathBuf,
+    /// `None` for an image that is to be predicted.
+    pub label: Option<PathBuf>,
 }
 
 /// Pairs the images of two folders (or two single files) by their names, without
 /// the format and an ending such as `_img` or `_label`; in natural order, t2
-/// before t10. An image without a partner is an error that names it.
+/// before t10. Both may lie in one folder if the names of the labels have an ending.
+///
+/// # Errors
+/// An image without a partner; the message names all of them.
 pub fn pair(raw: &Path, label: &Path) -> Result<Vec<Pair>> {
-    if raw.is_file() && label.is_file() {
-        let (raw, label) = (raw.to_path_buf(), label.to_path_buf());
+    if is_image(raw) && is_image(label) {
+        let (raw, label) = (raw.to_path_buf(), Some(label.to_path_buf()));
         return Ok(vec![Pair { name: common_name(&raw), raw, label }]);
     }
-    let mut labels = images(label)?;
+    let together = files::identity(raw).is_some() && files::identity(raw) == files::identity(label);
+    let mut labels = by_name(label, |path| !together || is_label_name(path))?;
     let mut pairs = Vec::new();
     let mut lonely = Vec::new();
-    for (name, raw) in images(raw)? {
+    for (name, raw) in by_name(raw, |path| !together || !is_label_name(path))? {
         match labels.remove(&name) {
-            Some(label) => pairs.push(Pair { name, raw, label }),
+            Some(label) => pairs.push(Pair { name, raw, label: Some(label) }),
             None => lonely.push(format!("{} has no label image", raw.display())),
         }
     }
@@ -44,38 +45,58 @@ pub fn pair(raw: &Path, label: &Path) -> Result<Vec<Pair>> {
         "images and labels are paired by name, as in 15_img.nrrd and 15_label.nrrd:\n  {}",
         lonely.join("\n  ")
     );
-    pairs.sort_by(|a, b| files::by_natural_order(&a.name, &b.name));
-    Ok(pairs)
+    Ok(in_order(pairs))
 }
 
-/// The images of a folder by their common names.
-fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let extensions = format::extensions();
-    let is_known = |found: &str| extensions.iter().any(|known| found.eq_ignore_ascii_case(known));
-    let found = files::list(folder, is_known)
-        .with_context(|| format!("{} cannot be read: give a folder of images", folder.display()))?;
+/// The images of a folder, or a single image, without labels; in natural order.
+///
+/// # Errors
+/// A folder without images.
+pub fn images(raw: &Path) -> Result<Vec<Pair>> {
+    if is_image(raw) {
+        let (name, raw) = (common_name(raw), raw.to_path_buf());
+        return Ok(vec![Pair { name, raw, label: None }]);
+    }
+    let images = by_name(raw, |_| true)?;
+    Ok(in_order(images.into_iter().map(|(name, raw)| Pair { name, raw, label: None }).collect()))
+}
+
+fn in_order(mut pairs: Vec<Pair>) -> Vec<Pair> {
+    pairs.sort_by(|a, b| files::by_natural_order(&a.name, &b.name));
+    pairs
+}
+
+fn is_image(path: &Path) -> bool {
+    format::is_volume(path)
+}
+
+/// The images of a folder by their common names, those that are `wanted`.
+fn by_name(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<BTreeMap<String, PathBuf>> {
+    let unreadable = || format!("{} cannot be read: give a folder of images", folder.display());
+    let mut found = format::images(folder).with_context(unreadable)?;
+    found.extend(files::list(folder, |extension| extension.eq_ignore_ascii_case("png"))?);
     let mut images = BTreeMap::new();
-    for path in found {
+    for path in found.into_iter().filter(|path| wanted(path)) {
         if let Some(other) = images.insert(common_name(&path), path.clone()) {
             bail!("{} and {} have the same name", other.display(), path.display());
         }
     }
-    ensure!(
-        !images.is_empty(),
-        "{} holds no image: none of its files ends in .{}",
-        folder.display(),
-        extensions.join(", .")
-    );
-    Ok(images)
-}
-
-fn common_name(path: &Path) -> String {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let is_ending = |text: &str| ENDINGS.iter().any(|ending| ending.eq_ignore_ascii_case(text));
-    match stem.rsplit_once(['_', '-', '.']) {
-        Some((name, ending)) if !name.is_empty() && is_ending(ending) => name.to_owned(),
-        _ => stem.into_owned(),
+    if images.is_empty() {
+        let arrays = files::list(folder, |extension| extension == "npy")?;
+        ensure!(
+            arrays.is_empty(),
+            "{} holds no image, and {} is not read: save masks as TIFF (Cellpose: `--save_tif`, or \
+             File > Save masks as PNG/tif)",
+            folder.display(),
+            arrays[0].display()
+        );
+        bail!(
+            "{} holds no image: none of its files ends in .png, .{}",
+            folder.display(),
+            format::extensions().join(", .")
+        );
     }
+    Ok(images)
 }
 
 #[cfg(test)]
@@ -92,27 +113,24 @@ mod tests {
     }
 
     #[test]
-    fn names_lose_format_and_ending() {
-        for (path, name) in [
-            ("15_img.nrrd", "15"),
-            ("a/worm_7_label.tiff", "worm_7"),
-            ("t10.h5", "t10"),
-            ("t10.seg.nrrd", "t10"),
-            ("raw.tif", "raw"),
-            ("_label.tif", "_label"),
-        ] {
-            assert_eq!(common_name(Path::new(path)), name);
-        }
-    }
-
-    #[test]
     fn pairs_come_in_natural_order() {
         let raw = folder(&["t10_img.tif", "t2_img.tif", "notes.txt", ".t3_img.tif"]);
         let label = folder(&["t2_label.nrrd", "t10_label.nrrd"]);
         let pairs = pair(raw.path(), label.path()).unwrap();
         let names: Vec<_> = pairs.iter().map(|pair| pair.name.as_str()).collect();
         assert_eq!(names, ["t2", "t10"]);
-        assert_eq!(pairs[0].label, label.path().join("t2_label.nrrd"));
+        assert_eq!(pairs[0].label, Some(label.path().join("t2_label.nrrd")));
+    }
+
+    #[test]
+    fn labels_may_lie_beside_images() {
+        let both = folder(&["t1.tif", "t1_cp_masks.tif", "t2.tif", "t2_seg.png", "t2_seg.npy"]);
+        let pairs = pair(both.path(), both.path()).unwrap();
+        assert_eq!(pairs[1].raw, both.path().join("t2.tif"));
+        assert_eq!(pairs[1].label, Some(both.path().join("t2_seg.png")));
+        assert_eq!(images(folder(&["t1.tif", "t2.tif"]).path()).unwrap().len(), 2);
+        let error = images(folder(&["t1_seg.npy"]).path()).unwrap_err().to_string();
+        assert!(error.contains("t1_seg.npy") && error.contains("TIFF"), "{error}");
     }
 
     #[test]

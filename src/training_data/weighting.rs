@@ -5,8 +5,9 @@ use ndarray::{Array3, Axis, azip};
 
 /// What the painted labels mean.
 const UNLABELED: u8 = 0;
-const FOREGROUND: u8 = 1;
-const GAP: u8 = 3;
+pub(super) const FOREGROUND: u8 = 1;
+pub(super) const BACKGROUND: u8 = 2;
+pub(super) const GAP: u8 = 3;
 
 /// How much voxels count. The defaults are those of SegmentationTools.jl
 /// (`make_unet_input_h5`), with which the data of SegmentationNet were made.
@@ -53,7 +54,8 @@ impl Weighting {
             ensure!(
                 usize::from(label) < counts.len(),
                 "the label image holds the value {label}: it may hold 0 (unlabeled), \
-                 1 (foreground), 2 (background) and 3 (gap)"
+                 1 (foreground), 2 (background) and 3 (gap); give --instances if every cell has a \
+                 number"
             );
             counts[usize::from(label)] += 1;
         }

@@ -1,24 +1,24 @@
-//! Writes one training file.
+//! Writes one training file, or one file to predict.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use hdf5::{File, H5Type};
-use ndarray::{ArrayView3, Axis};
+use ndarray::{ArrayView3, ArrayView4, Axis};
 
-use super::Labelled;
+use super::{Image, Labelled};
 use crate::files::PartialFile;
-use crate::volume::Volume;
+use crate::format::h5::ELEMENT_SIZE;
 use crate::with_values;
 
 /// Edges of the chunks that volumes are stored in, at most, (z, y, x): small enough
 /// that a patch reads little more than itself.
 const CHUNK: [usize; 3] = [16, 64, 64];
 
-/// Writes `raw` (in its own type), `label` (uint8) and `weight` (float32), each
-/// (D, H, W) and gzipped. The file appears whole or not at all, and never in the
-/// place of another.
-pub fn write(path: &Path, raw: &Volume, labelled: &Labelled) -> Result<()> {
+/// Writes `raw` (in its own type, (D, H, W) or (C, D, H, W)) and, of labelled images,
+/// `label` (uint8) and `weight` (float32), each (D, H, W) and gzipped, with the size of a
+/// voxel. The file appears whole or not at all, and never in the place of another.
+pub fn write(path: &Path, raw: &Image, labelled: Option<&Labelled>) -> Result<()> {
     ensure!(
         !path.exists(),
         "{} is there already: remove it or choose another output folder",
@@ -29,17 +29,44 @@ pub fn write(path: &Path, raw: &Volume, labelled: &Labelled) -> Result<()> {
         .with_context(|| format!("{} cannot be written to", folder.display()))?;
     {
         let file = partial.open_again(|path| File::create(path))??;
-        with_values!(&raw.values, a => add(&file, "raw", a.index_axis(Axis(0), 0)))?;
-        add(&file, "label", labelled.label.view())?;
-        add(&file, "weight", labelled.weight.view())?;
+        let place = Place { file: &file, voxel_size: raw.voxel_size };
+        with_values!(&raw.volume.values, a => match raw.volume.has_channels {
+            true => place.add_channels("raw", a.view()),
+            false => place.add("raw", a.index_axis(Axis(0), 0)),
+        })?;
+        if let Some(labelled) = labelled {
+            place.add("label", labelled.label.view())?;
+            place.add("weight", labelled.weight.view())?;
+        }
         file.close()?;
     }
     partial.keep_new().with_context(|| format!("{} cannot be written", path.display()))
 }
 
-fn add<T: H5Type>(file: &File, name: &str, values: ArrayView3<T>) -> Result<()> {
-    let (d, h, w) = values.dim();
-    let chunk = (CHUNK[0].min(d), CHUNK[1].min(h), CHUNK[2].min(w));
-    file.new_dataset_builder().with_data(values).chunk(chunk).shuffle().deflate(4).create(name)?;
-    Ok(())
+struct Place<'a> {
+    file: &'a File,
+    voxel_size: Option<[f64; 3]>,
+}
+
+impl Place<'_> {
+    fn add<T: H5Type>(&self, name: &str, values: ArrayView3<'_, T>) -> Result<()> {
+        let (d, h, w) = values.dim();
+        let chunk = (CHUNK[0].min(d), CHUNK[1].min(h), CHUNK[2].min(w));
+        let builder = self.file.new_dataset_builder().with_data(values);
+        self.finish(builder.chunk(chunk).shuffle().deflate(4).create(name)?)
+    }
+
+    fn add_channels<T: H5Type>(&self, name: &str, values: ArrayView4<'_, T>) -> Result<()> {
+        let (_, d, h, w) = values.dim();
+        let chunk = (1, CHUNK[0].min(d), CHUNK[1].min(h), CHUNK[2].min(w));
+        let builder = self.file.new_dataset_builder().with_data(values);
+        self.finish(builder.chunk(chunk).shuffle().deflate(4).create(name)?)
+    }
+
+    fn finish(&self, dataset: hdf5::Dataset) -> Result<()> {
+        if let Some(size) = self.voxel_size {
+            dataset.new_attr_builder().with_data(&size).create(ELEMENT_SIZE)?;
+        }
+        Ok(())
+    }
 }

@@ -1,6 +1,6 @@
 //! A dense volume of one of the element types that files and networks use.
 
-use ndarray::Array4;
+use ndarray::{Array4, s};
 
 /// The element type of a volume in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,6 +130,39 @@ impl Volume {
         let volume = Volume { values: values.into(), has_channels: false };
         assert_eq!(volume.channels(), 1, "a volume without a channel axis has one channel");
         volume
+    }
+
+    /// A volume of zeros of shape (C, D, H, W).
+    pub fn zeros(element: Element, shape: [usize; 4], has_channels: bool) -> Self {
+        let values = match element {
+            Element::U8 => Values::U8(Array4::zeros(shape)),
+            Element::U16 => Values::U16(Array4::zeros(shape)),
+            Element::I32 => Values::I32(Array4::zeros(shape)),
+            Element::I64 => Values::I64(Array4::zeros(shape)),
+            Element::F32 => Values::F32(Array4::zeros(shape)),
+            Element::F64 => Values::F64(Array4::zeros(shape)),
+        };
+        Volume { values, has_channels }
+    }
+
+    /// Puts slices of the same type, channels, height and width in the place of those
+    /// from `z` on.
+    ///
+    /// # Panics
+    /// If they do not fit.
+    pub fn set_slices(&mut self, z: usize, slices: &Volume) {
+        let range = z..z + slices.size()[0];
+        macro_rules! set {
+            ($($kind:ident),*) => {
+                match (&mut self.values, &slices.values) {
+                    $((Values::$kind(all), Values::$kind(part)) => {
+                        all.slice_mut(s![.., range, .., ..]).assign(part);
+                    })*
+                    _ => panic!("slices of another type"),
+                }
+            };
+        }
+        set!(U8, U16, I32, I64, F32, F64);
     }
 
     /// A volume (C, D, H, W).

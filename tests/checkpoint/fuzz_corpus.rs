@@ -1,33 +1,11 @@
-//! Reads the corpora of the fuzzers of `fuzz/`, reduced to a minimal set with the same
-//! coverage. No input may cause a panic.
-//!
-//! `fuzz/keep_corpus.sh` makes the files from the corpora of a run.
+//! Reads what fuzzing found. No input may cause a panic.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use crate::support::corpora::corpus;
 
 #[path = "../../fuzz/readers/checkpoint.rs"]
 mod read_checkpoint;
 #[path = "../../fuzz/readers/config.rs"]
 mod read_config;
-
-/// The inputs of a corpus, each of which follows its length in four bytes.
-fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/fuzz");
-    let mut archive = zip::ZipArchive::new(File::open(path.join("corpora.zip")).unwrap()).unwrap();
-    let mut bytes = Vec::new();
-    archive.by_name(name).unwrap().read_to_end(&mut bytes).unwrap();
-    let mut inputs = Vec::new();
-    let mut rest = bytes.as_slice();
-    while let Some((length, after)) = rest.split_first_chunk() {
-        let (input, after) = after.split_at(u32::from_le_bytes(*length) as usize);
-        inputs.push(input.to_vec());
-        rest = after;
-    }
-    assert!(inputs.len() > 100, "{name}: only {} inputs", inputs.len());
-    inputs
-}
 
 #[test]
 fn checkpoints() {

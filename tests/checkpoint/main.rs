@@ -1,5 +1,8 @@
 //! Checkpoints: reading and writing the format, kills, full disks, and the fuzzing corpus.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod archives;
 mod crash;
 mod foreign;

@@ -49,6 +49,39 @@ fn compare(case: &str, ours: &Dataset, expected: &Dataset) {
     assert!(error <= 1e-4, "{case}: {error}");
 }
 
+/// The ground truth may be in a file of another format.
+#[test]
+fn results_are_compared_with_the_labels_of_another_file() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(&fixture("recorded/upstream/predict/segmentation_binary"), folder.path());
+    let config = folder.path().join("config.yaml");
+    let input = folder.path().join("vol.h5");
+    let measure = |overrides: &[&str]| -> Vec<f64> {
+        let overrides = [&["device=cpu"], overrides].concat();
+        with_config("check", &config, &overrides).succeeded();
+        with_config("predict", &config, &overrides).succeeded();
+        let beside = folder.path().join("vol_predictions.h5");
+        let inside = folder.path().join("out/vol_predictions.h5");
+        let file = File::open(if beside.exists() { beside } else { inside }).unwrap();
+        file.attr("per_class_metric").unwrap().read_raw().unwrap()
+    };
+    let expected = measure(&[]);
+    let truth: ndarray::Array3<u8> =
+        File::open(&input).unwrap().dataset("label").unwrap().read().unwrap();
+    let (d, h, w) = truth.dim();
+    let header =
+        |depth| format!("NRRD0004\ntype: uchar\nsizes: {w} {h} {depth}\nencoding: raw\n\n");
+    let other = folder.path().join("truth.nrrd");
+    let voxels: Vec<u8> = truth.iter().copied().collect();
+    fs::write(&other, [header(d).as_bytes(), &voxels].concat()).unwrap();
+    let name = "predictor.gt_internal_path=nowhere";
+    let labels = format!("loaders.test.label_paths={}", other.display());
+    assert_eq!(measure(&[name, &labels]), expected);
+    fs::write(&other, [header(1).as_bytes(), &voxels].concat()).unwrap();
+    with_config("check", &config, &["device=cpu", name, &labels])
+        .failed_with(1, &["truth.nrrd", "ground truth"]);
+}
+
 #[test]
 fn predictions_are_those_of_upstream() {
     let mut cases = 0;

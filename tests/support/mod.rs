@@ -53,6 +53,7 @@ pub fn tree(yaml: &str) -> Tree {
     Tree::parse(yaml, "test.yaml", &[]).unwrap_or_else(|e| panic!("{e}"))
 }
 
+pub mod corpora;
 pub mod lab;
 pub mod peak;
 pub mod program;

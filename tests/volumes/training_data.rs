@@ -26,14 +26,14 @@ fn expected(name: &str) -> Volume {
 fn every_format_gives_the_same_volume() {
     let raw = expected("raw");
     for name in ["1_img.nrrd", "2_img.nhdr", "3_img.tif"] {
-        assert_eq!(read_image(&fixture(name), "raw").unwrap(), raw, "{name}");
+        assert_eq!(read_image(&fixture(name), "raw").unwrap().volume, raw, "{name}");
     }
-    let floats = read_image(&fixture("4_img.tif"), "raw").unwrap();
+    let floats = read_image(&fixture("4_img.tif"), "raw").unwrap().volume;
     assert_eq!(floats.element().name(), "float32");
     assert_eq!(floats.into_f32(), raw.into_f32());
     let label = expected("label");
     for name in ["1_label.nrrd", "3_label.tif"] {
-        let found = read_image(&fixture(name), "label").unwrap();
+        let found = read_image(&fixture(name), "label").unwrap().volume;
         assert_eq!(found.cast(label.element()), label, "{name}");
     }
 }
@@ -58,13 +58,16 @@ fn weights_follow_their_definition() {
 }
 
 fn make(arguments: &[&str], raw: &Path, label: &Path, output: &Path) -> Output {
+    let label = label.to_str().unwrap();
+    make_without_labels(&[arguments, &["--label", label]].concat(), raw, output)
+}
+
+fn make_without_labels(arguments: &[&str], raw: &Path, output: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_unet3d"))
         .env_clear()
         .arg("make-training-data")
         .arg("--raw")
         .arg(raw)
-        .arg("--label")
-        .arg(label)
         .arg("--output")
         .arg(output)
         .args(arguments)
@@ -130,5 +133,56 @@ fn a_raw_image_given_as_labels_is_an_error() {
 fn weights_below_zero_are_wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
     let run = make(&["--gap=-1"], &fixture("1_img.nrrd"), &fixture("1_label.nrrd"), folder.path());
+    assert_eq!(run.status.code(), Some(2));
+}
+
+#[test]
+fn numbered_cells_become_foreground_background_and_gaps() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, output) = (folder.path().join("images"), folder.path().join("train"));
+    let masks = ["c1_cp_masks.tif", "c2_labels.tif", "c3_masks.tif"];
+    copy(&masks, &images);
+    for name in ["c1.tif", "c2_img.tif", "c3.tif"] {
+        fs::copy(fixture("3_img.tif"), images.join(name)).unwrap();
+    }
+    let run = make(&["--instances"], &images, &images, &output);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let painted = dataset(&fixture("cells.h5"), "painted").into_f32();
+    assert!([1.0, 2.0, 3.0].iter().all(|label| painted.iter().any(|found| found == label)));
+    for name in ["c1.h5", "c2.h5", "c3.h5"] {
+        let file = output.join(name);
+        assert_eq!(dataset(&file, "raw"), expected("raw"), "{name}");
+        let (label, weight) =
+            (dataset(&file, "label").into_f32(), dataset(&file, "weight").into_f32());
+        for ((painted, label), weight) in painted.iter().zip(&label).zip(&weight) {
+            assert_eq!(*label == 1.0, *painted == 1.0, "{name}");
+            assert_eq!(*weight == 10.0, *painted == 3.0, "{name}");
+            assert!(*weight >= 1.0, "{name}: every voxel is labelled");
+        }
+    }
+    assert_eq!(output.read_dir().unwrap().count(), 3);
+    // Numbers of cells are no painted labels.
+    let run = make(&[], &images.join("c1.tif"), &images.join(masks[0]), &folder.path().join("no"));
+    assert!(String::from_utf8_lossy(&run.stderr).contains("--instances"));
+}
+
+#[test]
+fn images_without_labels_become_files_to_predict() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, output) = (folder.path().join("images"), folder.path().join("predict"));
+    copy(&["1_img.nrrd", "3_img.tif"], &images);
+    let formats = Path::new("tests/fixtures/formats");
+    fs::copy(formats.join("two.nii"), images.join("4.nii")).unwrap();
+    let run = make_without_labels(&[], &images, &output);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    for name in ["1.h5", "3.h5"] {
+        let file = H5File::open(&output.join(name)).unwrap();
+        assert_eq!(file.dataset("raw").unwrap().read().unwrap(), expected("raw"), "{name}");
+        assert!(file.dataset("label").is_err(), "{name}");
+    }
+    let size = H5File::open(&output.join("1.h5")).unwrap().dataset("raw").unwrap().voxel_size();
+    assert_eq!(size, Some([0.54; 3]));
+    assert_eq!(dataset(&output.join("4.h5"), "raw"), dataset(&formats.join("expected.h5"), "two"));
+    let run = make_without_labels(&["--instances"], &images, &folder.path().join("no"));
     assert_eq!(run.status.code(), Some(2));
 }

@@ -73,7 +73,7 @@ pub(super) static ENTRY: Format = Format {
 
 /// Attribute of a data set: the size of a voxel along z, y and x in micrometres, as
 /// ilastik and PlantSeg name it.
-const ELEMENT_SIZE: &str = "element_size_um";
+pub const ELEMENT_SIZE: &str = "element_size_um";
 
 /// Attribute of a data set of bytes: what leads from them to probabilities.
 const SCALE: &str = "scale_factor";

@@ -15,7 +15,7 @@ use crate::files::InputFile;
 use crate::format::Format;
 use crate::format::axes::{AxisMap, ReadOptions};
 use crate::format::nrrd::unescaped;
-use crate::format::raw_array::{Layout, Packing, RawArray};
+use crate::format::raw_array::{self, Layout, Packing, RawArray, at_the_end, data_beside};
 use crate::format::single::{Attributes, SingleVolume};
 use crate::format::stored::StoredType;
 use crate::volume::{Calibration, LengthUnit};
@@ -44,13 +44,7 @@ pub(super) static ENTRY: Format = Format {
 const LONGEST_HEADER: u64 = 1 << 20;
 
 fn open(path: &Path, options: &ReadOptions) -> Result<(RawArray, Attributes)> {
-    let input = InputFile::open(path, "a MetaImage file")?;
-    let name = input.path.display().to_string();
-    let open = || -> Result<(RawArray, Attributes)> {
-        let (layout, attributes) = layout(input, options)?;
-        Ok((RawArray::new(layout)?, attributes))
-    };
-    open().context(name)
+    raw_array::open(path, "a MetaImage file", |input| layout(input, options))
 }
 
 fn layout(input: InputFile, options: &ReadOptions) -> Result<(Layout, Attributes)> {
@@ -62,31 +56,17 @@ fn layout(input: InputFile, options: &ReadOptions) -> Result<(Layout, Attributes
     let (dims, names) = header.axes(channels)?;
     let axes = AxisMap::new(&names, &dims, options)?;
     let calibration = header.calibration(&axes, dims.len(), channels > 1)?;
-    let bytes = dims.iter().try_fold(stored.size() as u64, |all, &n| all.checked_mul(n as u64));
-    let bytes = bytes.context("`DimSize` is larger than any volume")?;
     let end = file.into_inner().stream_position()?;
     ensure!(!header.is("BinaryData", false), "its data are text: save it with binary data");
     let name = header.required("ElementDataFile")?;
     let (data, begin) = match name {
         "LOCAL" => (input, end),
-        _ if name.split_whitespace().next() == Some("LIST") || name.contains('%') => bail!(
-            "its data are spread over several files (`ElementDataFile = {name}`): save it as one \
-             file"
-        ),
-        _ => {
-            // Relative to the header.
-            let beside = path.parent().unwrap_or(Path::new("")).join(name);
-            (InputFile::open(&beside, "a data file").context("its data file")?, 0)
-        }
+        _ => (data_beside(&path, name, &format!("ElementDataFile = {name}"))?, 0),
     };
     let compressed = header.is("CompressedData", true);
     let offset = match header.number("HeaderSize")? {
         None => begin,
-        // The voxels are the last bytes of the file.
-        Some(-1) if !compressed => data
-            .size
-            .checked_sub(bytes)
-            .with_context(|| format!("the data end after {} of {bytes} bytes", data.size))?,
+        Some(-1) if !compressed => at_the_end(&data, &dims, stored)?,
         Some(size) => begin + u64::try_from(size).ok().context("`HeaderSize` is negative")?,
     };
     let layout = Layout {

@@ -16,7 +16,7 @@ use crate::files::InputFile;
 use crate::format::Format;
 use crate::format::axes::{AxisMap, ReadOptions};
 use crate::format::positioned::Positioned;
-use crate::format::raw_array::{Layout, Packing, RawArray};
+use crate::format::raw_array::{self, Layout, Packing, RawArray};
 use crate::format::single::{Attributes, SingleVolume};
 use crate::format::stored::StoredType;
 use crate::volume::calibration::{Calibration, LengthUnit, length};
@@ -45,13 +45,7 @@ const LONGEST_HEADER: u64 = 64 << 20;
 const SIZES: [usize; 2] = [348, 540];
 
 fn open(path: &Path, options: &ReadOptions) -> Result<(RawArray, Attributes)> {
-    let input = InputFile::open(path, "a NIfTI file")?;
-    let name = input.path.display().to_string();
-    let open = || -> Result<(RawArray, Attributes)> {
-        let (layout, attributes) = layout(input, options)?;
-        Ok((RawArray::new(layout)?, attributes))
-    };
-    open().context(name)
+    raw_array::open(path, "a NIfTI file", |input| layout(input, options))
 }
 
 fn layout(input: InputFile, options: &ReadOptions) -> Result<(Layout, Attributes)> {

@@ -15,7 +15,7 @@ use crate::files::InputFile;
 use crate::format::Format;
 use crate::format::axes::{AxisMap, ReadOptions};
 use crate::format::positioned::Positioned;
-use crate::format::raw_array::{Layout, Packing, RawArray};
+use crate::format::raw_array::{self, Layout, Packing, RawArray, at_the_end, data_beside};
 use crate::format::single::{Attributes, SingleVolume};
 use crate::format::stored::StoredType;
 use crate::volume::calibration::{Calibration, LengthUnit, length};
@@ -46,13 +46,7 @@ const LONGEST_LINE: u64 = 1 << 16;
 /// Opens a volume (D, H, W) or (C, D, H, W). NRRD names the fastest axis first, so that
 /// sizes `x y z` are (D, H, W) = (z, y, x).
 fn open(path: &Path, options: &ReadOptions) -> Result<(RawArray, Attributes)> {
-    let input = InputFile::open(path, "an NRRD file")?;
-    let name = input.path.display().to_string();
-    let open = || -> Result<(RawArray, Attributes)> {
-        let (layout, attributes) = layout(input, options)?;
-        Ok((RawArray::new(layout)?, attributes))
-    };
-    open().context(name)
+    raw_array::open(path, "an NRRD file", |input| layout(input, options))
 }
 
 fn layout(input: InputFile, options: &ReadOptions) -> Result<(Layout, Attributes)> {
@@ -65,22 +59,12 @@ fn layout(input: InputFile, options: &ReadOptions) -> Result<(Layout, Attributes
     let stored = header.stored_type()?;
     let big_endian = header.big_endian(stored)?;
     let calibration = header.calibration(&axes)?;
-    let bytes = dims.iter().try_fold(stored.size(), |all, &n| all.checked_mul(n));
-    let bytes = bytes.context("`sizes` is larger than any volume")?;
     let end = file.stream_position()?;
     let (data, begin) = match header.field(&["data file", "datafile"]) {
         None => (input, end),
-        Some(name) => {
-            ensure!(
-                name.split_whitespace().next() != Some("LIST") && !name.contains('%'),
-                "its data are spread over several files (`data file: {name}`): save it as one file"
-            );
-            // Relative to the header.
-            let beside = path.parent().unwrap_or(Path::new("")).join(name);
-            (InputFile::open(&beside, "a data file").context("its data file")?, 0)
-        }
+        Some(name) => (data_beside(&path, name, &format!("data file: {name}"))?, 0),
     };
-    let (offset, packing) = header.place(&data, begin, bytes)?;
+    let (offset, packing) = header.place(&data, begin, &dims, stored)?;
     let layout = Layout {
         path,
         data,
@@ -254,8 +238,14 @@ impl Header {
         }
     }
 
-    /// Where the voxels, `bytes` of them, are in a file whose data begin at a byte.
-    fn place(&self, data: &InputFile, begin: u64, bytes: usize) -> Result<(u64, Packing)> {
+    /// Where the voxels are in a file whose data begin at a byte.
+    fn place(
+        &self,
+        data: &InputFile,
+        begin: u64,
+        dims: &[usize],
+        stored: StoredType,
+    ) -> Result<(u64, Packing)> {
         let mut file = BufReader::new(Positioned { file: &data.file, position: begin });
         for _ in 0..self.skip(&["line skip", "lineskip"])? {
             line(&mut file)?.context("the file ends within `line skip`")?;
@@ -264,11 +254,7 @@ impl Header {
         let skip = self.skip(&["byte skip", "byteskip"])?;
         let encoding = self.required("encoding")?.to_ascii_lowercase();
         if encoding == "raw" && skip == -1 {
-            // The voxels are the last bytes of the file.
-            let offset = data.size.checked_sub(bytes as u64);
-            let offset = offset
-                .with_context(|| format!("the data end after {} of {bytes} bytes", data.size))?;
-            return Ok((offset, Packing::Plain));
+            return Ok((at_the_end(data, dims, stored)?, Packing::Plain));
         }
         let skip = u64::try_from(skip).ok().context("`byte skip` is negative")?;
         match encoding.as_str() {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail, ensure};
 use ndarray::{Array4, ArrayViewMut2, Axis};
+use tiff::TiffError;
 use tiff::decoder::ifd::Value;
 use tiff::decoder::{Decoder, Limits};
 use tiff::tags::{ByteOrder, SampleFormat, Tag};
@@ -20,13 +21,13 @@ use tiff::tags::{ByteOrder, SampleFormat, Tag};
 use self::stack::{FirstPage, Stack};
 use super::Format;
 use super::axes::{AxisMap, ReadOptions};
+use super::by_tiles::{PLANES, read_by_tiles};
 use super::contiguous::Contiguous;
 use super::positioned::Positioned;
 use super::single::{Attributes, SingleVolume};
 use super::stored::{Stored, StoredType, with_stored};
 use crate::files::InputFile;
 use crate::runtime::memory;
-use crate::volume::tiles::{for_each, split};
 use crate::volume::{Calibration, Volume, VolumeReader, Window};
 
 pub(super) static ENTRY: Format = Format {
@@ -101,7 +102,15 @@ impl TiffReader {
     fn of(input: InputFile, options: &ReadOptions) -> Result<(TiffReader, Attributes)> {
         let file = Arc::new(input.file.try_clone()?);
         let mut decoder = decoder(&file)?;
-        let note = decoder.get_tag_ascii_string(Tag::ImageDescription).unwrap_or_default();
+        let note = match decoder.find_tag(Tag::ImageDescription) {
+            Ok(note) => note.and_then(|note| note.into_string().ok()).unwrap_or_default(),
+            // Without it, pages would pass for slices that are channels.
+            Err(TiffError::IoError(_)) => bail!(
+                "the note that says what its pages are (ImageDescription) is cut off: the file is \
+                 damaged or was not copied completely"
+            ),
+            Err(_) => String::new(),
+        };
         let first = first_page(&mut decoder);
         let page = PageLayout::of(&mut decoder).context("page 0")?;
         let (chunk_width, chunk_height) = decoder.chunk_dimensions();
@@ -252,20 +261,14 @@ impl TiffReader {
         window: &Window,
         threads: usize,
     ) -> Result<Array4<S::Memory>> {
-        let [d, h, w] = window.size;
-        let mut out = Array4::from_elem((channels.len(), d, h, w), S::Memory::default());
-        let [z, y, x] = window.origin;
-        let origin = [channels.start, z, y, x];
-        let pages = split(origin, out.view_mut(), [1, 1, usize::MAX, usize::MAX]);
-        for_each(pages, threads, |scratch: &mut Vec<u8>, origin, mut tile| {
+        read_by_tiles::<S>(channels, window, PLANES, threads, |scratch, origin, mut tile| {
             if let Some(voxels) = &self.beyond {
                 return voxels.read_tile::<S>(&self.input.file, scratch, origin, tile);
             }
             let [c, z, y, x] = origin;
             let plane = tile.index_axis_mut(Axis(0), 0).index_axis_move(Axis(0), 0);
             self.read_page::<S>(self.page_of(c, z), [y, x], scratch, plane)
-        })?;
-        Ok(out)
+        })
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use ndarray::{Array4, ArrayViewMut4};
@@ -16,19 +17,35 @@ use super::cache::Cache;
 use super::metadata::ArrayMetadata;
 use crate::files::InputFile;
 use crate::format::axes::{AxisMap, ReadOptions};
+use crate::format::by_tiles::read_by_tiles;
 use crate::format::contiguous::{Contiguous, ReadAt};
 use crate::format::stored::{Stored, with_stored};
 use crate::runtime::memory;
-use crate::volume::tiles::{for_each, split};
 use crate::volume::{Calibration, StoredType, Volume, VolumeReader, Window};
 
-/// Bytes of decoded chunks that are kept of a volume: those that neighbouring windows
-/// share.
-const CACHE: usize = 64 << 20;
-/// Chunks that are kept whatever their size: those around a corner.
-const LEAST_CHUNKS: usize = 8;
-/// Indexes of shards that are kept, in bytes.
-const SHARD_INDEXES: usize = 16 << 20;
+/// Decoded chunks of all volumes, by the number of the volume and that of the chunk:
+/// those that neighbouring windows share.
+type Chunks = Cache<(u64, Vec<usize>), Vec<u8>>;
+
+/// Bytes of decoded chunks that are kept: an eighth of the memory that is free when the
+/// first array is opened, within these bounds. The upper one has room for the eight
+/// chunks around a corner if they are of 256³ voxels of 16 bits.
+const CACHE: [usize; 2] = [64 << 20, 320 << 20];
+
+static CHUNKS: LazyLock<Arc<Chunks>> = LazyLock::new(|| {
+    let free = memory::available().map_or(CACHE[0], |free| (free / 8) as usize);
+    Arc::new(Cache::new(free.clamp(CACHE[0], CACHE[1])))
+});
+
+/// Indexes of shards that are kept of all volumes, in bytes.
+const SHARD_INDEXES: usize = 32 << 20;
+
+type Shards = Cache<(u64, Vec<u64>), dyn ArrayPartialDecoderTraits>;
+
+static SHARDS: LazyLock<Shards> = LazyLock::new(|| Cache::new(SHARD_INDEXES));
+
+/// A number of its own for each array that is opened.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 /// An array of a store, opened and not read yet.
 pub(super) struct ZarrArray {
@@ -46,9 +63,17 @@ pub(super) struct ZarrArray {
     unit: Vec<usize>,
     sharded: bool,
     calibration: Calibration,
-    chunks: Cache<Vec<usize>, Vec<u8>>,
-    shards: Cache<Vec<u64>, Arc<dyn ArrayPartialDecoderTraits>>,
+    /// By which its chunks are known in the caches.
+    number: u64,
+    chunks: Arc<Chunks>,
     missing: MissingChunks,
+}
+
+impl Drop for ZarrArray {
+    fn drop(&mut self) {
+        self.chunks.forget(|(array, _)| *array == self.number);
+        SHARDS.forget(|(array, _)| *array == self.number);
+    }
 }
 
 /// Counts chunks, or shards, that were read and are not there. They hold the fill value,
@@ -109,8 +134,9 @@ impl ZarrArray {
             "chunks {unit:?} do not fill shards {:?}",
             metadata.chunk
         );
-        memory::ensure_room(&unit, metadata.stored.size()).context("one chunk of it")?;
-        let bytes = unit.iter().product::<usize>() * metadata.stored.size();
+        memory::ensure_room(&unit, metadata.stored.size()).with_context(|| {
+            format!("one chunk of it, {unit:?}; write it again with smaller chunks")
+        })?;
         Ok(ZarrArray {
             path: path.to_path_buf(),
             name: None,
@@ -121,20 +147,21 @@ impl ZarrArray {
             unit,
             sharded,
             calibration,
-            chunks: Cache::new(CACHE.max(LEAST_CHUNKS.saturating_mul(bytes))),
-            shards: Cache::new(SHARD_INDEXES),
+            number: OPENED.fetch_add(1, Ordering::Relaxed),
+            chunks: CHUNKS.clone(),
             missing: MissingChunks { path: path.to_path_buf(), numbers: Mutex::default() },
         })
     }
 
     /// The same under its name within the node that was opened.
-    pub fn named(self, name: &str) -> Self {
-        ZarrArray { name: Some(name.to_owned()), ..self }
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
     }
 
     /// The decoded bytes of the chunk with that number along each axis of the array.
     fn chunk(&self, number: &[usize], keep: bool) -> Result<Arc<Vec<u8>>> {
-        let key = number.to_vec();
+        let key = (self.number, number.to_vec());
         if let Some(found) = self.chunks.get(&key) {
             return Ok(found);
         }
@@ -153,12 +180,13 @@ impl ZarrArray {
                 .collect();
             let shape = self.unit.iter().map(|n| *n as u64).collect();
             let subset = ArraySubset::new_with_start_shape(start, shape)?;
-            let decoder = match self.shards.get(&shard) {
+            let shard_key = (self.number, shard);
+            let decoder = match SHARDS.get(&shard_key) {
                 Some(decoder) => decoder,
                 None => {
-                    let decoder = Arc::new(self.array.partial_decoder_opt(&shard, &options)?);
+                    let decoder = self.array.partial_decoder_opt(&shard_key.1, &options)?;
                     let bytes = 1024 + decoder.size_held();
-                    self.shards.insert(shard, decoder.clone(), bytes);
+                    SHARDS.insert(shard_key, decoder.clone(), bytes);
                     decoder
                 }
             };
@@ -236,14 +264,10 @@ impl ZarrArray {
         window: &Window,
         threads: usize,
     ) -> Result<Array4<S::Memory>> {
-        let [d, h, w] = window.size;
-        let mut out = Array4::from_elem((channels.len(), d, h, w), S::Memory::default());
-        let [z, y, x] = window.origin;
-        let tiles = split([channels.start, z, y, x], out.view_mut(), self.unit_of_volume());
-        for_each(tiles, threads, |scratch: &mut Vec<u8>, origin, tile| {
+        let step = self.unit_of_volume();
+        read_by_tiles::<S>(channels, window, step, threads, |scratch, origin, tile| {
             self.read_tile::<S>(scratch, origin, tile)
-        })?;
-        Ok(out)
+        })
     }
 }
 
@@ -296,5 +320,51 @@ impl VolumeReader for ZarrArray {
             S::values(array.with_context(|| self.describe())?)
         });
         Ok(Volume { values, has_channels: self.has_channels() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format;
+
+    fn array(chunks: &Arc<Chunks>, name: &str) -> ZarrArray {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats").join(name);
+        let node = super::super::metadata::Node::read(&path).unwrap();
+        let (metadata, options) = (node.array.unwrap(), ReadOptions::default());
+        let array =
+            ZarrArray::open(&path, &metadata, "zyx", true, &options, Calibration::default());
+        let mut array = array.unwrap();
+        array.chunks = chunks.clone();
+        array
+    }
+
+    /// Windows of several volumes, read by several threads, with room for a few chunks.
+    #[test]
+    fn the_cache_keeps_its_bound() {
+        // A chunk has 2 · 4 · 8 voxels of two bytes, or 4 · 8 · 16.
+        let limit = 3 * 1024;
+        let chunks = Arc::new(Cache::new(limit));
+        let arrays = [array(&chunks, "v05.zarr/s0"), array(&chunks, "v04.zarr/s0")];
+        let expected = format::read(&arrays[0].path, "").unwrap();
+        let most = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..3 {
+                let (arrays, expected, chunks, most) = (&arrays, &expected, &chunks, &most);
+                scope.spawn(move || {
+                    for step in 0..60usize {
+                        let at = 7 * step + 3 * thread;
+                        let window = Window::new([at % 4, at % 11, at % 9], [3, 7, 12]);
+                        let found = arrays[step % 2].read_window(&window).unwrap();
+                        assert_eq!(found, expected.window(&window));
+                        most.fetch_max(chunks.bytes() as u64, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        let most = most.into_inner() as usize;
+        assert!(most > limit / 2 && most <= limit, "{most} of {limit}");
+        drop(arrays);
+        assert_eq!(chunks.bytes(), 0);
     }
 }
