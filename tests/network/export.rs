@@ -110,7 +110,7 @@ const CASES: &[Case] = &[
         name: "unet2d",
         dialect: Dialect::Upstream,
         model: "{name: UNet2D, in_channels: 3, out_channels: 2, f_maps: [4, 8], num_groups: 2, \
-                upsample: bilinear}",
+                layer_order: cge, upsample: bilinear}",
         sizes: PLANES,
     },
     Case {

@@ -122,11 +122,21 @@ fn runnable(lab: &Lab, settings: &Value, run: &Path) -> Value {
     config
 }
 
-/// The program says nothing of a key that it does not know.
+/// Keys of these files that wolny/pytorch-3dunet itself ignores.
+const LEFTOVERS: [&str; 6] = [
+    "`eval_metric.threshold`",
+    "`eval_metric.use_first_input`",
+    "`eval_metric.ignore_index`",
+    "`loaders.weight_internal_path`",
+    "`predictor.patch_halo`",
+    "transformer.weight`",
+];
+
+/// The program knows all keys that have a meaning.
 fn knows_all_keys(file: &str, run: &Run) {
     assert!(run.out.contains("read as a file of upstream"), "{file}: {}", run.out);
-    for text in [&run.out, &run.err] {
-        assert!(!text.contains("unknown"), "{file}: {text}");
+    for line in run.out.lines().chain(run.err.lines()).filter(|line| line.contains("unknown")) {
+        assert!(LEFTOVERS.iter().any(|key| line.contains(key)), "{file}: {line}");
     }
 }
 
@@ -162,9 +172,10 @@ fn every_published_configuration_runs() {
         if let Some(path) = small.get("model_path") {
             settings["model_path"] = path.clone();
         }
-        let checked =
-            with_flags("check", &write("full.yaml", &settings), &["--no-data"], &["device=cpu"]);
-        knows_all_keys(file, &checked.succeeded());
+        // A patch at a time: how much memory the machine has is not the question.
+        let overrides = ["device=cpu", "loaders.batch_size=1"];
+        let full = write("full.yaml", &settings);
+        knows_all_keys(file, &with_flags("check", &full, &["--no-data"], &overrides).succeeded());
 
         let trains = small.get("trainer").is_some();
         let command = if trains { "train" } else { "predict" };
