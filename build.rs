@@ -25,10 +25,12 @@ fn main() {
         .include(root.join("include"))
         .include(root.join("include/torch/csrc/api/include"))
         .file("src/ffi/loss.cpp")
+        .file("src/ffi/script.cpp")
         .file("src/ffi/shim.cpp")
         .compile("unet3d_shim");
     println!("cargo:rerun-if-changed=src/ffi/guard.h");
     println!("cargo:rerun-if-changed=src/ffi/loss.cpp");
+    println!("cargo:rerun-if-changed=src/ffi/script.cpp");
     println!("cargo:rerun-if-changed=src/ffi/shim.cpp");
     println!("cargo:rerun-if-changed=build.rs");
 }

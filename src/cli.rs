@@ -7,11 +7,13 @@ use clap::{Args, Parser, Subcommand};
 use crate::runtime::shard::Shard;
 
 mod evaluate;
+mod export;
 mod instances;
 mod naming;
 mod swap;
 
 pub use evaluate::Evaluate;
+pub use export::{Export, ExportFormat, WeightsFormat};
 pub use instances::{Instances, LabelFormat, Layout};
 pub use naming::{MakeLabelInput, NameCells};
 
@@ -49,7 +51,8 @@ pub enum Command {
     Man(Man),
     /// Make a configuration and a checkpoint of a model package of bioimage.io.
     Import(Import),
-    /// Write a model package of bioimage.io: a network with its weights.
+    /// Write a network with its weights for other programs: a model package of bioimage.io,
+    /// TorchScript or ONNX.
     Export(Export),
 }
 
@@ -202,30 +205,6 @@ pub struct Import {
     /// Folder for predict.yaml and weights.pytorch (default: <name>_imported).
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
-}
-
-#[derive(Args, Debug)]
-pub struct Export {
-    #[command(flatten)]
-    pub common: Common,
-    /// The checkpoint with the weights.
-    #[arg(long, value_name = "FILE")]
-    pub checkpoint: PathBuf,
-    /// The package to write, a zip archive.
-    #[arg(value_name = "ZIP")]
-    pub package: PathBuf,
-    /// Name of the model (default: that of the archive).
-    #[arg(long)]
-    pub name: Option<String>,
-    /// What the model does, in a sentence.
-    #[arg(long, default_value = "A U-Net for microscopy volumes.")]
-    pub description: String,
-    /// Who made the model; may be repeated.
-    #[arg(long, value_name = "NAME", required = true)]
-    pub author: Vec<String>,
-    /// Licence of the model, by its SPDX name.
-    #[arg(long, value_name = "SPDX", default_value = "CC-BY-4.0")]
-    pub license: String,
 }
 
 fn parse_shard(text: &str) -> Result<Shard, String> {

@@ -35,6 +35,11 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
         None => thread::available_parallelism().map_or(1, |n| n.get()),
     };
     let stage = stage(&settings.top, threads)?;
+    if let (Some(_), Some(node)) = (&plan.regions, settings.top.child("instances")) {
+        return Err(node
+            .error("EmbeddingsPredictor writes regions itself; leave the section `instances` out")
+            .into());
+    }
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
     let devices = settings.device.all()?;
     let estimate = Estimate::prediction(&plan);

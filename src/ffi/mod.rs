@@ -3,4 +3,5 @@
 
 pub mod hdf5;
 pub mod loss;
+pub mod script;
 pub mod tensor;

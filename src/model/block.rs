@@ -4,6 +4,7 @@ use std::fmt;
 
 use tch::{TchError, Tensor};
 
+use super::graph::{Graph, Value};
 use super::layer::UnitSpec;
 use super::state::Builder;
 
@@ -14,6 +15,9 @@ pub trait Block: fmt::Debug + Send {
     /// Takes `x` by value, so that its memory is free once the first layer has
     /// read it.
     fn forward(&self, x: Tensor, training: bool) -> Result<Tensor, TchError>;
+
+    /// Appends what [`Block::forward`] does in prediction.
+    fn record(&self, graph: &mut Graph, x: Value) -> Value;
 }
 
 /// Where in the network a block stands.

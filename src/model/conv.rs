@@ -6,12 +6,14 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::device::Kinds;
 
+use super::graph::{Function, Graph, Value};
 use super::state::Builder;
 
 /// A 3D convolution with stride 1; weight (out, in, kz, ky, kx), or (out, in, ky, kx)
 /// in networks of single planes.
 #[derive(Debug)]
 pub struct Conv {
+    name: String,
     weight: Tensor,
     bias: Option<Tensor>,
     padding: [i64; 3],
@@ -31,7 +33,7 @@ impl Conv {
         let weight = builder.fan_in_uniform("weight", &shape, fan_in)?;
         let bias =
             bias.then(|| builder.fan_in_uniform("bias", &[channels.1], fan_in)).transpose()?;
-        Ok(Conv { weight, bias, padding, kinds: builder.kinds() })
+        Ok(Conv { name: builder.name(), weight, bias, padding, kinds: builder.kinds() })
     }
 
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
@@ -41,6 +43,11 @@ impl Conv {
             }
             x.f_conv3d(weight, bias, [1, 1, 1], self.padding, [1, 1, 1], 1)
         })
+    }
+
+    pub fn record(&self, graph: &mut Graph, x: Value) -> Value {
+        let (name, bias) = (self.name.clone(), self.bias.is_some());
+        graph.push(Function::Conv { name, bias, padding: self.padding }, [x])
     }
 }
 
@@ -55,6 +62,7 @@ fn weight_shape(builder: &Builder<'_>, ends: [i64; 2], kernel: [i64; 3]) -> Vec<
 /// planes stay as many as they are.
 #[derive(Debug)]
 pub struct TransposedConv {
+    name: String,
     weight: Tensor,
     bias: Option<Tensor>,
     kernel: [i64; 3],
@@ -74,8 +82,8 @@ impl TransposedConv {
         let weight = builder.fan_in_uniform("weight", &shape, fan_in)?;
         let bias =
             bias.then(|| builder.fan_in_uniform("bias", &[channels.1], fan_in)).transpose()?;
-        let (planar, kinds) = (builder.planar(), builder.kinds());
-        Ok(TransposedConv { weight, bias, kernel, planar, kinds })
+        let (name, planar, kinds) = (builder.name(), builder.planar(), builder.kinds());
+        Ok(TransposedConv { name, weight, bias, kernel, planar, kinds })
     }
 
     /// Length of what comes out for `length` voxels along an axis; an output
@@ -96,6 +104,13 @@ impl TransposedConv {
     /// depth unchanged in networks of single planes.
     pub fn forward_shortest(&self, x: &Tensor) -> Result<Tensor, TchError> {
         self.transpose(x, &[0, 0, 0])
+    }
+
+    /// As [`TransposedConv::forward`] where the second of `inputs` has the size, else as
+    /// [`TransposedConv::forward_shortest`].
+    pub fn record<const N: usize>(&self, graph: &mut Graph, inputs: [Value; N]) -> Value {
+        let (name, bias) = (self.name.clone(), self.bias.is_some());
+        graph.push(Function::TransposedConv { name, bias, kernel: self.kernel }, inputs)
     }
 
     fn transpose(&self, x: &Tensor, extra: &[i64]) -> Result<Tensor, TchError> {

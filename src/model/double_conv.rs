@@ -3,6 +3,7 @@
 use tch::{TchError, Tensor};
 
 use super::block::{Block, BlockKind, Side};
+use super::graph::{Graph, Value};
 use super::layer::{ConvUnit, UnitSpec};
 use super::state::Builder;
 
@@ -60,5 +61,10 @@ impl BlockKind for DoubleConv {
 impl Block for Layers {
     fn forward(&self, x: Tensor, training: bool) -> Result<Tensor, TchError> {
         self.second.forward(self.first.forward(x, training)?, training)
+    }
+
+    fn record(&self, graph: &mut Graph, x: Value) -> Value {
+        let x = self.first.record(graph, x);
+        self.second.record(graph, x)
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use tch::{TchError, Tensor};
 
 use super::conv::TransposedConv;
+use super::graph::{Function, Graph, Value};
 use super::layer::UnitSpec;
 use super::state::Builder;
 
@@ -15,6 +16,9 @@ pub trait Join: fmt::Debug + Send {
     /// level below; what comes out has the size of `skip`. Takes both by value, so
     /// that their memory is free afterwards.
     fn forward(&self, skip: Tensor, below: Tensor) -> Result<Tensor, TchError>;
+
+    /// Appends what [`Join::forward`] does.
+    fn record(&self, graph: &mut Graph, skip: Value, below: Value) -> Value;
 }
 
 /// A kind of join: makes the entrances of a network's decoders and knows which
@@ -37,6 +41,14 @@ pub trait JoinKind: fmt::Debug + Send + Sync {
 
     /// Whether `below` voxels along an axis can be brought to `skip`.
     fn reaches(&self, below: i64, skip: i64, axis: usize, unit: &UnitSpec) -> bool;
+
+    /// Checks the feature maps of the levels.
+    ///
+    /// # Errors
+    /// Numbers with which the reference's decoders do not fit together.
+    fn check_maps(&self, _: &[i64]) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// How values between voxels are found when feature maps grow, as
@@ -95,6 +107,11 @@ impl Join for InterpolatedConcatenation {
         let upsampled = self.0.forward(&below, &skip.size()[2..])?;
         Tensor::f_cat(&[&skip, &upsampled], 1)
     }
+
+    fn record(&self, graph: &mut Graph, skip: Value, below: Value) -> Value {
+        let upsampled = graph.push(Function::Resize(self.0), [below, skip]);
+        graph.push(Function::Concatenate, [skip, upsampled])
+    }
 }
 
 /// Transposed convolution of stride 2 to the encoder's size, then summation.
@@ -136,6 +153,11 @@ impl Join for Transposed {
     fn forward(&self, skip: Tensor, below: Tensor) -> Result<Tensor, TchError> {
         skip.f_add(&self.0.forward(&below, &skip.size()[2..])?)
     }
+
+    fn record(&self, graph: &mut Graph, skip: Value, below: Value) -> Value {
+        let upsampled = self.0.record(graph, [below, skip]);
+        graph.push(Function::Add, [skip, upsampled])
+    }
 }
 
 /// Transposed convolution of stride 2 without bias, then nearest neighbour to the
@@ -175,6 +197,18 @@ impl JoinKind for TransposedToSize {
     fn reaches(&self, _: i64, _: i64, _: usize, _: &UnitSpec) -> bool {
         true
     }
+
+    /// The reference's decoders take as many channels as the level below has.
+    fn check_maps(&self, maps: &[i64]) -> Result<(), String> {
+        match maps.windows(2).find(|pair| pair[1] != 2 * pair[0]) {
+            Some(pair) if self.concatenates => Err(format!(
+                "with `upsample: deconv` each level has twice the feature maps of the one above, \
+                 and {} is not twice {}",
+                pair[1], pair[0]
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Join for TransposedToSizeLayers {
@@ -185,5 +219,12 @@ impl Join for TransposedToSizeLayers {
             return Tensor::f_cat(&[&skip, &upsampled], 1);
         }
         skip.f_add(&upsampled)
+    }
+
+    fn record(&self, graph: &mut Graph, skip: Value, below: Value) -> Value {
+        let upsampled = self.conv.record(graph, [below]);
+        let upsampled = graph.push(Function::Resize(Interpolation::Nearest), [upsampled, skip]);
+        let joined = if self.concatenates { Function::Concatenate } else { Function::Add };
+        graph.push(joined, [skip, upsampled])
     }
 }

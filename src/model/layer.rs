@@ -5,6 +5,7 @@ use tch::{TchError, Tensor};
 use crate::ffi::tensor::leaky_relu_;
 
 use super::conv::Conv;
+use super::graph::{Function, Graph, Value};
 use super::norm::{BatchNorm, GroupNorm};
 use super::state::Builder;
 
@@ -196,6 +197,31 @@ impl ConvUnit {
         }
         Ok(x)
     }
+
+    pub fn record(&self, graph: &mut Graph, mut x: Value) -> Value {
+        for step in &self.steps {
+            x = match step {
+                Layer::Conv(conv) => conv.record(graph, x),
+                Layer::GroupNorm(norm) => norm.record(graph, x),
+                Layer::BatchNorm(norm) => norm.record(graph, x),
+                Layer::NonLinearity(operation) => {
+                    record_activation(graph, x, *operation, self.leaky_slope)
+                }
+                Layer::Dropout { .. } => x,
+            };
+        }
+        x
+    }
+}
+
+/// As [`activate`].
+pub fn record_activation(graph: &mut Graph, x: Value, operation: Operation, slope: f64) -> Value {
+    let function = match operation {
+        Operation::LeakyRelu => Function::LeakyRelu { slope },
+        Operation::Elu => Function::Elu,
+        _ => Function::Relu,
+    };
+    graph.push(function, [x])
 }
 
 /// The non-linearity in place: `x` is the output of a layer that does not need

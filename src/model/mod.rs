@@ -14,6 +14,7 @@ mod conv;
 mod double_conv;
 mod family;
 mod geometry;
+mod graph;
 mod join;
 mod layer;
 mod networks;
@@ -27,6 +28,8 @@ mod weights;
 
 pub use family::{Anatomy, Family};
 pub use geometry::PatchError;
+pub use graph::{Function, Graph, Instruction, Value};
+pub use join::Interpolation;
 pub use networks::NETWORKS;
 pub use spec::NetworkSpec;
 pub use state::{MemoryFormat, NamedParameter, StateError};

@@ -2,11 +2,13 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
+use super::graph::{Function, Graph, Value};
 use super::state::Builder;
 
 /// `torch.nn.GroupNorm`, eps 1e-5.
 #[derive(Debug)]
 pub struct GroupNorm {
+    name: String,
     groups: i64,
     weight: Tensor,
     bias: Tensor,
@@ -26,6 +28,7 @@ impl GroupNorm {
         groups: i64,
     ) -> Result<Self, TchError> {
         Ok(GroupNorm {
+            name: builder.name(),
             groups: if channels < groups { 1 } else { groups },
             weight: builder.constant("weight", channels, 1.0)?,
             bias: builder.constant("bias", channels, 0.0)?,
@@ -49,6 +52,10 @@ impl GroupNorm {
         let (mean, variance) = self.statistics(&voxels.f_view([-1])?, size[1])?;
         let (weight, bias) = (Some(&self.weight), Some(&self.bias));
         x.f_batch_norm(weight, bias, Some(&mean), Some(&variance), false, 0.0, 1e-5, true)
+    }
+
+    pub fn record(&self, graph: &mut Graph, x: Value) -> Value {
+        graph.push(Function::GroupNorm { name: self.name.clone(), groups: self.groups }, [x])
     }
 
     /// Mean and variance of the group of each channel, of values in the order of
@@ -98,6 +105,7 @@ impl GroupNorm {
 /// `torch.nn.BatchNorm3d`, eps 1e-5, momentum 0.1.
 #[derive(Debug)]
 pub struct BatchNorm {
+    name: String,
     weight: Tensor,
     bias: Tensor,
     running_mean: Tensor,
@@ -108,12 +116,17 @@ pub struct BatchNorm {
 impl BatchNorm {
     pub(super) fn new(builder: &mut Builder<'_>, channels: i64) -> Result<Self, TchError> {
         Ok(BatchNorm {
+            name: builder.name(),
             weight: builder.constant("weight", channels, 1.0)?,
             bias: builder.constant("bias", channels, 0.0)?,
             running_mean: builder.buffer("running_mean", channels, 0.0)?,
             running_var: builder.buffer("running_var", channels, 1.0)?,
             batches: builder.counter("num_batches_tracked")?,
         })
+    }
+
+    pub fn record(&self, graph: &mut Graph, x: Value) -> Value {
+        graph.push(Function::BatchNorm { name: self.name.clone() }, [x])
     }
 
     pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {

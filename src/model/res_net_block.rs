@@ -5,7 +5,8 @@ use tch::{Kind, TchError, Tensor};
 
 use super::block::{Block, BlockKind, Side};
 use super::conv::Conv;
-use super::layer::{ConvUnit, Operation, UnitSpec, activate};
+use super::graph::{Function, Graph, Value};
+use super::layer::{ConvUnit, Operation, UnitSpec, activate, record_activation};
 use super::state::Builder;
 
 /// A 1×1×1 convolution to the wanted channels, where their number changes, then two
@@ -77,12 +78,28 @@ impl Block for Layers {
             None => Ok(x),
         }
     }
+
+    fn record(&self, graph: &mut Graph, x: Value) -> Value {
+        let residual = match &self.widen {
+            Some(conv) => conv.record(graph, x),
+            None => x,
+        };
+        let x = self.second.record(graph, residual);
+        let x = self.third.record(graph, x);
+        let sum = graph.push(Function::Add, [x, residual]);
+        let x = record_activation(graph, sum, self.non_linearity, SLOPE);
+        match &self.excitation {
+            Some(excitation) => excitation.record(graph, x),
+            None => x,
+        }
+    }
 }
 
 /// Concurrent spatial and channel squeeze and excitation, the larger of the two
 /// ([Roy et al. 2018](https://arxiv.org/abs/1803.02579)).
 #[derive(Debug)]
 struct SqueezeExcitation {
+    name: String,
     /// Weight (C, C) and bias (C) of two dense layers.
     squeeze: [Tensor; 2],
     excite: [Tensor; 2],
@@ -90,16 +107,22 @@ struct SqueezeExcitation {
     spatial: Conv,
 }
 
+/// Names of the two dense layers.
+const SQUEEZE: &str = "cSE.fc1";
+const EXCITE: &str = "cSE.fc2";
+
 impl SqueezeExcitation {
     fn new(builder: &mut Builder<'_>, channels: i64) -> Result<Self, TchError> {
+        let name = builder.name();
         let mut dense = |name: &str| -> Result<[Tensor; 2], TchError> {
             let mut builder = builder.child(name);
             let weight = builder.fan_in_uniform("weight", &[channels, channels], channels)?;
             Ok([weight, builder.fan_in_uniform("bias", &[channels], channels)?])
         };
         Ok(SqueezeExcitation {
-            squeeze: dense("cSE.fc1")?,
-            excite: dense("cSE.fc2")?,
+            name,
+            squeeze: dense(SQUEEZE)?,
+            excite: dense(EXCITE)?,
             spatial: Conv::new(
                 &mut builder.child("sSE.conv"),
                 (channels, 1),
@@ -120,5 +143,20 @@ impl SqueezeExcitation {
         let channels = channels.f_view([x.size()[0], -1, 1, 1, 1])?;
         let space = self.spatial.forward(x)?.f_sigmoid()?;
         x.f_mul(&channels)?.f_maximum(&x.f_mul(&space)?)
+    }
+
+    fn record(&self, graph: &mut Graph, x: Value) -> Value {
+        let dense = |name: &str| Function::Linear { name: format!("{}.{name}", self.name) };
+        let mean = graph.push(Function::MeanOverSpace, [x]);
+        let hidden = graph.push(dense(SQUEEZE), [mean]);
+        let hidden = graph.push(Function::Relu, [hidden]);
+        let channels = graph.push(dense(EXCITE), [hidden]);
+        let channels = graph.push(Function::Sigmoid, [channels]);
+        let channels = graph.push(Function::AsChannels, [channels]);
+        let space = self.spatial.record(graph, x);
+        let space = graph.push(Function::Sigmoid, [space]);
+        let by_channel = graph.push(Function::Multiply, [x, channels]);
+        let by_voxel = graph.push(Function::Multiply, [x, space]);
+        graph.push(Function::Maximum, [by_channel, by_voxel])
     }
 }

@@ -3,7 +3,8 @@
 use tch::{TchError, Tensor};
 
 use super::block::{Block, BlockKind, Side};
-use super::layer::{ConvUnit, Operation, UnitSpec, activate};
+use super::graph::{Function, Graph, Value};
+use super::layer::{ConvUnit, Operation, UnitSpec, activate, record_activation};
 use super::state::Builder;
 
 /// Three convolution units; the first one's output is added to the last one's
@@ -52,5 +53,13 @@ impl Block for Layers {
         let x = self.second.forward(residual.shallow_clone(), training)?;
         let x = self.third.forward(x, training)?;
         activate(x.f_add(&residual)?, self.non_linearity, self.leaky_slope)
+    }
+
+    fn record(&self, graph: &mut Graph, x: Value) -> Value {
+        let residual = self.first.record(graph, x);
+        let x = self.second.record(graph, residual);
+        let x = self.third.record(graph, x);
+        let sum = graph.push(Function::Add, [x, residual]);
+        record_activation(graph, sum, self.non_linearity, self.leaky_slope)
     }
 }

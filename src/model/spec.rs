@@ -68,6 +68,8 @@ impl NetworkSpec {
             is_segmentation: section.flag("is_segmentation"),
             anatomy,
         };
+        let join = &spec.anatomy.join;
+        join.check_maps(&spec.f_maps).map_err(|message| section.error("f_maps", message))?;
         spec.check_groups().map_err(|message| section.error("num_groups", message))?;
         Ok(spec)
     }

@@ -144,6 +144,11 @@ impl<'a> Builder<'a> {
         Builder { state: self.state, prefix, storage: self.storage }
     }
 
+    /// The name of the module that is built.
+    pub fn name(&self) -> String {
+        self.prefix.clone()
+    }
+
     pub fn kinds(&self) -> Kinds {
         self.storage.kinds
     }

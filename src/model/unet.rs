@@ -8,6 +8,7 @@ use crate::device::Kinds;
 use super::block::{Block, Side};
 use super::conv::Conv;
 use super::family::Anatomy;
+use super::graph::{Function, Graph, Value};
 use super::join::Join;
 use super::spec::{NetworkSpec, Stage};
 use super::state::{Builder, InitialWeights, MemoryFormat, NamedParameter, State, TensorOptions};
@@ -164,6 +165,33 @@ impl UNet {
             Kind::Double => Ok(logits),
             _ => logits.f_to_kind(Kind::Float),
         }
+    }
+
+    /// What the network computes in prediction, up to probabilities or, in regression,
+    /// numbers.
+    pub fn graph(&self) -> Graph {
+        let mut graph = Graph::default();
+        let (mut x, mut skips) = (Value::INPUT, Vec::new());
+        for encoder in &self.encoders {
+            if let Some(kernel) = encoder.pool {
+                x = graph.push(Function::MaxPool { kernel }, [x]);
+            }
+            x = encoder.block.record(&mut graph, x);
+            skips.push(x);
+        }
+        // The lowest level feeds the first decoder, which joins it with the one above.
+        skips.pop();
+        for (decoder, skip) in self.decoders.iter().zip(skips.into_iter().rev()) {
+            x = decoder.join.record(&mut graph, skip, x);
+            x = decoder.block.record(&mut graph, x);
+        }
+        x = self.final_conv.record(&mut graph, x);
+        match self.activation() {
+            Activation::Sigmoid => graph.push(Function::Sigmoid, [x]),
+            Activation::Softmax => graph.push(Function::Softmax, [x]),
+            Activation::None => x,
+        };
+        graph
     }
 
     /// What is applied to the logits when predicting and measuring.

@@ -21,6 +21,8 @@ pub struct Description {
     /// Voxels along z, y and x that are wrong at the border of an output.
     pub halo: [usize; 3],
     pub preprocessing: Vec<Step>,
+    /// Whether the output is 1 where the network's only channel is above 0.5, else 0.
+    pub binarized: bool,
     /// Names of the files with the test arrays.
     pub test_input: String,
     pub test_output: String,
@@ -35,6 +37,15 @@ pub enum Step {
     Fixed { mean: f64, std: f64 },
     /// The range between two percentiles to [0, 1], of all channels or of each.
     Percentiles { range: [f64; 2], channelwise: bool, eps: f64 },
+    /// Values below `min` become `min`, those above `max` become it.
+    Clip { min: f64, max: f64 },
+}
+
+impl Step {
+    /// Whether it depends on the values of the sample.
+    fn looks_at_sample(self) -> bool {
+        matches!(self, Step::Standardize { .. } | Step::Percentiles { .. })
+    }
 }
 
 /// Sizes that are chosen where the description leaves them open, along z, y and x.
@@ -73,9 +84,9 @@ impl Description {
         let weights = root
             .at("weights.pytorch_state_dict")
             .context("it has no weights `pytorch_state_dict`, the only ones that are read")?;
-        let (network, arguments) = architecture(root, weights)?;
+        let (network, mut arguments) = architecture(root, weights)?;
         let axes = axes(&input)?;
-        check_postprocessing(&output)?;
+        let binarized = postprocessing(&output, &mut arguments)?;
         Ok(Description {
             name: text(root, "name").unwrap_or_else(|| "model".into()),
             network,
@@ -84,6 +95,7 @@ impl Description {
             patch: patch(&input, &axes),
             halo: halo(&output),
             preprocessing: preprocessing(&input, &axes)?,
+            binarized,
             test_input: test_array(root, &input, "test_inputs")?,
             test_output: test_array(root, &output, "test_outputs")?,
             axes,
@@ -232,8 +244,31 @@ fn number(node: &Node, key: &str) -> Option<f64> {
     }
 }
 
+/// A number of a step that need not be given.
+///
+/// # Errors
+/// Something else than one number: a value for each channel, for example.
+fn number_or(arguments: &Node, step: &str, key: &str, default: f64) -> Result<f64> {
+    match arguments.get(key).map(|node| &node.value) {
+        None | Some(YamlValue::Null) => Ok(default),
+        Some(_) => number(arguments, key)
+            .with_context(|| format!("`{key}` of the step `{step}` is not one number")),
+    }
+}
+
+/// A number of a step that must be given.
+fn number_of(arguments: &Node, step: &str, key: &str) -> Result<f64> {
+    number(arguments, key).with_context(|| format!("`{key}` of the step `{step}` is no number"))
+}
+
+/// The type of number of a step `ensure_dtype`.
+fn is_float(arguments: &Node) -> bool {
+    let name = arguments.get("dtype").and_then(|node| node.text().ok()).unwrap_or("float32");
+    name.starts_with("float")
+}
+
 fn preprocessing(input: &Node, axes: &str) -> Result<Vec<Step>> {
-    let mut found = Vec::new();
+    let mut found: Vec<Step> = Vec::new();
     for (name, arguments) in steps(input, "preprocessing")? {
         let channelwise = match arguments.get("axes").map(|node| &node.value) {
             // Without axes, all but the batch.
@@ -244,46 +279,100 @@ fn preprocessing(input: &Node, axes: &str) -> Result<Vec<Step>> {
             }
             _ => false,
         };
-        let eps = number(&arguments, "eps").unwrap_or(1e-6);
-        let missing = |key: &str| format!("`{key}` of the preprocessing `{name}` is no number");
-        let given = |key: &str| number(&arguments, key).with_context(|| missing(key));
-        found.push(match name {
-            "ensure_dtype" => continue,
+        let or = |key: &str, default: f64| number_or(&arguments, name, key, default);
+        let given = |key: &str| number_of(&arguments, name, key);
+        let step = match name {
+            "ensure_dtype" if is_float(&arguments) => continue,
+            "ensure_dtype" => bail!(
+                "the preprocessing `ensure_dtype` makes whole numbers, which no transform here does"
+            ),
             "zero_mean_unit_variance" => {
                 match arguments.get("mode").and_then(|mode| mode.text().ok()) {
                     Some("fixed") => Step::Fixed { mean: given("mean")?, std: given("std")? },
-                    _ => Step::Standardize { channelwise, eps },
+                    _ => Step::Standardize { channelwise, eps: or("eps", 1e-6)? },
                 }
             }
             "fixed_zero_mean_unit_variance" => {
                 Step::Fixed { mean: given("mean")?, std: given("std")? }
             }
             "scale_range" => Step::Percentiles {
-                range: [
-                    number(&arguments, "min_percentile").unwrap_or(0.0),
-                    number(&arguments, "max_percentile").unwrap_or(100.0),
-                ],
+                range: [or("min_percentile", 0.0)?, or("max_percentile", 100.0)?],
                 channelwise,
-                eps,
+                eps: or("eps", 1e-6)?,
             },
             "scale_linear" => {
-                let gain = number(&arguments, "gain").unwrap_or(1.0);
-                let offset = number(&arguments, "offset").unwrap_or(0.0);
+                let (gain, offset) = (or("gain", 1.0)?, or("offset", 0.0)?);
                 ensure!(gain > 0.0, "a `scale_linear` with the gain {gain} is not known");
                 Step::Fixed { mean: -offset / gain, std: 1.0 / gain }
             }
+            "clip" => {
+                let (min, max) = (given("min")?, given("max")?);
+                ensure!(min < max, "a `clip` from {min} to {max} is not known");
+                Step::Clip { min, max }
+            }
+            "binarize" | "sigmoid" | "softmax" => {
+                bail!("there is no transform here that does what the preprocessing `{name}` does")
+            }
             other => bail!("the preprocessing `{other}` is not known (input axes `{axes}`)"),
-        });
+        };
+        ensure!(
+            found.is_empty() || !step.looks_at_sample(),
+            "the preprocessing `{name}` looks at what earlier steps make of a sample, which no \
+             transform here does"
+        );
+        found.push(step);
     }
     Ok(found)
 }
 
-/// Postprocessing comes after the network; its own activation is part of it.
-fn check_postprocessing(output: &Node) -> Result<()> {
-    for (name, _) in steps(output, "postprocessing")? {
-        ensure!(name == "ensure_dtype", "the postprocessing `{name}` is not known");
+/// Reads what is done with the outputs. An activation that the network leaves to this
+/// becomes its own, in its `arguments`. Gives back whether outputs are made 0 or 1.
+///
+/// # Errors
+/// Steps that change outputs in another way than predictions here can be.
+fn postprocessing(output: &Node, arguments: &mut Vec<(String, String)>) -> Result<bool> {
+    let is = |arguments: &[(String, String)], key: &str, value: &str| {
+        arguments.iter().any(|(name, given)| name == key && given == value)
+    };
+    let mut binarized = false;
+    for (name, step) in steps(output, "postprocessing")? {
+        let has_activation = !is(arguments, "is_segmentation", "false");
+        ensure!(!binarized || name == "ensure_dtype", "`{name}` after `binarize` is not known");
+        match name {
+            "ensure_dtype" if binarized || is_float(&step) => {}
+            "sigmoid" | "softmax" if !has_activation => {
+                arguments.retain(|(key, _)| key != "is_segmentation" && key != "final_sigmoid");
+                arguments.push(("is_segmentation".into(), "true".into()));
+                arguments.push(("final_sigmoid".into(), (name == "sigmoid").to_string()));
+            }
+            "sigmoid" | "softmax" => bail!(
+                "the postprocessing `{name}` follows the activation that the network has already \
+                 (`is_segmentation`)"
+            ),
+            // Probabilities lie there.
+            "clip"
+                if has_activation
+                    && number_of(&step, name, "min")? <= 0.0
+                    && number_of(&step, name, "max")? >= 1.0 => {}
+            "scale_linear"
+                if number_or(&step, name, "gain", 1.0)? == 1.0
+                    && number_or(&step, name, "offset", 0.0)? == 0.0 => {}
+            "binarize" => {
+                let threshold = number_of(&step, name, "threshold")?;
+                ensure!(
+                    threshold == 0.5 && is(arguments, "out_channels", "1") && has_activation,
+                    "the postprocessing `binarize` is done at 0.5 for the one channel of a \
+                     segmentation, not at {threshold} or for several channels"
+                );
+                binarized = true;
+            }
+            other => bail!(
+                "the postprocessing `{other}` (as it is set) has no counterpart: predictions here \
+                 are what the network gives, or 1 where that is above 0.5"
+            ),
+        }
     }
-    Ok(())
+    Ok(binarized)
 }
 
 /// The file of a test array: of the tensor (0.5), or of the list at the top.

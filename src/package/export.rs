@@ -5,14 +5,14 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use ndarray::Array4;
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::npy;
+use super::{npy, onnx, torchscript};
 use crate::augment::Transformer;
 use crate::augment::stream::SampleKey;
 use crate::checkpoint::{PickleValue, write};
@@ -33,24 +33,46 @@ pub struct Credits {
     pub license: String,
 }
 
+/// Version of libtorch.
+const PYTORCH: &str = "2.11.0";
 /// The networks of the fork as one file of Python.
 const NETWORK: &str = include_str!("network.py");
 
-/// Writes a package of the network that a configuration (`config`, its top) describes,
-/// with the weights of a checkpoint.
+/// Formats of the weights in a package beside the state dict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExtraWeights {
+    pub torchscript: bool,
+    pub onnx: bool,
+}
+
+/// The network that a configuration (`config`, its top) describes, with the weights of a
+/// checkpoint.
+///
+/// # Errors
+/// A checkpoint of another network, or that cannot be read.
+pub fn load(config: &Node, checkpoint: &Path) -> Result<UNet> {
+    let model = config.get("model").context("the section `model` is missing")?;
+    let net = UNet::uninitialized(&NetworkSpec::read(model)?, Kind::Float, Device::Cpu)?;
+    net.load_checkpoint(checkpoint)?;
+    Ok(net)
+}
+
+/// Writes a package of a network, which is that of a configuration (`config`, its top).
 ///
 /// The test input is made of pseudo-random numbers, the test output is what the network
 /// makes of it.
 ///
 /// # Errors
-/// A checkpoint of another network, transforms that the format has no words for, an
-/// archive that exists already or cannot be written.
-pub fn export(config: &Node, checkpoint: &Path, target: &Path, credits: &Credits) -> Result<()> {
-    ensure!(!target.exists(), "{}: exists and is not replaced", target.display());
-    let model = config.get("model").context("the section `model` is missing")?;
-    let spec = NetworkSpec::read(model)?;
-    let net = UNet::uninitialized(&spec, Kind::Float, Device::Cpu)?;
-    net.load_checkpoint(checkpoint)?;
+/// Transforms that the format has no words for, an archive that exists already or cannot be
+/// written.
+pub fn export(
+    config: &Node,
+    net: &UNet,
+    target: &Path,
+    credits: &Credits,
+    extra: ExtraWeights,
+) -> Result<()> {
+    let (spec, model) = (net.spec(), config.get("model").context("no section `model`")?);
     let transforms = ["test", "val"]
         .iter()
         .find_map(|phase| config.at(&format!("loaders.{phase}.transformer")))
@@ -61,15 +83,21 @@ pub fn export(config: &Node, checkpoint: &Path, target: &Path, credits: &Credits
     let least = step * 16usize.div_ceil(step);
     let size = [if planar { 1 } else { least }, 2 * least, 2 * least];
     let input = test_input(spec.in_channels as usize, size);
-    let output = run(&net, transforms, input.clone())?;
+    let output = run(net, transforms, input.clone())?;
 
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     let mut add = |name: &str, bytes: Vec<u8>| files.push((name.to_string(), bytes));
     add("test_input.npy", npy::write(&shape(&input, planar), input.iter().copied()));
     add("test_output.npy", npy::write(&shape(&output, planar), output.iter().copied()));
     add("cover.png", cover(&input, &output)?);
-    add("weights.pt", weights(&net)?);
-    add("README.md", readme(credits, &spec).into_bytes());
+    add(WEIGHTS, weights(net)?);
+    if extra.torchscript {
+        add(TORCHSCRIPT, torchscript::torchscript(net)?);
+    }
+    if extra.onnx {
+        add(ONNX, onnx::onnx(net)?);
+    }
+    add("README.md", readme(credits, spec).into_bytes());
     add("configuration.json", config.to_json().into_bytes());
     let from_library = config.dialect() == Dialect::Upstream;
     if from_library {
@@ -77,7 +105,8 @@ pub fn export(config: &Node, checkpoint: &Path, target: &Path, credits: &Credits
     } else {
         add("network.py", NETWORK.as_bytes().to_vec());
     }
-    let description = Description { config, model, transforms, credits, planar, least, step };
+    let description =
+        Description { config, model, transforms, credits, extra, planar, least, step };
     let text = description.text(&files)?;
     files.push(("rdf.yaml".into(), text.into_bytes()));
 
@@ -94,6 +123,11 @@ pub fn export(config: &Node, checkpoint: &Path, target: &Path, credits: &Credits
     archive.finish()?.flush()?;
     partial.keep_new().with_context(|| target.display().to_string())
 }
+
+/// Names of the files with weights.
+const WEIGHTS: &str = "weights.pt";
+const TORCHSCRIPT: &str = "weights_torchscript.pt";
+const ONNX: &str = "weights.onnx";
 
 /// What upstream's networks need.
 const ENVIRONMENT: &str = "\
@@ -212,6 +246,7 @@ struct Description<'a> {
     model: &'a Node,
     transforms: &'a Node,
     credits: &'a Credits,
+    extra: ExtraWeights,
     planar: bool,
     least: usize,
     step: usize,
@@ -292,9 +327,9 @@ impl Description<'_> {
         let name = self.model.get("name").map(|name| name.text()).transpose()?.unwrap_or_default();
         let _ = write!(
             text,
-            "weights:\n  pytorch_state_dict:\n    source: weights.pt\n    sha256: {}\n    \
-             pytorch_version: 2.11.0\n",
-            hash("weights.pt")
+            "weights:\n  pytorch_state_dict:\n    source: {WEIGHTS}\n    sha256: {}\n    \
+             pytorch_version: {PYTORCH}\n",
+            hash(WEIGHTS)
         );
         if self.config.dialect() == Dialect::Upstream {
             let _ = writeln!(
@@ -315,6 +350,23 @@ impl Description<'_> {
             for (key, node) in entries.iter().filter(|(key, _)| key != "name") {
                 let _ = writeln!(text, "        {key}: {}", node.to_json());
             }
+        }
+        if self.extra.torchscript {
+            let _ = write!(
+                text,
+                "  torchscript:\n    source: {TORCHSCRIPT}\n    sha256: {}\n    \
+                 pytorch_version: {PYTORCH}\n    parent: pytorch_state_dict\n",
+                hash(TORCHSCRIPT)
+            );
+        }
+        if self.extra.onnx {
+            let _ = write!(
+                text,
+                "  onnx:\n    source: {ONNX}\n    sha256: {}\n    opset_version: {}\n    \
+                 parent: pytorch_state_dict\n",
+                hash(ONNX),
+                onnx::OPSET
+            );
         }
         Ok(text)
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ndarray::Array4;
 use tch::{Device, Kind};
 
@@ -65,7 +65,8 @@ pub fn import(package: &Package, directory: &Path) -> Result<Imported> {
         Some((Form::Fork, _)) => Dialect::Fork,
         _ => Dialect::Upstream,
     };
-    let yaml = configuration_text(&description, &shown, &checkpoint, dialect);
+    let yaml = configuration_text(&description, &shown, &checkpoint, dialect)
+        .with_context(|| shown.clone())?;
     let tree = Tree::parse(&yaml, "the configuration made of the package", &[])?;
     tree.set_dialect(dialect);
     let difference = test(package, &description, &tree, partial.path())
@@ -83,8 +84,8 @@ fn configuration_text(
     package: &str,
     checkpoint: &Path,
     dialect: Dialect,
-) -> String {
-    let Description { network, arguments, patch, halo, preprocessing, .. } = description;
+) -> Result<String> {
+    let Description { network, arguments, patch, halo, preprocessing, binarized, .. } = description;
     let mut text = String::new();
     let quote = |text: &str| serde_json::Value::from(text).to_string();
     let _ = writeln!(text, "# Made by `unet3d import` from {}.", package.replace('\n', " "));
@@ -95,15 +96,21 @@ fn configuration_text(
         let _ = writeln!(text, "  {key}: {value}");
     }
     let (mut extra, mut builder) = (String::new(), String::new());
+    let segments = if *binarized { "\n  save_segmentation: true" } else { "" };
     let mut stride = *patch;
     match dialect {
         Dialect::Upstream => {
-            let _ = writeln!(text, "predictor:\n  name: StandardPredictor");
-            extra.push_str("  global_normalization: true\n");
+            let _ = writeln!(text, "predictor:\n  name: StandardPredictor{segments}");
+            // The statistics of the file would take the place of those of each channel.
+            let is_by_channel =
+                |step: &Step| matches!(step, Step::Standardize { channelwise: true, .. });
+            if !preprocessing.iter().any(is_by_channel) {
+                extra.push_str("  global_normalization: true\n");
+            }
             let _ = writeln!(builder, "      halo_shape: {halo:?}");
         }
         Dialect::Fork => {
-            let _ = writeln!(text, "predictor:\n  patch_halo: {halo:?}");
+            let _ = writeln!(text, "predictor:\n  patch_halo: {halo:?}{segments}");
             let _ = writeln!(extra, "  mirror_padding: {halo:?}");
             stride = [0, 1, 2].map(|axis| patch[axis].saturating_sub(2 * halo[axis]).max(1));
         }
@@ -117,27 +124,53 @@ fn configuration_text(
     );
     let _ = writeln!(text, "    transformer:\n      raw:");
     for step in preprocessing {
-        let _ = writeln!(text, "        - {}", transform(step));
+        for transform in transforms(step, dialect)? {
+            let _ = writeln!(text, "        - {transform}");
+        }
     }
     let _ = writeln!(text, "        - {{name: ToTensor, expand_dims: true}}");
-    text
+    Ok(text)
 }
 
-/// The transform that does a step.
-fn transform(step: &Step) -> String {
-    match step {
-        Step::Standardize { channelwise, eps } => {
-            let channels = if *channelwise { ", channelwise: true" } else { "" };
-            format!("{{name: Standardize, eps: {eps:?}{channels}}}")
+/// The transforms of a dialect that do a step together.
+///
+/// # Errors
+/// Steps that only upstream's transforms can do.
+fn transforms(step: &Step, dialect: Dialect) -> Result<Vec<String>> {
+    let fixed =
+        |mean: f64, std: f64| format!("{{name: Standardize, mean: {mean:?}, std: {std:?}}}");
+    Ok(match (step, dialect) {
+        (Step::Standardize { channelwise: false, eps }, _) => {
+            vec![format!("{{name: Standardize, eps: {eps:?}}}")]
         }
-        Step::Fixed { mean, std } => {
-            format!("{{name: Standardize, mean: {mean:?}, std: {std:?}}}")
+        (Step::Standardize { eps, .. }, Dialect::Upstream) => {
+            vec![format!("{{name: Standardize, eps: {eps:?}, channelwise: true}}")]
         }
-        Step::Percentiles { range: [low, high], channelwise, eps } => format!(
-            "{{name: PercentileNormalizer, pmin: {low:?}, pmax: {high:?}, channelwise: \
-             {channelwise}, eps: {eps:?}}}"
+        (Step::Fixed { mean, std }, _) => vec![fixed(*mean, *std)],
+        (Step::Percentiles { range: [low, high], channelwise, eps }, Dialect::Upstream) => {
+            vec![format!(
+                "{{name: PercentileNormalizer, pmin: {low:?}, pmax: {high:?}, channelwise: \
+                 {channelwise}, eps: {eps:?}}}"
+            )]
+        }
+        // From [−1, 1] to [0, 1].
+        (Step::Percentiles { range: [0.0, 100.0], channelwise: false, .. }, Dialect::Fork) => {
+            vec!["{name: Normalize}".into(), fixed(-1.0, 2.0)]
+        }
+        // To [0, 1] or [−1, 1], where `Normalize` clips, and back.
+        (Step::Clip { min, max }, Dialect::Upstream) => vec![
+            format!("{{name: Normalize, min_value: {min:?}, max_value: {max:?}, norm01: true}}"),
+            fixed(-min / (max - min), 1.0 / (max - min)),
+        ],
+        (Step::Clip { min, max }, Dialect::Fork) => vec![
+            format!("{{name: Normalize, min_value: {min:?}, max_value: {max:?}}}"),
+            fixed(-(min + max) / (max - min), 2.0 / (max - min)),
+        ],
+        (step, Dialect::Fork) => bail!(
+            "the network is one of flavell-lab/pytorch-3dunet, whose transforms know neither \
+             percentiles nor channels by themselves: {step:?}"
         ),
-    }
+    })
 }
 
 /// Runs the test input through transforms and network. Gives back the largest difference
@@ -170,6 +203,11 @@ fn test(package: &Package, description: &Description, tree: &Tree, weights: &Pat
     );
     let mut largest = 0.0f64;
     for (found, wanted) in found.iter().zip(&wanted.values) {
+        // What is as good as on the threshold may fall on either side.
+        if description.binarized && (found - 0.5).abs() < TOLERANCE as f32 {
+            continue;
+        }
+        let found = if description.binarized { f32::from(*found > 0.5) } else { *found };
         let difference = f64::from((found - wanted).abs());
         ensure!(
             difference <= TOLERANCE * (1.0 + f64::from(wanted.abs())),

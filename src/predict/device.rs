@@ -5,14 +5,16 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 use anyhow::{Context, Result};
 use log::warn;
+use ndarray::s;
 use tch::{Device, Kind, Tensor};
 
 use crate::device::{Failure, Precision, describe, failure, stack};
-use crate::ffi::tensor::{empty_cache, memory_info};
+use crate::ffi::tensor::{empty_cache, from_vec, memory_info};
 use crate::model::UNet;
 use crate::stitch::{FinishedBlock, Sums, Tiling};
 use crate::volume::Volume;
 
+use super::embeddings::{RegionSpec, Stitched};
 use super::error::StageError;
 use super::plan::PredictionPlan;
 use super::reader::{CancelFlag, InputSummary, ReaderMessage};
@@ -80,8 +82,11 @@ impl DeviceNetwork {
 struct UnfinishedVolume {
     index: usize,
     tiling: Tiling,
-    /// `None` if one patch covers the volume: its planes are sent as they come.
+    /// `None` if one patch covers the volume: its planes are sent as they come. `None` as
+    /// well where regions are made.
     sums: Option<Sums>,
+    /// The regions of embeddings, if these are made.
+    regions: Option<Stitched>,
     /// Final voxels that have not been moved to the host yet.
     pending: Option<FinishedBlock>,
     /// Pieces of the current part of a batch that are added already. When memory runs
@@ -145,10 +150,12 @@ impl DevicePredictor<'_> {
                 self.current = added.is_ok().then_some(volume);
                 self.settle(added, index, &cancel)
             }
-            ReaderMessage::End => match self.current.take() {
-                None => Ok(()),
-                Some(_) => self.send(WriterMessage::End),
-            },
+            ReaderMessage::End => {
+                let Some(volume) = self.current.take() else { return Ok(()) };
+                let sent = self.send_regions(&volume);
+                self.settle(sent, volume.index, &volume.cancel)?;
+                if volume.cancel.is_set() { Ok(()) } else { self.send(WriterMessage::End) }
+            }
         }
     }
 
@@ -187,16 +194,30 @@ impl DevicePredictor<'_> {
         cancel: CancelFlag,
     ) -> Result<(), StageError> {
         self.current = None;
-        let sums = if tiling.patch_count() == 1 && self.plan.flips.len() == 1 {
-            None
-        } else {
-            Some(self.new_sums(&tiling)?)
-        };
+        let regions = self.plan.regions.as_ref();
+        let regions = regions.map(|_| Stitched::new([0, 1, 2].map(|axis| tiling.axes[axis].size)));
+        let direct = tiling.patch_count() == 1 && self.plan.flips.len() == 1;
+        let sums = if direct || regions.is_some() { None } else { Some(self.new_sums(&tiling)?) };
         let size = tiling.result_size();
         let message = WriterMessage::Begin { index, size, input, cancel: cancel.clone() };
         self.send(message)?;
         let (pending, added) = (None, Vec::new());
-        self.current = Some(UnfinishedVolume { index, tiling, sums, pending, added, cancel });
+        self.current =
+            Some(UnfinishedVolume { index, tiling, sums, regions, pending, added, cancel });
+        Ok(())
+    }
+
+    /// Sends the regions of a volume, if these are made, without its padding.
+    fn send_regions(&self, volume: &UnfinishedVolume) -> Result<(), StageError> {
+        let Some(regions) = &volume.regions else { return Ok(()) };
+        let ([z, y, x], [d, h, w]) = (volume.tiling.padding, volume.tiling.result_size());
+        for plane in 0..d {
+            let labels = regions.labels().slice(s![z + plane, y..y + h, x..x + w]);
+            let values = labels.iter().map(|label| *label as f32).collect();
+            let values = from_vec::<f32>(values, &[1, 1, h as i64, w as i64])?;
+            let block = FinishedBlock { z: plane, y: 0, values };
+            self.send(WriterMessage::Block(block, self.permits.take()))?;
+        }
         Ok(())
     }
 
@@ -317,7 +338,10 @@ impl DevicePredictor<'_> {
             let features = tch::no_grad(|| self.network.net.features(flipped, false))?;
             for (i, patch) in patches.iter().enumerate() {
                 let features = features.f_narrow(0, i as i64, 1)?;
-                self.add_patch(volume, *patch, number, &features)?;
+                match &self.plan.regions {
+                    Some(spec) => self.add_regions(volume, *patch, spec, &features)?,
+                    None => self.add_patch(volume, *patch, number, &features)?,
+                }
             }
         }
         let last = volume.tiling.axes[2].segments.len() - 1;
@@ -325,6 +349,26 @@ impl DevicePredictor<'_> {
             self.release(volume, patch[0], patch[1])?;
         }
         volume.added.retain(|piece| !patches.contains(&piece.patch));
+        Ok(())
+    }
+
+    /// Clusters the embeddings of a patch and adds its regions.
+    fn add_regions(
+        &self,
+        volume: &mut UnfinishedVolume,
+        patch: [usize; 3],
+        spec: &RegionSpec,
+        features: &Tensor,
+    ) -> Result<(), StageError> {
+        let piece = Piece { patch, flip: 0, first: 0 };
+        let Some(regions) = &mut volume.regions else { return Ok(()) };
+        if volume.added.contains(&piece) {
+            return Ok(());
+        }
+        let embeddings = self.output_planes(features, &(0..volume.tiling.patch[0]))?;
+        let labels = spec.clustering.segment(&embeddings)?;
+        regions.add(volume.tiling.corner(patch), labels, spec);
+        volume.added.push(piece);
         Ok(())
     }
 

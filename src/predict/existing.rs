@@ -41,7 +41,7 @@ pub const MARK: Mark = Mark {
 
 /// Names of the volumes that outputs may have, those of `output_dataset` included.
 fn names(spec: &OutputSpec) -> Vec<&str> {
-    let given = [&spec.probabilities, &spec.segmentation].into_iter().flatten();
+    let given = [&spec.probabilities, &spec.segmentation, &spec.regions].into_iter().flatten();
     MARK.volumes.iter().copied().chain(given.map(String::as_str)).collect()
 }
 
@@ -104,6 +104,7 @@ fn is_of_these_settings(
     let text = |name: &str| file.attribute(name).ok().flatten();
     holds(&spec.probabilities)
         && holds(&spec.segmentation)
+        && holds(&spec.regions)
         && attributes
             .iter()
             .filter(|(name, _)| DECISIVE.contains(name))

@@ -10,6 +10,7 @@
 //! the others go on.
 
 mod device;
+mod embeddings;
 mod error;
 mod existing;
 mod files;
@@ -26,6 +27,7 @@ mod way_back;
 mod writer;
 
 pub use device::DeviceNetwork;
+pub use embeddings::{Clustering, RegionSpec, Stitched};
 pub use error::StageError;
 pub use files::FilePair;
 pub use images::{ImagePlan, predict_images};

@@ -71,6 +71,8 @@ pub struct OutputSpec {
     pub probabilities: Option<String>,
     /// Name of the volume of the likeliest classes; `None`: it is not written.
     pub segmentation: Option<String>,
+    /// Name of the volume of regions; `None`: the results are none.
+    pub regions: Option<String>,
     pub preview: bool,
 }
 
@@ -82,6 +84,7 @@ impl OutputSpec {
             encoding: encoding(predictor),
             probabilities: predictor.flag("save_probabilities").then(|| "predictions".to_string()),
             segmentation: predictor.flag("save_segmentation").then(|| "segmentation".to_string()),
+            regions: None,
             preview: predictor.flag("preview"),
         };
         if spec.probabilities.is_none() && spec.segmentation.is_none() {
@@ -103,6 +106,7 @@ pub struct Output {
     file: Box<dyn VolumeWriter>,
     probabilities: Option<VolumeId>,
     segmentation: Option<VolumeId>,
+    regions: Option<VolumeId>,
     /// What stood under the name when the result was begun.
     seen: Option<FileState>,
     performance: Option<Performance>,
@@ -150,8 +154,10 @@ impl Output {
         };
         let probabilities = begin(&spec.probabilities, [channels, d, h, w], true, spec.encoding)?;
         let segmentation = begin(&spec.segmentation, [1, d, h, w], false, Encoding::Uint16)?;
+        let regions = begin(&spec.regions, [1, d, h, w], false, Encoding::Int32)?;
         let performance = run.plan.performance(&run.files[index], size)?;
-        Ok(Output { file, probabilities, segmentation, performance, spec: spec.clone(), seen })
+        let spec = spec.clone();
+        Ok(Output { file, probabilities, segmentation, regions, performance, spec, seen })
     }
 
     /// Writes a box of the result.
@@ -168,6 +174,9 @@ impl Output {
             if let Some(performance) = &mut self.performance {
                 performance.add([0, *z, *y], view(&labels)?)?;
             }
+        }
+        if let Some(id) = self.regions {
+            self.file.write(id, [0, *z, *y], view(&values.f_contiguous()?)?)?;
         }
         if let Some(id) = self.probabilities {
             // One channel lies in one piece where all of them may not.

@@ -16,6 +16,7 @@ use crate::samples::{FilePaths, Loaders};
 use crate::stitch::{Blending, Tiling, TilingError};
 use crate::volume::{Access, Mirror, VolumeReader, VolumeShape};
 
+use super::embeddings::RegionSpec;
 use super::files::{FilePair, pair_files};
 use super::output::{ON_ERROR, OutputSpec};
 use super::performance::{Performance, PerformanceSpec};
@@ -44,6 +45,8 @@ pub struct PredictionPlan {
     pub output: OutputSpec,
     /// How the result is compared with a ground truth in the input file.
     pub performance: Option<PerformanceSpec>,
+    /// How embeddings become the regions that are written in place of the outputs.
+    pub regions: Option<RegionSpec>,
     /// Whether files that cannot be predicted leave the exit code 0.
     pub tolerant: bool,
     /// The settings that decide the values of the result, as text: an output made
@@ -121,7 +124,7 @@ impl PredictionPlan {
         let (grid, halo) = read_grid(phase.required("slice_builder")?, &network)?;
         let tolerant = section.text(ON_ERROR.name) == "continue";
         let around = Surroundings { section, top, network: &network, halo };
-        let Manner { halo: cut, blending, flips, channel, output, performance } =
+        let Manner { halo: cut, blending, flips, channel, output, performance, regions } =
             (predictor.read)(&around)?;
         let pad = [0, 1, 2].map(|axis| loaders.mirror_padding[axis] + halo[axis]);
         let tiling = TilingSpec { grid, halo: cut, mirror: Mirror { pad }, blending };
@@ -144,6 +147,7 @@ impl PredictionPlan {
             channel,
             output,
             performance,
+            regions,
             tolerant,
             settings: decisive_settings(top, &loaders, &section),
             configuration: top.node.to_json(),
@@ -274,9 +278,9 @@ impl PredictionPlan {
 
     /// Number of channels of the result.
     pub fn out_channels(&self) -> usize {
-        match self.channel {
-            Some(_) => 1,
-            None => self.network.out_channels as usize,
+        match (self.channel, &self.regions) {
+            (Some(_), _) | (_, Some(_)) => 1,
+            (None, None) => self.network.out_channels as usize,
         }
     }
 }

@@ -28,6 +28,8 @@ pub enum Encoding {
     Uint16,
     /// Labels up to 2²⁴, which is as far as float32 tells whole numbers apart.
     Uint32,
+    /// As [`Encoding::Uint32`], with negative labels.
+    Int32,
 }
 
 /// A volume that is to be written.

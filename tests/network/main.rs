@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod export;
 mod model;
 mod optim;
 mod precision;

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod embeddings;
 mod existing;
 mod numbers;
 mod packages;

@@ -107,3 +107,67 @@ fn a_package_whose_test_fails_leaves_nothing() {
     unet3d(arguments).failed_with(1, &["the package's own test", "0.123"]);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }
+
+/// The steps before and after the network that a package may name: what they become, or
+/// why they are refused.
+#[test]
+fn steps_become_transforms_or_are_refused() {
+    let lab = Lab::new();
+    let imported = |number: usize, changes: &[(&str, &str)]| {
+        let package = lab.path(&format!("{number}.zip"));
+        changed(&fixture("package/upstream.zip"), &package, "rdf.yaml", |bytes| {
+            let mut text = String::from_utf8(bytes).unwrap();
+            for (from, to) in changes {
+                assert!(text.contains(from), "{from}");
+                text = text.replacen(from, to, 1);
+            }
+            text.into_bytes()
+        });
+        let folder = lab.path(&format!("{number}"));
+        let arguments =
+            ["import".as_ref(), package.as_os_str(), "--output".as_ref(), folder.as_os_str()];
+        (unet3d(arguments), folder)
+    };
+    // After the inputs, before the outputs, and at the end of the output.
+    let before = |step: &str| format!("      - {step}\noutputs:\n");
+    let after = |step: &str| format!("    postprocessing:\n      - {step}\nweights:\n");
+    let (inputs, outputs) = ("outputs:\n", "weights:\n");
+
+    let taken: [&[(&str, String)]; 4] = [
+        &[(inputs, before("{id: clip, kwargs: {min: -20.0, max: 40.0}}"))],
+        &[(inputs, before("{id: scale_linear, kwargs: {gain: 1.0, offset: 0.0}}"))],
+        &[(outputs, after("{id: clip, kwargs: {min: 0.0, max: 1.0}}"))],
+        // The network leaves its activation to the step.
+        &[
+            ("final_sigmoid: false", "is_segmentation: false".to_string()),
+            (outputs, after("{id: softmax, kwargs: {axis: channel}}")),
+        ],
+    ];
+    for (number, changes) in taken.iter().enumerate() {
+        let changes: Vec<_> = changes.iter().map(|(from, to)| (*from, to.as_str())).collect();
+        let (run, folder) = imported(number, &changes);
+        run.succeeded();
+        let config = fs::read_to_string(folder.join("predict.yaml")).unwrap();
+        match number {
+            0 => assert!(config.contains("min_value: -20.0, max_value: 40.0"), "{config}"),
+            3 => assert!(config.contains("is_segmentation: true"), "{config}"),
+            _ => {}
+        }
+    }
+    let refused = [
+        (inputs, before("{id: sigmoid, kwargs: {}}"), "`sigmoid`"),
+        (inputs, before("{id: binarize, kwargs: {threshold: 1.0}}"), "`binarize`"),
+        (inputs, before("{id: ensure_dtype, kwargs: {dtype: uint8}}"), "whole numbers"),
+        (inputs, before("{id: scale_range, kwargs: {}}"), "earlier steps"),
+        (inputs, before("{id: scale_linear, kwargs: {gain: [1.0, 2.0]}}"), "`gain`"),
+        (outputs, after("{id: sigmoid, kwargs: {}}"), "activation"),
+        (outputs, after("{id: binarize, kwargs: {threshold: 0.5}}"), "one channel"),
+        (outputs, after("{id: scale_linear, kwargs: {gain: 255.0}}"), "counterpart"),
+        (outputs, after("{id: scale_mean_variance, kwargs: {}}"), "counterpart"),
+    ];
+    for (number, (from, to, word)) in refused.iter().enumerate() {
+        let (run, folder) = imported(10 + number, &[(*from, to.as_str())]);
+        run.failed_with(1, &[word]);
+        assert!(!folder.join("predict.yaml").exists());
+    }
+}

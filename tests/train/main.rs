@@ -13,3 +13,4 @@ mod recorded;
 mod stops;
 mod tensorboard;
 mod upstream;
+mod upstream_settings;

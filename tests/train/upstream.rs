@@ -91,60 +91,47 @@ fn compare(name: &str, scalars: &Scalars, expected: &Node) {
     assert!(compared >= 2, "{name}");
 }
 
-#[test]
-fn scores_are_those_of_upstream() {
-    let recorded = fixture("recorded/upstream/scores");
-    let cases = cases(&recorded.join("expected.json"));
-    assert_eq!(cases.len(), 29);
+/// Runs all recorded cases of a file in a folder, each with the configuration that
+/// `configuration` makes, and compares what they log. Gives back their number.
+fn agree(recorded: &Path, expected: &str, configuration: impl Fn(&str, &Node) -> String) -> usize {
+    let cases = cases(&recorded.join(expected));
     let folder = tempfile::tempdir().unwrap();
     let runs: Vec<_> = cases
         .iter()
-        .map(|(name, _)| {
-            let yaml = fs::read_to_string(recorded.join(format!("{name}.yaml"))).unwrap();
-            (name.clone(), yaml)
-        })
+        .map(|(name, expected)| (name.clone(), configuration(name, expected)))
         .collect();
-    let scalars = train(folder.path(), &recorded, &runs);
+    let scalars = train(folder.path(), recorded, &runs);
     for (name, expected) in &cases {
         compare(name, &scalars, expected);
     }
+    cases.len()
+}
+
+/// The configuration `NAME.yaml` of a folder.
+fn yaml(recorded: &Path, name: &str) -> String {
+    fs::read_to_string(recorded.join(format!("{name}.yaml"))).unwrap()
+}
+
+#[test]
+fn scores_are_those_of_upstream() {
+    let recorded = fixture("recorded/upstream/scores");
+    let count = agree(&recorded, "expected.json", |name, _| yaml(&recorded, name));
+    assert_eq!(count, 29);
 }
 
 #[test]
 fn training_runs_are_those_of_upstream() {
     let recorded = fixture("recorded/upstream/train");
-    let cases = cases(&recorded.join("expected.json"));
-    assert_eq!(cases.len(), 9);
-    let folder = tempfile::tempdir().unwrap();
-    let runs: Vec<_> = cases
-        .iter()
-        .map(|(name, _)| {
-            let yaml = fs::read_to_string(recorded.join(format!("{name}.yaml"))).unwrap();
-            (name.clone(), yaml)
-        })
-        .collect();
-    let scalars = train(folder.path(), &recorded, &runs);
-    for (name, expected) in &cases {
-        compare(name, &scalars, expected);
-    }
+    let count = agree(&recorded, "expected.json", |name, _| yaml(&recorded, name));
+    assert_eq!(count, 9);
 }
 
 #[test]
 fn optimizers_are_those_of_upstream() {
     let recorded = fixture("recorded/upstream/train");
-    let cases = cases(&recorded.join("optimizers.json"));
-    assert!(cases.len() >= 8);
-    let yaml = fs::read_to_string(recorded.join("optimizers.yaml")).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let runs: Vec<_> = cases
-        .iter()
-        .map(|(name, expected)| {
-            let optimizer = expected.get("optimizer").unwrap().to_json();
-            (name.clone(), yaml.replace("'@OPTIMIZER@'", &optimizer))
-        })
-        .collect();
-    let scalars = train(folder.path(), &recorded, &runs);
-    for (name, expected) in &cases {
-        compare(name, &scalars, expected);
-    }
+    let template = yaml(&recorded, "optimizers");
+    let count = agree(&recorded, "optimizers.json", |_, expected| {
+        template.replace("'@OPTIMIZER@'", &expected.get("optimizer").unwrap().to_json())
+    });
+    assert!(count >= 8);
 }

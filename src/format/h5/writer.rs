@@ -28,7 +28,7 @@ const CHUNK: usize = 256 << 10;
 impl Encoding {
     fn size(self) -> usize {
         match self {
-            Encoding::Float32 | Encoding::Uint32 => 4,
+            Encoding::Float32 | Encoding::Uint32 | Encoding::Int32 => 4,
             Encoding::Float16 | Encoding::Uint16 => 2,
             Encoding::ScaledUint8 => 1,
         }
@@ -41,6 +41,7 @@ impl Encoding {
             Encoding::ScaledUint8 => TypeDescriptor::Unsigned(IntSize::U1),
             Encoding::Uint16 => TypeDescriptor::Unsigned(IntSize::U2),
             Encoding::Uint32 => TypeDescriptor::Unsigned(IntSize::U4),
+            Encoding::Int32 => TypeDescriptor::Integer(IntSize::U4),
         }
     }
 
@@ -58,6 +59,7 @@ impl Encoding {
                 }
                 Encoding::Uint16 => fill(values, out, |value| (value.round() as u16).to_le_bytes()),
                 Encoding::Uint32 => fill(values, out, |value| (value.round() as u32).to_le_bytes()),
+                Encoding::Int32 => fill(values, out, |value| (value.round() as i32).to_le_bytes()),
             }
         }
     }

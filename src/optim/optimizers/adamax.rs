@@ -1,38 +1,27 @@
 //! Adam with the largest gradient in place of the mean of squares.
 
-use tch::{TchError, Tensor};
+use tch::TchError;
 
-use super::super::optimizer::{Algorithm, OptimizerEntry, Update};
+use super::super::optimizer::{OptimizerEntry, Update};
 use super::super::state::{Rates, Settings};
-use super::moments::{BETAS, Betas, EPSILON, with_switches};
+use super::moments::{BETAS, EPSILON, MomentRule, with_moments, with_switches};
 use super::per_tensor::{decay_towards, each, step_number, subtract_quotient};
 
 pub static ENTRY: OptimizerEntry = OptimizerEntry {
     name: "Adamax",
     meaning: "Adam with the largest gradient in place of the mean of squares (Kingma & Ba 2015)",
     parameters: &[BETAS],
-    build: |section| Ok(Box::new(Adamax(Betas::read(section)?))),
+    build: |section| with_moments(section, Adamax),
 };
 
 /// [Kingma & Ba 2015](https://arxiv.org/abs/1412.6980), `torch.optim.Adamax`.
 #[derive(Debug)]
-struct Adamax(Betas);
+struct Adamax;
 
-impl Algorithm for Adamax {
-    fn momentum(&self) -> Option<f64> {
-        Some(self.0.0)
-    }
+impl MomentRule for Adamax {
+    const MOMENTS: [&'static str; 2] = ["exp_avg", "exp_inf"];
 
-    fn begin(
-        &self,
-        parameter: &Tensor,
-        _: &Rates,
-    ) -> Result<Vec<(&'static str, Tensor)>, TchError> {
-        Ok(vec![("exp_avg", parameter.f_zeros_like()?), ("exp_inf", parameter.f_zeros_like()?)])
-    }
-
-    fn step(&self, update: Update<'_>) -> Result<(), TchError> {
-        let (first, second) = self.0.now(&update.rates);
+    fn step(&self, (first, second): (f64, f64), update: Update<'_>) -> Result<(), TchError> {
         let rate = update.rates.learning_rate / (1.0 - first.powf(step_number(&update)?));
         each(&update, |parameter, gradient, kept| {
             decay_towards(&mut kept[0], gradient, first)?;
@@ -43,15 +32,7 @@ impl Algorithm for Adamax {
         })
     }
 
-    fn settings(&self, rates: &Rates, weight_decay: f64) -> Settings {
-        with_switches(self.0.settings(rates, weight_decay), rates)
-    }
-
-    fn saved_momentum(&self, settings: &Settings) -> Option<f64> {
-        Betas::saved(settings)
-    }
-
-    fn knows(&self, name: &str) -> bool {
-        ["exp_avg", "exp_inf"].contains(&name)
+    fn settings(&self, begun: Settings, rates: &Rates) -> Settings {
+        with_switches(begun, rates)
     }
 }

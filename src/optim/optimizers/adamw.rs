@@ -1,37 +1,28 @@
 //! Adam with decoupled weight decay.
 
-use tch::{TchError, Tensor};
+use tch::TchError;
 
-use super::super::optimizer::{Algorithm, OptimizerEntry, Update};
+use super::super::optimizer::{OptimizerEntry, Update};
 use super::super::state::{Rates, Setting, Settings};
-use super::moments::{BETAS, Betas, EPSILON, with_switches};
+use super::moments::{BETAS, EPSILON, MomentRule, with_moments, with_switches};
 use crate::ffi::tensor::{AdamStep, fused_adam};
 
 pub static ENTRY: OptimizerEntry = OptimizerEntry {
     name: "AdamW",
     meaning: "Adam whose weight decay shrinks the weights themselves (Loshchilov & Hutter 2019)",
     parameters: &[BETAS],
-    build: |section| Ok(Box::new(AdamW(Betas::read(section)?))),
+    build: |section| with_moments(section, AdamW),
 };
 
 /// [Loshchilov & Hutter 2019](https://arxiv.org/abs/1711.05101), `torch.optim.AdamW`.
 #[derive(Debug)]
-struct AdamW(Betas);
+struct AdamW;
 
-impl Algorithm for AdamW {
-    fn momentum(&self) -> Option<f64> {
-        Some(self.0.0)
-    }
+impl MomentRule for AdamW {
+    /// Kept with `amsgrad`.
+    const OTHERS: &'static [&'static str] = &["max_exp_avg_sq"];
 
-    fn begin(
-        &self,
-        parameter: &Tensor,
-        _: &Rates,
-    ) -> Result<Vec<(&'static str, Tensor)>, TchError> {
-        Ok(vec![("exp_avg", parameter.f_zeros_like()?), ("exp_avg_sq", parameter.f_zeros_like()?)])
-    }
-
-    fn step(&self, update: Update<'_>) -> Result<(), TchError> {
+    fn step(&self, betas: (f64, f64), update: Update<'_>) -> Result<(), TchError> {
         let decay = update.rates.learning_rate * update.weight_decay;
         if decay != 0.0 {
             tch::no_grad(|| -> Result<(), TchError> {
@@ -53,24 +44,16 @@ impl Algorithm for AdamW {
             second_moments: &update.kept[1],
             step: update.step,
             learning_rate: update.rates.learning_rate,
-            betas: self.0.now(&update.rates),
+            betas,
             weight_decay: 0.0,
             epsilon: EPSILON,
             skip: update.skip,
         })
     }
 
-    fn settings(&self, rates: &Rates, weight_decay: f64) -> Settings {
-        with_switches(self.0.settings(rates, weight_decay).with("amsgrad", false), rates)
+    fn settings(&self, begun: Settings, rates: &Rates) -> Settings {
+        with_switches(begun.with("amsgrad", false), rates)
             .with("fused", Setting::Absent)
             .with("decoupled_weight_decay", true)
-    }
-
-    fn saved_momentum(&self, settings: &Settings) -> Option<f64> {
-        Betas::saved(settings)
-    }
-
-    fn knows(&self, name: &str) -> bool {
-        ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"].contains(&name)
     }
 }

@@ -1,22 +1,22 @@
 //! Adam that takes the variance of its own steps into account.
 
-use tch::{TchError, Tensor};
+use tch::TchError;
 
-use super::super::optimizer::{Algorithm, OptimizerEntry, Update};
+use super::super::optimizer::{OptimizerEntry, Update};
 use super::super::state::{Rates, Settings};
-use super::moments::{BETAS, Betas, EPSILON, with_switches};
+use super::moments::{BETAS, EPSILON, MomentRule, with_moments, with_switches};
 use super::per_tensor::{decay_towards, each, step_number};
 
 pub static ENTRY: OptimizerEntry = OptimizerEntry {
     name: "RAdam",
     meaning: "Adam that takes the variance of its first steps into account (Liu et al. 2020)",
     parameters: &[BETAS],
-    build: |section| Ok(Box::new(RAdam(Betas::read(section)?))),
+    build: |section| with_moments(section, RAdam),
 };
 
 /// [Liu et al. 2020](https://arxiv.org/abs/1908.03265), `torch.optim.RAdam`.
 #[derive(Debug)]
-struct RAdam(Betas);
+struct RAdam;
 
 impl RAdam {
     /// The rectification of step `t`; `None` while the variance is intractable.
@@ -32,21 +32,8 @@ impl RAdam {
     }
 }
 
-impl Algorithm for RAdam {
-    fn momentum(&self) -> Option<f64> {
-        Some(self.0.0)
-    }
-
-    fn begin(
-        &self,
-        parameter: &Tensor,
-        _: &Rates,
-    ) -> Result<Vec<(&'static str, Tensor)>, TchError> {
-        Ok(vec![("exp_avg", parameter.f_zeros_like()?), ("exp_avg_sq", parameter.f_zeros_like()?)])
-    }
-
-    fn step(&self, update: Update<'_>) -> Result<(), TchError> {
-        let (first, second) = self.0.now(&update.rates);
+impl MomentRule for RAdam {
+    fn step(&self, (first, second): (f64, f64), update: Update<'_>) -> Result<(), TchError> {
         let t = step_number(&update)?;
         let rate = update.rates.learning_rate / (1.0 - first.powf(t));
         let rectified = Self::rectification(second, t);
@@ -65,16 +52,7 @@ impl Algorithm for RAdam {
         })
     }
 
-    fn settings(&self, rates: &Rates, weight_decay: f64) -> Settings {
-        with_switches(self.0.settings(rates, weight_decay), rates)
-            .with("decoupled_weight_decay", false)
-    }
-
-    fn saved_momentum(&self, settings: &Settings) -> Option<f64> {
-        Betas::saved(settings)
-    }
-
-    fn knows(&self, name: &str) -> bool {
-        ["exp_avg", "exp_avg_sq"].contains(&name)
+    fn settings(&self, begun: Settings, rates: &Rates) -> Settings {
+        with_switches(begun, rates).with("decoupled_weight_decay", false)
     }
 }

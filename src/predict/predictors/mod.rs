@@ -1,6 +1,7 @@
 //! Predictors: how the patches of a volume are read, put together and written. One a
 //! file.
 
+mod embeddings;
 mod lazy;
 mod standard;
 mod upstream;
@@ -10,7 +11,8 @@ use crate::model::NetworkSpec;
 use crate::stitch::Blending;
 use crate::volume::Access;
 
-use super::output::OutputSpec;
+use super::embeddings::RegionSpec;
+use super::output::{COMPRESSION, COMPRESSION_LEVEL, ON_ERROR, OutputSpec};
 use super::performance::PerformanceSpec;
 
 /// A predictor that `predictor.name` can choose.
@@ -50,6 +52,8 @@ pub struct Manner {
     pub output: OutputSpec,
     /// How the result is compared with a ground truth in the input file.
     pub performance: Option<PerformanceSpec>,
+    /// How embeddings become the regions that are written in place of the outputs.
+    pub regions: Option<RegionSpec>,
 }
 
 impl Entry for Predictor {
@@ -71,12 +75,9 @@ pub static PREDICTORS: Dialects<Registry<Predictor>> = Dialects {
     fork: Registry {
         kind: "predictor",
         name: NAME,
-        entries: &[&standard::PREDICTOR, &lazy::PREDICTOR],
-        shared: standard::KEYS,
-        refused: &[(
-            "EmbeddingsPredictor",
-            "needs a network with several heads, which there is none of",
-        )],
+        entries: &[&standard::PREDICTOR, &lazy::PREDICTOR, &embeddings::PREDICTOR],
+        shared: &[COMPRESSION, COMPRESSION_LEVEL, ON_ERROR],
+        refused: &[],
     },
     upstream: Registry {
         kind: "predictor",

@@ -3,8 +3,7 @@
 use super::{Manner, Predictor, Surroundings, read_channel, read_flips};
 use crate::config::{ConfigError, Kind, Parameter};
 use crate::predict::output::{
-    COMPRESSION, COMPRESSION_LEVEL, ON_ERROR, OUTPUT_DTYPE, OutputSpec, PREVIEW,
-    SAVE_PROBABILITIES, SAVE_SEGMENTATION,
+    OUTPUT_DTYPE, OutputSpec, PREVIEW, SAVE_PROBABILITIES, SAVE_SEGMENTATION,
 };
 use crate::stitch::Blending;
 use crate::volume::Encoding;
@@ -12,13 +11,13 @@ use crate::volume::Encoding;
 pub(super) static PREDICTOR: Predictor = Predictor {
     name: "StandardPredictor",
     meaning: "reads each volume into memory, unless `loaders.dataset` reads on demand",
-    parameters: &[],
+    parameters: KEYS,
     whole_images: false,
     access: None,
     read,
 };
 
-/// The keys that all predictors of the fork take.
+/// The keys of predictors that write what the network gives.
 pub(super) const KEYS: &[Parameter] = &[
     Parameter::per_axis("patch_halo", &[4, 8, 8], "voxels cut from each side of a patch"),
     Parameter::choice(
@@ -28,13 +27,10 @@ pub(super) const KEYS: &[Parameter] = &[
         "how patches that overlap are weighted",
     ),
     TTA,
-    COMPRESSION,
-    COMPRESSION_LEVEL,
     OUTPUT_DTYPE,
     SAVE_PROBABILITIES,
     SAVE_SEGMENTATION,
     PREVIEW,
-    ON_ERROR,
 ];
 
 pub(super) const TTA: Parameter = Parameter::custom(
@@ -69,5 +65,6 @@ pub(super) fn read(around: &Surroundings<'_>) -> Result<Manner, ConfigError> {
         channel: read_channel(top, "prediction_channel", network)?,
         output,
         performance: None,
+        regions: None,
     })
 }

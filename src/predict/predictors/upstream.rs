@@ -103,8 +103,10 @@ fn read(around: &Surroundings<'_>) -> Result<Manner, ConfigError> {
             encoding: encoding(section),
             probabilities: (!segments).then(|| name.clone()),
             segmentation: segments.then_some(name),
+            regions: None,
             preview: section.flag("preview"),
         },
         performance,
+        regions: None,
     })
 }
