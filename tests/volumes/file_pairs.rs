@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use hdf5::File;
 use ndarray::Array3;
 
-use crate::support::lab::Lab;
+use crate::support::lab::{Lab, balls};
 use crate::support::program::{Run, with_config};
 use unet3d::checkpoint::Checkpoint;
 
@@ -26,18 +25,15 @@ fn write(path: &Path, [d, h, w]: [usize; 3], (nrrd, meta): (&str, &str), voxels:
     fs::write(path, [header.as_bytes(), voxels].concat()).unwrap();
 }
 
-/// Writes a data set of a file of the lab as a file of its own.
-fn extract(lab: &Lab, file: &str, dataset: &str, to: &str) {
-    let dataset = File::open(lab.path(file)).unwrap().dataset(dataset).unwrap();
-    let array: Array3<f32> = dataset.read().unwrap();
-    let size = array.dim();
-    let size = [size.0, size.1, size.2];
-    if dataset.dtype().unwrap().is::<u8>() {
+/// Writes an array as a file of its own, labels as uint8.
+fn save(lab: &Lab, to: &str, array: &Array3<f32>, is_label: bool) {
+    let (d, h, w) = array.dim();
+    if is_label {
         let bytes: Vec<u8> = array.iter().map(|value| *value as u8).collect();
-        write(&lab.path(to), size, ("uchar", "MET_UCHAR"), &bytes);
+        write(&lab.path(to), [d, h, w], ("uchar", "MET_UCHAR"), &bytes);
     } else {
         let bytes: Vec<u8> = array.iter().flat_map(|value| value.to_le_bytes()).collect();
-        write(&lab.path(to), size, ("float", "MET_FLOAT"), &bytes);
+        write(&lab.path(to), [d, h, w], ("float", "MET_FLOAT"), &bytes);
     }
 }
 
@@ -58,16 +54,17 @@ fn train(lab: &Lab, overrides: &[&str]) -> Run {
 fn pairs_of_files_train_the_network_of_one_file() {
     let lab = Lab::new();
     let size = [8, 16, 20];
-    lab.balls("t2.h5", size, 1);
-    lab.balls("t10.h5", size, 2);
     lab.balls("val.h5", [8, 16, 16], 3);
-    for (file, raw, label, weight) in [
-        ("t2.h5", "raw/t2.nrrd", "masks/t2_mask.mha", "weights/t2_weight.mha"),
-        ("t10.h5", "raw/t10_img.mha", "masks/t10_label.nrrd", "weights/t10.nrrd"),
+    for (file, seed, raw, label, weight) in [
+        ("t2.h5", 1, "raw/t2.nrrd", "masks/t2_mask.mha", "weights/t2_weight.mha"),
+        ("t10.h5", 2, "raw/t10_img.mha", "masks/t10_label.nrrd", "weights/t10.nrrd"),
     ] {
-        extract(&lab, file, "raw", raw);
-        extract(&lab, file, "label", label);
-        extract(&lab, file, "weight", weight);
+        lab.balls(file, size, seed);
+        // What `Lab::balls` writes.
+        let (raw_values, label_values) = balls(size, seed);
+        save(&lab, raw, &raw_values, false);
+        save(&lab, label, &label_values, true);
+        save(&lab, weight, &label_values.mapv(|label| 1.0 + 5.0 * label), false);
     }
     let trained = |overrides: &[&str]| {
         train(&lab, overrides).succeeded();
