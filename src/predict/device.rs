@@ -135,7 +135,7 @@ impl DevicePredictor<'_> {
                 self.send(WriterMessage::Failed { index, error })
             }
             ReaderMessage::Begin { index, tiling, input, cancel } => {
-                let begun = self.begin(index, tiling, input, cancel.clone());
+                let begun = self.begin(index, tiling, *input, cancel.clone());
                 self.settle(begun, index, &cancel)
             }
             ReaderMessage::Batch { patches, raw } => {

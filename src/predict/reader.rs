@@ -28,7 +28,7 @@ use super::run::PredictionRun;
 /// What the reader sends to the network stage, in the order of files and patches.
 pub enum ReaderMessage {
     /// A file begins.
-    Begin { index: usize, tiling: Tiling, input: InputSummary, cancel: CancelFlag },
+    Begin { index: usize, tiling: Tiling, input: Box<InputSummary>, cancel: CancelFlag },
     /// Patches of the file, transformed, each (C, D, H, W).
     Batch { patches: Vec<[usize; 3]>, raw: Vec<Volume> },
     /// All patches of the file were sent.
@@ -254,7 +254,7 @@ fn send(
     let record = files::record(&input.files).with_context(|| path.clone())?;
     let summary = InputSummary { projection, record: record.clone(), grids: input.grids };
     let (tiling, cancel) = (input.tiling.clone(), CancelFlag::default());
-    send(ReaderMessage::Begin { index, tiling, input: summary, cancel: cancel.clone() })?;
+    send(ReaderMessage::Begin { index, tiling, input: Box::new(summary), cancel: cancel.clone() })?;
     let numbers: Vec<_> = input.tiling.patches().zip(0..).collect();
     let mut cutter = PatchCutter { plan, input: &input, strip: None };
     for batch in numbers.chunks(plan.batch_size) {

@@ -1,19 +1,21 @@
-//! Results with the voxels of their input, where the network got voxels of another size.
+//! Results with the voxels of their input, where the network got voxels of another size:
+//! probabilities are interpolated linearly, regions keep the number of the nearest voxel.
 
 use anyhow::Result;
 use ndarray::{Array2, Array4, ArrayView4, Axis, concatenate, s};
 use tch::Tensor;
 
 use super::output::view;
-use crate::resample::grid::{Grid, Places, linear};
+use crate::resample::grid::{Grid, Interpolation, Places, linear};
 use crate::stitch::FinishedBlock;
 
-/// Interpolates the boxes of a result linearly as they come: all rows of some planes, then
+/// Interpolates the boxes of a result as they come: all rows of some planes, then
 /// those of the next planes. Beside a box, the last row of the box before and the last
 /// plane of the planes before are held.
 pub struct WayBack {
     /// From the voxels of the network to those of the file, along z, y, x.
     grids: [Grid; 3],
+    interpolation: Interpolation,
     /// The first plane of the result that was not made before the planes that come, and
     /// the first row of those.
     next: [usize; 2],
@@ -28,9 +30,10 @@ pub struct WayBack {
 
 impl WayBack {
     /// `grids` lead from the voxels of the file to those of the network.
-    pub fn new(grids: [Grid; 3]) -> Self {
+    pub fn new(grids: [Grid; 3], interpolation: Interpolation) -> Self {
         WayBack {
             grids: grids.map(Grid::back),
+            interpolation,
             next: [0; 2],
             plane: None,
             next_plane: None,
@@ -82,7 +85,10 @@ impl WayBack {
         }
         let columns = {
             let (depth, height) = (Places::all(depth), Places::all(values.dim().2));
-            linear(values.to_owned(), [&depth, &height, &x_grid.linear(0..x_grid.len())])
+            linear(
+                values.to_owned(),
+                [&depth, &height, &x_grid.places(0..x_grid.len(), self.interpolation)],
+            )
         };
         // Rows: those that lie between rows that are there.
         let begin = y - usize::from(self.row.is_some());
@@ -95,7 +101,8 @@ impl WayBack {
             return None;
         }
         let first_row = made.start;
-        let (all, places) = (Places::all(depth), y_grid.linear(made.clone()).from(begin));
+        let (all, places) =
+            (Places::all(depth), y_grid.places(made.clone(), self.interpolation).from(begin));
         let rows = linear(rows, [&all, &places, &Places::all(x_grid.len())]);
         // Planes: the same, of these rows.
         let next = self
@@ -110,7 +117,7 @@ impl WayBack {
             return None;
         }
         let first_plane = made.start;
-        let places = z_grid.linear(made).from(begin);
+        let places = z_grid.places(made, self.interpolation).from(begin);
         let (height, width) = (Places::all(planes.dim().2), Places::all(x_grid.len()));
         Some(([first_plane, first_row], linear(planes, [&places, &height, &width])))
     }
@@ -132,6 +139,12 @@ mod tests {
     /// However a result is cut into boxes, it is what interpolation of the whole makes.
     #[test]
     fn boxes_make_what_the_whole_makes() {
+        for interpolation in [Interpolation::Linear, Interpolation::Nearest] {
+            compare(interpolation);
+        }
+    }
+
+    fn compare(interpolation: Interpolation) {
         let wave = |i: usize| (i as f32 * 12.9898).sin() * 43.0;
         for (own, wanted) in [
             ([1.0, 1.0, 1.0], [2.0, 1.0, 0.7]),
@@ -146,10 +159,11 @@ mod tests {
                 wave(((c * d + z) * h + y) * w + x)
             });
             let back = grids.map(Grid::back);
-            let places: [Places; 3] = std::array::from_fn(|axis| back[axis].linear(0..size[axis]));
+            let places: [Places; 3] =
+                std::array::from_fn(|axis| back[axis].places(0..size[axis], interpolation));
             let expected = linear(values.clone(), places.each_ref());
             for (deep, high) in [(1, 1), (2, 3), (d, h), (4, h), (3, 1)] {
-                let mut way = WayBack::new(grids);
+                let mut way = WayBack::new(grids, interpolation);
                 assert_eq!(way.size(), size);
                 let mut found = Array4::from_elem((2, size[0], size[1], size[2]), f32::NAN);
                 for z in (0..d).step_by(deep) {

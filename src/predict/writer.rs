@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use anyhow::{Context, Result, bail};
 use ndarray::ArrayView4;
 
+use crate::resample::grid::Interpolation;
 use crate::stitch::FinishedBlock;
 use crate::volume::Encoding;
 
@@ -132,7 +133,11 @@ impl UnfinishedResult {
         input: InputSummary,
         cancel: CancelFlag,
     ) -> Result<Self> {
-        let way_back = input.grids.map(WayBack::new);
+        let interpolation = match run.plan.regions {
+            Some(_) => Interpolation::Nearest,
+            None => Interpolation::Linear,
+        };
+        let way_back = input.grids.map(|grids| WayBack::new(grids, interpolation));
         let size = way_back.as_ref().map_or(size, WayBack::size);
         let output = Output::create(run, index, size, &input.record)?;
         let projection = input.projection.map(|raw| match &way_back {

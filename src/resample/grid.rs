@@ -90,6 +90,17 @@ impl Grid {
         places
     }
 
+    /// For either interpolation of some voxels of the result.
+    pub fn places(self, range: Range<usize>, interpolation: Interpolation) -> Places {
+        match interpolation {
+            Interpolation::Linear => self.linear(range),
+            Interpolation::Nearest => {
+                let low = self.nearest(range);
+                Places { high: low.clone(), share: vec![0.0; low.len()], low }
+            }
+        }
+    }
+
     /// How many voxels of the result lie between the first `count` voxels of the input.
     pub fn ready(self, count: usize) -> usize {
         if count >= self.from {

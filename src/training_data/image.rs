@@ -54,7 +54,7 @@ pub fn read_labels(path: &Path, dataset: &str) -> Result<Array3<i64>> {
     let Values::F64(values) = volume.cast(Element::F64).values else {
         unreachable!("a cast gives the type that was asked for")
     };
-    let odd = values.iter().find(|value| value.fract() != 0.0 || !(value.abs() < 1e15));
+    let odd = values.iter().find(|value| value.fract() != 0.0 || value.abs() >= 1e15);
     if let Some(value) = odd {
         anyhow::bail!("{}: it holds the value {value}: labels are whole numbers", path.display());
     }
