@@ -59,23 +59,43 @@ pub fn import(package: &Package, directory: &Path) -> Result<Imported> {
     let partial = PartialFile::create(&checkpoint)?;
     partial.file().write_all(&weights).with_context(|| checkpoint.display().to_string())?;
     drop(weights);
-    // Plain networks of both dialects have the same names; upstream's is the older home
-    // of these classes.
-    let dialect = match form(partial.path())? {
-        Some((Form::Fork, _)) => Dialect::Fork,
-        _ => Dialect::Upstream,
+    // Plain networks of both dialects have the same names, and may differ in the slope of a
+    // leaky ReLU; upstream's is the older home of these classes.
+    let dialects: &[Dialect] = match form(partial.path())? {
+        Some((Form::Fork, _)) => &[Dialect::Fork],
+        Some((Form::Upstream, _)) => &[Dialect::Upstream],
+        None => &[Dialect::Upstream, Dialect::Fork],
     };
-    let yaml = configuration_text(&description, &shown, &checkpoint, dialect)
-        .with_context(|| shown.clone())?;
-    let tree = Tree::parse(&yaml, "the configuration made of the package", &[])?;
-    tree.set_dialect(dialect);
-    let difference = test(package, &description, &tree, partial.path())
-        .with_context(|| format!("{shown}: the package's own test"))?;
+    let mut attempts = dialects
+        .iter()
+        .map(|dialect| attempt(package, &description, &checkpoint, *dialect, partial.path()));
+    // What the first one says is of more use than that the second does not fit either.
+    let first = attempts.next().context("there is no dialect")?;
+    let found = first.or_else(|fault| attempts.find_map(Result::ok).ok_or(fault));
+    let (yaml, difference) = found.with_context(|| shown.clone())?;
     partial.keep_new()?;
     let file = PartialFile::create(&configuration)?;
     file.file().write_all(yaml.as_bytes())?;
     file.keep_new()?;
     Ok(Imported { name: description.name, configuration, checkpoint, difference })
+}
+
+/// The configuration of a dialect, if the package's own test is reached with it, and the
+/// largest difference from the test output.
+fn attempt(
+    package: &Package,
+    description: &Description,
+    checkpoint: &Path,
+    dialect: Dialect,
+    weights: &Path,
+) -> Result<(String, f64)> {
+    let shown = package.path().display().to_string();
+    let yaml = configuration_text(description, &shown, checkpoint, dialect)?;
+    let tree = Tree::parse(&yaml, "the configuration made of the package", &[])?;
+    tree.set_dialect(dialect);
+    let difference =
+        test(package, description, &tree, weights).context("the package's own test")?;
+    Ok((yaml, difference))
 }
 
 /// The configuration that predicts as the package says.

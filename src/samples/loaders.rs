@@ -44,7 +44,7 @@ pub const LOADERS: Dialects<&[Parameter]> = Dialects {
             "random_scale",
             1,
             "training and validation: each side of a patch moves by less than so many voxels, and \
-             the patch is scaled back to its size; less than every stride",
+             the patch is scaled back to its size; no more than any stride",
         )
         .at_least(1.0)
         .optional(),
@@ -270,11 +270,11 @@ impl Loaders {
             ));
         }
         if let (Some(scale), Some(grid)) = (self.random_scale, builder.grid())
-            && grid.stride.iter().any(|stride| *stride <= scale.range)
+            && grid.stride.iter().any(|stride| *stride < scale.range)
         {
             return Err(self.error(
                 "random_scale",
-                format!("{} must be less than every stride, {:?}", scale.range, grid.stride),
+                format!("{} must be no more than any stride, {:?}", scale.range, grid.stride),
             ));
         }
         Ok(Patches { builder, node: node.clone() })

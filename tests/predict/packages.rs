@@ -1,6 +1,7 @@
 //! Model packages of bioimage.io: one written by bioimageio.spec is read, ours are read
 //! again, one whose test fails is refused.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -73,24 +74,44 @@ fn networks_of_the_fork_are_exported_with_their_code() {
     let lab = Lab::new();
     lab.balls("train.h5", [16, 32, 32], 1);
     lab.balls("val.h5", [8, 16, 16], 2);
-    with_config("train", &lab.training(), &[]).succeeded();
-    let (config, package) = (lab.prediction(), lab.path("fork.zip"));
-    let weights = lab.path("run/last_checkpoint.pytorch");
-    let arguments = [
-        "export".as_ref(),
-        "--config".as_ref(),
-        config.as_os_str(),
-        "--checkpoint".as_ref(),
-        weights.as_os_str(),
-        "--author".as_ref(),
-        "Nobody".as_ref(),
-        package.as_os_str(),
-    ];
-    unet3d(arguments).succeeded();
+    // A leaky ReLU, whose slope is another one in the other dialect.
+    let order = "model.layer_order=gcl";
+    with_config("train", &lab.training(), &[order]).succeeded();
+    let (config, weights) = (lab.prediction(), lab.path("run/last_checkpoint.pytorch"));
+    let export = |name: &str, flags: &[&str]| {
+        let (config, weights, target) = (config.as_os_str(), weights.as_os_str(), lab.path(name));
+        let mut arguments = vec!["export".as_ref(), "--config".as_ref(), config];
+        arguments.extend(["--checkpoint".as_ref(), weights, "--set".as_ref(), order.as_ref()]);
+        arguments.extend(flags.iter().map(AsRef::<OsStr>::as_ref));
+        arguments.push(target.as_os_str());
+        unet3d(arguments)
+    };
+    export("fork.zip", &["--author", "Nobody", "--weights", "torchscript,onnx"]).succeeded();
+    let package = lab.path("fork.zip");
     let archive = ZipArchive::new(fs::File::open(&package).unwrap()).unwrap();
-    for name in ["rdf.yaml", "network.py", "weights.pt", "cover.png", "test_output.npy"] {
+    let files = ["rdf.yaml", "network.py", "weights.pt", "cover.png", "test_output.npy"];
+    for name in files.into_iter().chain(["weights_torchscript.pt", "weights.onnx"]) {
         assert!(archive.index_for_name(name).is_some(), "{name}");
     }
+    let again = lab.path("again");
+    let arguments =
+        ["import".as_ref(), package.as_os_str(), "--output".as_ref(), again.as_os_str()];
+    unet3d(arguments).succeeded();
+    let config = fs::read_to_string(again.join("predict.yaml")).unwrap();
+    assert!(config.contains("dialect: fork"), "{config}");
+
+    // The network alone.
+    export("alone.pt", &[]).succeeded();
+    export("alone.onnx", &[]).succeeded();
+    export("alone.model", &["--format", "onnx"]).succeeded();
+    assert_eq!(
+        fs::read(lab.path("alone.onnx")).unwrap(),
+        fs::read(lab.path("alone.model")).unwrap()
+    );
+    export("alone.pt", &[]).failed_with(1, &["alone.pt", "not replaced"]);
+    export("alone.bin", &[]).failed_with(2, &["alone.bin", "--format"]);
+    export("package.zip", &[]).failed_with(2, &["--author"]);
+    export("other.pt", &["--weights", "onnx"]).failed_with(2, &["--weights"]);
 }
 
 #[test]

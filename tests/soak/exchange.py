@@ -16,6 +16,7 @@ import argparse
 import copy
 import logging
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -89,7 +90,7 @@ def config_of(folder, model, dialect):
             "label_internal_path": "label",
             "output_dir": str(folder / "out"),
             "train": phase,
-            "val": copy.deepcopy(phase),
+            "val": copy.deepcopy(phase) | {"file_paths": [str(folder / "val.h5")]},
             "test": copy.deepcopy(phase),
         },
     }
@@ -151,6 +152,7 @@ def main():
             folder = pathlib.Path(folder)
             with h5py.File(folder / "data.h5", "w") as file:
                 file["raw"], file["label"] = raw, label
+            shutil.copy(folder / "data.h5", folder / "val.h5")
             config = config_of(folder, model, dialect)
             path = folder / "config.yaml"
             path.write_text(yaml.safe_dump(config))

@@ -27,6 +27,7 @@ import io
 import json
 import logging
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -139,7 +140,8 @@ def draw_model(rng):
     if residual and upsample == "deconv":
         # The reference concatenates for its first convolution, too.
         channels = maps[0]
-    if "g" in order and order.index("g") < order.index("c") and channels >= groups and channels % groups:
+    # The first convolution of an encoder has at least as many channels as it takes.
+    if "g" in order and channels % groups:
         groups = 1
     model = dict(
         name=name,
@@ -331,10 +333,12 @@ def training(folder, model, loaders, loss, metric, iterations=1, optimizer=None,
             "label_internal_path": "label",
             "global_normalization": False,
             "train": phase,
-            "val": copy.deepcopy(phase),
+            "val": copy.deepcopy(phase) | {"file_paths": [str(folder / "val.h5")]},
         },
         "device": "cpu",
     }
+    # Ours refuses to validate on what it trains on.
+    shutil.copy(folder / "data.h5", folder / "val.h5")
     if scheduler:
         config["lr_scheduler"] = scheduler
     return config
@@ -344,7 +348,7 @@ def batch_of(config, folder):
     """The validation batch as upstream's transforms make it."""
     phase = config["loaders"]["val"]
     empty = {"pmin": None, "pmax": None, "mean": None, "std": None}
-    transformer = Transformer(copy.deepcopy(phase), empty)
+    transformer = Transformer(copy.deepcopy(phase["transformer"]), empty)
     with h5py.File(folder / "data.h5") as file:
         raw, label = file["raw"][()], file["label"][()]
     half = SIZE[0] // 2
@@ -658,7 +662,7 @@ def main():
                 except Exception:
                     # A set-up that upstream cannot run shows nothing, but must be seen.
                     wrong += 1
-                    print(f"{kind}:{number} failed there: {traceback.format_exc()[-700:]}", flush=True)
+                    print(f"{kind}:{number} failed: {traceback.format_exc()[-500:]}", flush=True)
         if numbers:
             print(f"{kind}: {len(numbers) - wrong} of {len(numbers)} agree", flush=True)
         failed += wrong

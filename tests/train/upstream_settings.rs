@@ -17,21 +17,23 @@ use crate::support::fixture;
 use crate::support::lab::{Lab, balls, noise};
 use crate::support::program::{Run, with_config, with_flags};
 
-/// Voxels of the volumes, and of the patches of training and prediction.
-const SIZE: [usize; 3] = [24, 72, 80];
-const PATCH: [usize; 3] = [24, 64, 64];
+/// Voxels of the volumes, which are also the patches of training and prediction: smaller
+/// ones the files do not allow.
+const SIZE: [usize; 3] = [24, 64, 64];
 
 /// All data sets that the files name: `raw` with as many channels as the network takes,
 /// `label` with classes or regions, `random` for denoising.
-fn volumes(lab: &Lab) {
-    let (one, label) = balls(SIZE, 4);
+fn volumes(folder: &Path, seed: u64) {
+    let (one, label) = balls(SIZE, seed);
     // Two regions, so that borders and averages over regions have something to do.
     let label = Array3::from_shape_fn(SIZE, |place| match label[place] > 0.0 {
         true => 1 + u16::from(place.2 > 40),
         false => 0,
     });
     for channels in [1, 3] {
-        let file = File::create(lab.path(&format!("volume{channels}.h5"))).unwrap();
+        let file = File::create(folder.join(format!("volume{channels}.h5"))).unwrap();
+        // Networks of three channels have two classes.
+        let label = if channels == 3 { label.mapv(|label| label.min(1)) } else { label.clone() };
         match channels {
             1 => file.new_dataset_builder().with_data(&one).create("raw").unwrap(),
             _ => {
@@ -45,11 +47,11 @@ fn volumes(lab: &Lab) {
 }
 
 /// Folders `images` and `masks` with a pair of pictures.
-fn pictures(lab: &Lab) {
-    let (raw, label) = balls([1, 72, 64], 6);
-    for (folder, plane) in [("images", raw), ("masks", label)] {
-        let folder = lab.path(folder);
-        fs::create_dir(&folder).unwrap();
+fn pictures(folder: &Path, seed: u64) {
+    let (raw, label) = balls([1, 72, 64], seed);
+    for (name, plane) in [("images", raw), ("masks", label)] {
+        let folder = folder.join("pictures").join(name);
+        fs::create_dir_all(&folder).unwrap();
         let file = BufWriter::new(fs::File::create(folder.join("a.png")).unwrap());
         let mut encoder = png::Encoder::new(file, 64, 72);
         encoder.set_color(png::ColorType::Grayscale);
@@ -88,14 +90,17 @@ fn runnable(lab: &Lab, settings: &Value, run: &Path) -> Value {
     config["model"]["f_maps"] = maps;
     let images = config["loaders"]["dataset"] == "DSB2018Dataset";
     let volume = match (images, config["model"]["in_channels"].as_i64()) {
-        (true, _) => lab.path(""),
-        (false, channels) => lab.path(&format!("volume{}.h5", channels.unwrap_or(1))),
+        (true, _) => lab.path("data/pictures"),
+        (false, channels) => lab.path(&format!("data/volume{}.h5", channels.unwrap_or(1))),
     };
+    let volume = volume.display().to_string();
     let planar = config["model"]["name"] == "UNet2D";
-    let patch = if planar { [1, PATCH[1], PATCH[2]] } else { PATCH };
+    let patch = if planar { [1, SIZE[1], SIZE[2]] } else { SIZE };
     replace(&mut config["loaders"], &[("batch_size", json!(2)), ("num_workers", json!(1))]);
     for phase in ["train", "val", "test"] {
         let Some(section) = config["loaders"].get_mut(phase) else { continue };
+        // Other files for validation than for training.
+        let volume = if phase == "val" { volume.replace("data/", "val/") } else { volume.clone() };
         section["file_paths"] = json!([volume]);
         if let Some(builder) = section.get_mut("slice_builder") {
             replace(
@@ -123,9 +128,10 @@ fn runnable(lab: &Lab, settings: &Value, run: &Path) -> Value {
 }
 
 /// Keys of these files that wolny/pytorch-3dunet itself ignores.
-const LEFTOVERS: [&str; 6] = [
+const LEFTOVERS: [&str; 7] = [
     "`eval_metric.threshold`",
     "`eval_metric.use_first_input`",
+    "`eval_metric.use_last_target`",
     "`eval_metric.ignore_index`",
     "`loaders.weight_internal_path`",
     "`predictor.patch_halo`",
@@ -143,8 +149,11 @@ fn knows_all_keys(file: &str, run: &Run) {
 #[test]
 fn every_published_configuration_runs() {
     let lab = Lab::new();
-    volumes(&lab);
-    pictures(&lab);
+    for (folder, seed) in [("data", 4), ("val", 5)] {
+        fs::create_dir(lab.path(folder)).unwrap();
+        volumes(&lab.path(folder), seed);
+        pictures(&lab.path(folder), seed);
+    }
     let published = Tree::read(&fixture("upstream_settings.yaml"), &[]).unwrap();
     let YamlValue::Map(files) = &published.root.value else { panic!("a map of files") };
     assert_eq!(files.len(), 19);
