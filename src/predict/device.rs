@@ -50,6 +50,11 @@ impl DeviceNetwork {
         Ok(DeviceNetwork { net, device, precision })
     }
 
+    /// What kind of device it is. On another kind, results differ in their last bits.
+    pub fn device_kind(&self) -> &'static str {
+        if self.device.is_cuda() { "cuda" } else { "cpu" }
+    }
+
     /// Predicts what the reader sends, until it ends or the device is lost.
     pub fn predict_all(
         &self,
@@ -145,6 +150,10 @@ impl DevicePredictor<'_> {
                 self.current = added.is_ok().then_some(volume);
                 self.settle(added, index, &cancel)
             }
+            ReaderMessage::Complete { index, result, voxels } => {
+                self.current = None;
+                self.send(WriterMessage::Complete { index, result, voxels })
+            }
             ReaderMessage::End => match self.current.take() {
                 None => Ok(()),
                 Some(_) => self.send(WriterMessage::End),
@@ -187,7 +196,7 @@ impl DevicePredictor<'_> {
         cancel: CancelFlag,
     ) -> Result<(), StageError> {
         self.current = None;
-        let sums = if tiling.patch_count() == 1 && self.plan.flips.len() == 1 {
+        let sums = if tiling.is_one_patch() && self.plan.flips.len() == 1 {
             None
         } else {
             Some(self.new_sums(&tiling)?)

@@ -21,12 +21,14 @@ mod predictors;
 mod preview;
 mod reader;
 mod run;
+mod shared;
 mod stage;
 mod way_back;
 mod writer;
 
 pub use device::DeviceNetwork;
 pub use error::StageError;
+pub use existing::{INPUT, standing_of};
 pub use files::FilePair;
 pub use images::{ImagePlan, predict_images};
 pub use output::OutputSpec;

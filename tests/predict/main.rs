@@ -4,6 +4,7 @@
 mod support;
 
 mod existing;
+mod formats;
 mod numbers;
 mod packages;
 mod program;

@@ -3,8 +3,8 @@
 use super::{Manner, Predictor, Surroundings, read_channel, read_flips};
 use crate::config::{ConfigError, Kind, Parameter};
 use crate::predict::output::{
-    COMPRESSION, COMPRESSION_LEVEL, ON_ERROR, OUTPUT_DTYPE, OutputSpec, PREVIEW,
-    SAVE_PROBABILITIES, SAVE_SEGMENTATION,
+    BLOCK_MEMORY, COMPRESSION, COMPRESSION_LEVEL, ON_ERROR, OUTPUT_DTYPE, OUTPUT_FORMAT,
+    OutputSpec, PREVIEW, SAVE_PROBABILITIES, SAVE_SEGMENTATION,
 };
 use crate::stitch::Blending;
 use crate::volume::Encoding;
@@ -28,6 +28,8 @@ pub(super) const KEYS: &[Parameter] = &[
         "how patches that overlap are weighted",
     ),
     TTA,
+    OUTPUT_FORMAT,
+    BLOCK_MEMORY,
     COMPRESSION,
     COMPRESSION_LEVEL,
     OUTPUT_DTYPE,
