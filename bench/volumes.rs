@@ -10,7 +10,7 @@ use std::time::Instant;
 use ndarray::{Array4, s};
 use unet3d::format;
 use unet3d::format::h5::H5File;
-use unet3d::volume::{Compression, Encoding, NewVolume, Statistics, VolumeReader};
+use unet3d::volume::{Compression, Encoding, NewVolume, Statistics, StoredType, VolumeReader};
 
 /// Prints wall-clock seconds, and those that all threads together computed.
 fn time<T>(what: &str, work: impl FnOnce() -> T) -> T {
@@ -81,7 +81,8 @@ fn main() {
                 name: "predictions",
                 shape,
                 has_channels: true,
-                encoding: Encoding::Float32,
+                encoding: Encoding::Number(StoredType::F32),
+                labels: false,
                 compression,
             };
             let id = output.begin(&volume).expect("created");

@@ -11,11 +11,13 @@ mod export;
 mod instances;
 mod naming;
 mod swap;
+mod volumes;
 
 pub use evaluate::Evaluate;
 pub use export::{Export, ExportFormat, WeightsFormat};
 pub use instances::{Instances, LabelFormat, Layout};
 pub use naming::{MakeLabelInput, NameCells};
+pub use volumes::{Channels, CompressionKind, Convert, Crop, Info, Lengths};
 
 /// Trains 3D U-Nets and runs them on microscopy volumes.
 #[derive(Debug, Parser)]
@@ -29,7 +31,7 @@ pub struct Cli {
 pub enum Command {
     /// Train a network; checkpoints and logs go to trainer.checkpoint_dir.
     Train(Train),
-    /// Predict every input file; writes <stem>_predictions.h5 beside each.
+    /// Predict every input file; writes <stem>_predictions beside each.
     Predict(Predict),
     /// Read a configuration and its data, report, and run nothing.
     Check(Check),
@@ -43,6 +45,10 @@ pub enum Command {
     MakeLabelInput(MakeLabelInput),
     /// Score predictions against truth: classes, objects or names.
     Evaluate(Evaluate),
+    /// Write a volume, or a part of it, in another format.
+    Convert(Convert),
+    /// Say what volumes, predictions, checkpoints and configurations are.
+    Info(Info),
     /// Print what a key of the configuration means, or a loss, transform or network.
     Explain(Explain),
     /// Print the completions of a shell.
@@ -239,6 +245,8 @@ impl Command {
             | Command::NameCells(_)
             | Command::MakeLabelInput(_)
             | Command::Evaluate(_)
+            | Command::Convert(_)
+            | Command::Info(_)
             | Command::Explain(_)
             | Command::Completions(_)
             | Command::Man(_)
@@ -254,6 +262,8 @@ impl Command {
             (None, Command::NameCells(options)) => options.verbosity,
             (None, Command::MakeLabelInput(options)) => options.verbosity,
             (None, Command::Evaluate(options)) => options.verbosity,
+            (None, Command::Convert(options)) => options.verbosity,
+            (None, Command::Info(options)) => options.verbosity,
             _ => Verbosity { verbose: false, quiet: false },
         }
     }

@@ -50,6 +50,8 @@ fn run() -> ExitCode {
         Command::NameCells(options) => commands::name_cells(options),
         Command::MakeLabelInput(options) => commands::make_label_input(options),
         Command::Evaluate(options) => commands::evaluate(options, &reporter),
+        Command::Convert(options) => commands::convert(options, &reporter),
+        Command::Info(options) => commands::info(options),
         Command::Explain(options) => commands::explain(options),
         Command::Completions(options) => commands::completions(options),
         Command::Man(options) => commands::man(options),

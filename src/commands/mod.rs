@@ -2,11 +2,13 @@
 
 mod check;
 mod completions;
+mod convert;
 mod estimate;
 mod evaluate;
 mod explain;
 mod export;
 mod import;
+mod info;
 mod instances;
 mod make_label_input;
 mod make_training_data;
@@ -18,10 +20,12 @@ mod train;
 
 pub use check::check;
 pub use completions::{completions, man};
+pub use convert::convert;
 pub use evaluate::evaluate;
 pub use explain::explain;
 pub use export::export;
 pub use import::import;
+pub use info::info;
 pub use instances::{INSTANCES, instances, stage};
 pub use make_label_input::make_label_input;
 pub use make_training_data::make_training_data;

@@ -83,28 +83,24 @@ fn predictions_by_name(kind: EvaluationKind, place: &Path) -> Result<Vec<(String
 /// or else all that can be read.
 fn predictions(kind: EvaluationKind, place: &Path) -> Result<Vec<PathBuf>> {
     ensure!(place.exists(), "{}: no such file or folder", shown(place));
-    if !place.is_dir() {
+    if !place.is_dir() || format::is_store(place) {
         return Ok(vec![place.to_path_buf()]);
     }
-    let extensions = match kind {
-        EvaluationKind::Names => vec!["csv"],
-        _ => format::extensions(),
+    let (extensions, all) = match kind {
+        EvaluationKind::Names => {
+            (vec!["csv"], files::list(place, |end| end.eq_ignore_ascii_case("csv")))
+        }
+        _ => (format::extensions(), format::images(place)),
     };
-    let all = files::list(place, |found| extensions.contains(&found.to_ascii_lowercase().as_str()))
-        .with_context(|| shown(place))?;
+    let all = all.with_context(|| shown(place))?;
     let endings: &[&str] = match kind {
         EvaluationKind::Semantic => &["_predictions"],
         EvaluationKind::Instances => &["_instances", "_predictions"],
         EvaluationKind::Names => &["_labels"],
     };
     for ending in endings {
-        let named: Vec<PathBuf> = all
-            .iter()
-            .filter(|file| {
-                file.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with(ending))
-            })
-            .cloned()
-            .collect();
+        let named: Vec<PathBuf> =
+            all.iter().filter(|file| format::stem(file).ends_with(ending)).cloned().collect();
         if !named.is_empty() {
             return Ok(named);
         }

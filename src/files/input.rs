@@ -97,11 +97,30 @@ pub struct FileState {
 }
 
 impl FileState {
-    /// The present state of a file, of that which a link leads to.
+    /// The present state of a file, of that which a link leads to. Of a directory it is
+    /// that of all that is in it: the bytes of all files and the time of the last change.
     pub fn of(path: &Path) -> io::Result<FileState> {
         let data = fs::metadata(path)?;
         let modified = (data.mtime(), data.mtime_nsec());
-        Ok(FileState { size: data.len(), modified, inode: data.ino() })
+        let mut state = FileState { size: data.len(), modified, inode: data.ino() };
+        if !data.is_dir() {
+            return Ok(state);
+        }
+        state.size = 0;
+        let mut folders = vec![path.to_path_buf()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                let data = fs::metadata(entry.path())?;
+                state.modified = state.modified.max((data.mtime(), data.mtime_nsec()));
+                if entry.file_type()?.is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    state.size += data.len();
+                }
+            }
+        }
+        Ok(state)
     }
 }
 

@@ -15,6 +15,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use super::partial_directory::remove;
+
 /// How the names of unfinished files end.
 pub(super) const SUFFIX: &str = ".partial";
 
@@ -45,9 +47,9 @@ pub(super) fn stem(target: &OsStr) -> &OsStr {
     OsStr::from_bytes(&bytes[..bytes.len().min(LONGEST)])
 }
 
-/// Removes the unfinished files that processes which have ended left in a directory, of
-/// those targets whose names, perhaps shortened, are `ours`. Returns how many files were
-/// removed.
+/// Removes the unfinished files and directories that processes which have ended left in a
+/// directory, of those targets whose names, perhaps shortened, are `ours`. Returns how many
+/// were removed.
 ///
 /// # Errors
 /// A directory that cannot be read, or a file that cannot be removed.
@@ -57,12 +59,13 @@ pub fn remove_leftovers(directory: &Path, ours: impl Fn(&OsStr) -> bool) -> io::
         let entry = entry?;
         let name = entry.file_name();
         let is_ours = target_of(&name).is_some_and(&ours);
-        if !is_ours || !entry.file_type()?.is_file() {
+        let kind = entry.file_type()?;
+        if !is_ours || !(kind.is_file() || kind.is_dir()) {
             continue;
         }
         // Its lock is kept until the file is gone, so that nobody begins to hold it meanwhile.
         let Some(_lock) = abandoned(directory, &entry.path()) else { continue };
-        match fs::remove_file(entry.path()) {
+        match remove(&entry.path()) {
             Ok(()) => removed += 1,
             // It got its name, or another process has removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -87,7 +90,8 @@ fn abandoned(directory: &Path, path: &Path) -> Option<File> {
         let age = modified.and_then(|time| SystemTime::now().duration_since(time).ok());
         age.is_some_and(|age| age > ABANDONED)
     };
-    let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+    // Directories can be opened for reading alone.
+    let file = OpenOptions::new().read(true).write(!path.is_dir()).open(path).ok()?;
     let is_abandoned = match file.try_lock() {
         Ok(()) => is_local(directory) || old(),
         Err(fs::TryLockError::WouldBlock) => false,

@@ -195,14 +195,14 @@ fn removed() -> io::Error {
 }
 
 /// What the name of an unfinished file begins with.
-fn prefix(target: &Path) -> io::Result<OsString> {
+pub(super) fn prefix(target: &Path) -> io::Result<OsString> {
     let mut prefix = OsString::from(".");
     prefix.push(stem(target.file_name().ok_or(io::ErrorKind::InvalidInput)?));
     prefix.push(".");
     Ok(prefix)
 }
 
-fn directory_of(target: &Path) -> &Path {
+pub(super) fn directory_of(target: &Path) -> &Path {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -212,7 +212,7 @@ fn directory_of(target: &Path) -> &Path {
 /// Makes the new name survive a loss of power. Some network file systems cannot
 /// do that for directories; the file itself is whole even so.
 #[cfg(unix)]
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
     match File::open(directory).and_then(|directory| directory.sync_all()) {
         Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported) => {
@@ -223,7 +223,7 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn sync_directory(_directory: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(_directory: &Path) -> io::Result<()> {
     Ok(())
 }
 

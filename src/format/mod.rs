@@ -3,24 +3,30 @@
 mod axes;
 mod by_tiles;
 mod contiguous;
+mod encode;
 pub mod h5;
+mod headed;
 mod metaimage;
 mod names;
 mod nifti;
+mod notes;
 mod nrrd;
 pub mod nrrd_writer;
+mod pack;
 mod pairs;
+mod parallel;
 pub mod png;
 mod positioned;
 mod raw_array;
 mod single;
+mod spool;
 mod standing;
 mod stored;
 mod tiff;
 pub mod tiff_writer;
 mod zarr;
 
-pub use standing::{MADE_BY, Mark, Standing, standing};
+pub use standing::{MADE_BY, Mark, Standing, mentions, standing};
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -29,14 +35,26 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 
 use crate::files::{self, InputFile};
-use crate::volume::{Volume, VolumeFile, VolumeReader, VolumeWriter};
+use crate::volume::{
+    BlockWriter, Calibration, NewVolume, SharedSpec, SharedWriter, StoredType, Volume, VolumeFile,
+    VolumeReader, VolumeWriter,
+};
 
 pub use axes::ReadOptions;
 pub use names::{common_name, file_of, is_label_name, output_place, stem};
+pub use notes::VOLUME;
 pub use pairs::pair;
 
 /// Begins a file at a path, with that many threads for compression.
 pub type CreateWriter = fn(&Path, usize) -> Result<Box<dyn VolumeWriter>>;
+
+/// Begins a file of one volume that is written block by block.
+pub type CreateBlocks = fn(&Path, &NewVolume<'_>, &Calibration) -> Result<Box<dyn BlockWriter>>;
+
+/// Begins a file of volumes of one size that several processes write together, or goes on
+/// with it.
+pub type CreateShared =
+    fn(&Path, &[NewVolume<'_>], &Calibration, &SharedSpec<'_>) -> Result<Box<dyn SharedWriter>>;
 
 /// A file format of volumes.
 pub struct Format {
@@ -55,7 +73,20 @@ pub struct Format {
     pub open: fn(&Path, &ReadOptions) -> Result<Box<dyn VolumeFile>>,
     /// `None` if the format is read only.
     pub create: Option<CreateWriter>,
+    /// `None` if parts of a file cannot be written apart from each other.
+    pub create_blocks: Option<CreateBlocks>,
+    /// `None` if one process writes a file.
+    pub create_shared: Option<CreateShared>,
+    /// Whether numbers of a type can be written.
+    pub holds: fn(StoredType) -> bool,
+    /// How many volumes a file holds at most.
+    pub most_volumes: usize,
+    /// What stands under the path of an existing file or store of the format.
+    pub standing: fn(&Path, &Mark<'_>) -> Standing,
 }
+
+/// Attribute of a file whose bytes stand for probabilities: what leads back to them.
+pub const SCALE: &str = "scale_factor";
 
 /// All file formats. The first is the one that results are written in.
 pub static FORMATS: &[&Format] =
@@ -85,13 +116,18 @@ pub fn open_file(path: &Path) -> Result<Box<dyn VolumeFile>> {
 /// As [`open_file`], of axes that the path does not say.
 pub fn open_file_with(path: &Path, options: &ReadOptions) -> Result<Box<dyn VolumeFile>> {
     let (path, options) = names::choices(path, options)?;
-    if let Some(format) = FORMATS.iter().find(|format| (format.is_store)(&path)) {
-        return (format.open)(&path, &options);
+    open_exactly(&path, &options)
+}
+
+/// Opens a file whose path holds no choices.
+fn open_exactly(path: &Path, options: &ReadOptions) -> Result<Box<dyn VolumeFile>> {
+    if let Some(format) = FORMATS.iter().find(|format| (format.is_store)(path)) {
+        return (format.open)(path, options);
     }
-    let input = InputFile::open(&path, "a file of volumes")?;
+    let input = InputFile::open(path, "a file of volumes")?;
     let by_content = FORMATS.iter().find(|format| (format.recognises)(&input.file));
-    match by_content.or_else(|| FORMATS.iter().find(|format| format.has_extension_of(&path))) {
-        Some(format) => (format.open)(&input.path, &options),
+    match by_content.or_else(|| FORMATS.iter().find(|format| format.has_extension_of(path))) {
+        Some(format) => (format.open)(&input.path, options),
         None => {
             let names: Vec<_> = FORMATS.iter().map(|format| format.name).collect();
             bail!(
@@ -131,13 +167,38 @@ pub fn is_store(path: &Path) -> bool {
     FORMATS.iter().any(|format| (format.is_store)(path))
 }
 
-/// Begins a file of results, with that many threads for compression. It is HDF5.
+/// The format that the extension of a path names.
+pub fn named(path: &Path) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.has_extension_of(path)).copied()
+}
+
+/// Whether the content of a file is that of a format of volumes.
+pub fn is_recognised(path: &Path) -> bool {
+    path.is_file()
+        && File::open(path)
+            .is_ok_and(|file| FORMATS.iter().any(|format| (format.recognises)(&file)))
+}
+
+/// The format of a file or store: that of its content or, if that is none that is known,
+/// of its extension.
+pub fn of(path: &Path) -> Option<&'static Format> {
+    let path = file_of(path);
+    let store = FORMATS.iter().find(|format| (format.is_store)(&path));
+    let by_content = || {
+        let file = path.is_file().then(|| File::open(&path).ok())??;
+        FORMATS.iter().find(|format| (format.recognises)(&file))
+    };
+    store.or_else(by_content).copied().or_else(|| named(&path))
+}
+
+/// Begins a file in the format that its extension names, HDF5 if it names none, with that
+/// many threads for compression.
 ///
 /// # Errors
 /// A directory that does not exist or cannot be written, a full disk.
 pub fn create(path: &Path, threads: usize) -> Result<Box<dyn VolumeWriter>> {
-    let create = FORMATS.iter().find_map(|format| format.create);
-    create.context("no format can be written")?(path, threads)
+    let create = named(path).unwrap_or(&h5::ENTRY).create;
+    create.with_context(|| format!("{}: the format is only read", path.display()))?(path, threads)
 }
 
 /// Whether a path names a file or a store, and no folder of files.

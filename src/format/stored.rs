@@ -13,6 +13,8 @@ pub(super) use crate::volume::StoredType;
 pub(super) trait Stored: H5Type + Copy + Send + Sync + 'static {
     type Memory: Copy + Default + Send + Sync + 'static;
 
+    const STORED: StoredType;
+
     /// The value in memory, or an error if it does not fit there.
     fn widen(self) -> Result<Self::Memory>;
 
@@ -23,9 +25,11 @@ pub(super) trait Stored: H5Type + Copy + Send + Sync + 'static {
 }
 
 macro_rules! stored {
-    ($($stored:ty => $memory:ty, |$x:ident| $widened:expr;)*) => {
+    ($($stored:ty, $name:ident => $memory:ty, |$x:ident| $widened:expr;)*) => {
         $(impl Stored for $stored {
             type Memory = $memory;
+
+            const STORED: StoredType = StoredType::$name;
 
             fn widen(self) -> Result<$memory> {
                 let $x = self;
@@ -49,20 +53,20 @@ macro_rules! stored {
 }
 
 stored! {
-    u8 => u8, |x| x;
-    i8 => i32, |x| x.into();
-    u16 => u16, |x| x;
-    i16 => i32, |x| x.into();
-    u32 => i64, |x| x.into();
-    i32 => i32, |x| x;
+    u8, U8 => u8, |x| x;
+    i8, I8 => i32, |x| x.into();
+    u16, U16 => u16, |x| x;
+    i16, I16 => i32, |x| x.into();
+    u32, U32 => i64, |x| x.into();
+    i32, I32 => i32, |x| x;
     // The one type with values that do not fit.
-    u64 => i64, |x| i64::try_from(x).map_err(|_| {
+    u64, U64 => i64, |x| i64::try_from(x).map_err(|_| {
         anyhow!("the value {x} is larger than {}; store smaller integers", i64::MAX)
     })?;
-    i64 => i64, |x| x;
-    f16 => f32, |x| x.to_f32();
-    f32 => f32, |x| x;
-    f64 => f64, |x| x;
+    i64, I64 => i64, |x| x;
+    f16, F16 => f32, |x| x.to_f32();
+    f32, F32 => f32, |x| x;
+    f64, F64 => f64, |x| x;
 }
 
 /// Runs an expression with `$type` standing for the Rust type of a [`StoredType`].

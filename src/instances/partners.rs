@@ -12,7 +12,7 @@ use super::antsun::{channel, time_point};
 /// What the name of a prediction says it is a prediction of: `7` for
 /// `7_predictions.h5` or `7_instances.h5`.
 pub fn name_of(prediction: &Path) -> String {
-    let stem = prediction.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = format::stem(prediction);
     let name = ["_predictions", "_instances"].iter().find_map(|ending| stem.strip_suffix(ending));
     name.unwrap_or(&stem).to_owned()
 }
@@ -25,7 +25,7 @@ pub fn name_of(prediction: &Path) -> String {
 pub fn predictions(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in paths {
-        if !path.is_dir() {
+        if !path.is_dir() || format::is_store(path) {
             ensure!(path.exists(), "{}: no such file or folder", shown(path));
             found.push(path.clone());
             continue;
@@ -33,9 +33,7 @@ pub fn predictions(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let files = images(path)?;
         let named: Vec<PathBuf> = files
             .iter()
-            .filter(|file| {
-                file.file_stem().unwrap_or_default().to_string_lossy().ends_with("_predictions")
-            })
+            .filter(|file| format::stem(file).ends_with("_predictions"))
             .cloned()
             .collect();
         let chosen = if named.is_empty() { files } else { named };
@@ -54,12 +52,12 @@ pub fn predictions(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 /// No such image.
 pub fn partners(place: &Path, prediction: &Path, wanted: Option<u64>) -> Result<Vec<PathBuf>> {
     ensure!(place.exists(), "{}: no such file or folder", shown(place));
-    if !place.is_dir() {
+    if !place.is_dir() || format::is_store(place) {
         return Ok(vec![place.to_path_buf()]);
     }
     let name = name_of(prediction);
     let time = time_point(&name);
-    let stem = |file: &PathBuf| file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = |file: &PathBuf| format::stem(file);
     let files = images(place)?;
     let same = |file: &&PathBuf| {
         let stem = stem(file);

@@ -10,7 +10,7 @@ use ndarray::ArrayView4;
 use crate::files;
 use crate::format::{self, nrrd_writer, tiff_writer};
 use crate::regions::Runs;
-use crate::volume::{Compression, Encoding, NewVolume};
+use crate::volume::{Calibration, Compression, Encoding, NewVolume, StoredType};
 
 /// By what files of ours are known.
 pub const MADE_BY: &str = "unet3d instances";
@@ -66,11 +66,12 @@ pub fn write_labels(
                 name: "instances",
                 shape: [1, depth, height, width],
                 has_channels: false,
-                encoding: if wide { Encoding::Uint32 } else { Encoding::Uint16 },
+                encoding: Encoding::Number(if wide { StoredType::U32 } else { StoredType::U16 }),
                 compression: Compression::Gzip { level: 4 },
+                labels: true,
             })?;
             if let Some(size) = voxel_size {
-                file.voxel_size(volume, size)?;
+                file.calibrate(volume, &Calibration::micrometres(size))?;
             }
             // A few slices at a time, so that little is held beside the runs.
             let step = ((1 << 22) / (height * width).max(1)).clamp(1, depth.max(1));

@@ -52,6 +52,11 @@ impl DeviceNetwork {
         Ok(DeviceNetwork { net, device, precision })
     }
 
+    /// What kind of device it is. On another kind, results differ in their last bits.
+    pub fn device_kind(&self) -> &'static str {
+        if self.device.is_cuda() { "cuda" } else { "cpu" }
+    }
+
     /// Predicts what the reader sends, until it ends or the device is lost.
     pub fn predict_all(
         &self,
@@ -150,6 +155,10 @@ impl DevicePredictor<'_> {
                 self.current = added.is_ok().then_some(volume);
                 self.settle(added, index, &cancel)
             }
+            ReaderMessage::Complete { index, result, voxels } => {
+                self.current = None;
+                self.send(WriterMessage::Complete { index, result, voxels })
+            }
             ReaderMessage::End => {
                 let Some(volume) = self.current.take() else { return Ok(()) };
                 let sent = self.send_regions(&volume);
@@ -196,7 +205,7 @@ impl DevicePredictor<'_> {
         self.current = None;
         let regions = self.plan.regions.as_ref();
         let regions = regions.map(|_| Stitched::new([0, 1, 2].map(|axis| tiling.axes[axis].size)));
-        let direct = tiling.patch_count() == 1 && self.plan.flips.len() == 1;
+        let direct = tiling.is_one_patch() && self.plan.flips.len() == 1;
         let sums = if direct || regions.is_some() { None } else { Some(self.new_sums(&tiling)?) };
         let size = tiling.result_size();
         let message = WriterMessage::Begin { index, size, input, cancel: cancel.clone() };

@@ -7,11 +7,11 @@ use anyhow::Result;
 use log::warn;
 
 use crate::files;
-use crate::format::{self, Mark, Standing, h5, standing};
+use crate::format::{self, Mark, Standing, VOLUME, h5, standing};
 use crate::samples::MADE_BY_PREDICTION;
 use crate::volume::VolumeFile;
 
-use super::files::FilePair;
+use super::files::{FilePair, beside, segmentation_path};
 use super::output::{Attributes, OutputSpec};
 use super::preview::is_whole_preview;
 
@@ -23,7 +23,7 @@ pub const INPUT: &str = "input";
 const DECISIVE: [&str; 3] = ["unet3d_version", "settings", "checkpoint_sha256"];
 
 /// By what outputs are known again.
-pub const MARK: Mark = Mark {
+const MARK: Mark = Mark {
     made_by: MADE_BY_PREDICTION,
     volumes: &["predictions", "segmentation"],
     attributes: &[
@@ -38,6 +38,11 @@ pub const MARK: Mark = Mark {
     earlier: &["unet3d_version", "settings", "configuration", "checkpoint_sha256"],
     otherwise: "holds no predictions of this program",
 };
+
+/// What stands under a path, for prediction.
+pub fn standing_of(path: &Path) -> Standing {
+    standing(path, &MARK)
+}
 
 /// Names of the volumes that outputs may have, those of `output_dataset` included.
 fn names(spec: &OutputSpec) -> Vec<&str> {
@@ -67,7 +72,8 @@ pub fn warn_of_other_input(path: &Path, input: &Path) {
     let Ok(file) = format::open_file(path) else { return };
     let Ok(Some(record)) = file.attribute(INPUT) else { return };
     let same = |other: &Path| {
-        files::identity(other).is_none_or(|found| files::identity(input) == Some(found))
+        let input = format::file_of(input);
+        files::identity(other).is_none_or(|found| files::identity(&input) == Some(found))
     };
     if let Some(other) = files::recorded_input(&record).filter(|other| !same(other)) {
         warn!("{}: replaces the result of another input, {}", path.display(), other.display());
@@ -78,13 +84,28 @@ pub fn warn_of_other_input(path: &Path, input: &Path) {
 /// present input.
 pub fn is_up_to_date(pair: &FilePair, spec: &OutputSpec, attributes: &Attributes) -> bool {
     let path = &pair.output;
-    if format::open_file(path)
-        .is_ok_and(|file| !is_of_these_settings(&*file, pair, spec, attributes))
+    let other = |path: &Path, volume: &Option<String>| {
+        format::open_file(path)
+            .is_ok_and(|file| !is_of_these_settings(&*file, pair, volume, attributes))
+    };
+    if spec.has_segmentation_apart(path) {
+        if other(path, &spec.probabilities) || other(&segmentation_path(path), &spec.segmentation) {
+            return false;
+        }
+    } else if [&spec.probabilities, &spec.segmentation, &spec.regions]
+        .iter()
+        .any(|volume| other(path, volume))
     {
         return false;
     }
-    match standing(path, &mark(&names(spec))) {
-        Standing::Whole => !spec.preview || is_whole_preview(&path.with_extension("png")),
+    let apart = spec.has_segmentation_apart(path).then(|| segmentation_path(path));
+    let whole = |path: &Path| standing(path, &mark(&names(spec)));
+    let found = match (whole(path), apart) {
+        (Standing::Whole, Some(apart)) => whole(&apart),
+        (found, _) => found,
+    };
+    match found {
+        Standing::Whole => !spec.preview || is_whole_preview(&beside(path, "png")),
         Standing::Damaged(why) => {
             warn!("{}: is damaged and is made anew ({why})", path.display());
             false
@@ -97,17 +118,16 @@ pub fn is_up_to_date(pair: &FilePair, spec: &OutputSpec, attributes: &Attributes
 fn is_of_these_settings(
     file: &dyn VolumeFile,
     pair: &FilePair,
-    spec: &OutputSpec,
+    volume: &Option<String>,
     attributes: &Attributes,
 ) -> bool {
-    let holds = |name: &Option<String>| name.as_ref().is_none_or(|name| file.has(name));
     let text = |name: &str| file.attribute(name).ok().flatten();
-    holds(&spec.probabilities)
-        && holds(&spec.segmentation)
-        && holds(&spec.regions)
+    let holds = |name: &String| file.has(name) || text(VOLUME).as_ref() == Some(name);
+    volume.as_ref().is_none_or(holds)
         && attributes
             .iter()
             .filter(|(name, _)| DECISIVE.contains(name))
             .all(|(name, wanted)| text(name).as_ref() == Some(wanted))
-        && text(INPUT).is_some_and(|record| files::is_current(&record, &pair.input))
+        && text(INPUT)
+            .is_some_and(|record| files::is_current(&record, &format::file_of(&pair.input)))
 }

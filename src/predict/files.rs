@@ -1,11 +1,13 @@
 //! Which file the result of each input is written to.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::files::{destination, identity};
-use crate::format;
+use crate::format::{self, FORMATS, Format};
 use crate::samples::SampleFiles;
+use crate::volume::{Compression, Encoding};
 
 /// An input file and the file its result is written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +18,70 @@ pub struct FilePair {
     pub truth: Option<PathBuf>,
 }
 
-/// Gives each input its output: `<stem>_predictions.h5`, beside the input or in
-/// `directory`.
+/// A format of results, as `predictor.output_format` names it.
+#[derive(Clone, Copy)]
+pub struct OutputFormat(&'static Format);
+
+impl PartialEq for OutputFormat {
+    fn eq(&self, other: &OutputFormat) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl fmt::Debug for OutputFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name)
+    }
+}
+
+impl OutputFormat {
+    /// The format of that name in lower case, `None` if there is none.
+    pub fn named(word: &str) -> Option<OutputFormat> {
+        let found = FORMATS.iter().find(|format| format.name.eq_ignore_ascii_case(word));
+        found.filter(|format| format.create.is_some()).map(|format| OutputFormat(*format))
+    }
+
+    /// The format of a file, that of HDF5 if it is none that is known.
+    fn of(input: &Path) -> OutputFormat {
+        let found = format::of(input).filter(|format| format.create.is_some());
+        OutputFormat(found.unwrap_or(FORMATS[0]))
+    }
+
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// The extension of results: the first of the format, or, if they are compressed, the
+    /// one that says so.
+    fn extension(self, compression: Compression) -> &'static str {
+        let zipped =
+            |extension: &&&str| compression != Compression::None && extension.ends_with(".gz");
+        let extensions = self.0.extensions;
+        extensions.iter().find(zipped).unwrap_or(&extensions[0])
+    }
+
+    /// Whether its files hold numbers of that type.
+    pub fn holds(self, encoding: Encoding) -> bool {
+        (self.0.holds)(encoding.stored())
+    }
+}
+
+/// The file of the likeliest classes beside that of the probabilities, for formats whose
+/// files hold one volume: `v_segmentation.tif` beside `v_predictions.tif`.
+pub fn segmentation_path(predictions: &Path) -> PathBuf {
+    let name = predictions.file_name().unwrap_or_default().to_string_lossy();
+    let stem = format::stem(predictions);
+    let begin = stem.strip_suffix("_predictions").unwrap_or(&stem);
+    predictions.with_file_name(format!("{begin}_segmentation{}", &name[stem.len()..]))
+}
+
+/// What lies beside a result with another extension, as its preview.
+pub fn beside(result: &Path, extension: &str) -> PathBuf {
+    result.with_file_name(format!("{}.{extension}", format::stem(result)))
+}
+
+/// Gives each input its output: `<stem>_predictions` with the extension of that format, or
+/// of the input's, beside the input or in `directory`.
 ///
 /// # Errors
 /// A message if an output is one of the inputs, or the output of two of them, whatever
@@ -25,16 +89,25 @@ pub struct FilePair {
 pub fn pair_files(
     inputs: Vec<SampleFiles>,
     directory: Option<&Path>,
+    format: Option<OutputFormat>,
+    compression: Compression,
 ) -> Result<Vec<FilePair>, String> {
+    let output = |input: &Path| {
+        let (beside, stem) = format::output_place(input);
+        let format = format.unwrap_or_else(|| OutputFormat::of(input));
+        let name = format!("{stem}_predictions.{}", format.extension(compression));
+        directory.unwrap_or(&beside).join(name)
+    };
     let files: Vec<FilePair> = inputs
         .into_iter()
         .map(|SampleFiles { raw, label, .. }| FilePair {
-            output: output_path(&raw, directory),
+            output: output(&raw),
             input: raw,
             truth: label,
         })
         .collect();
-    let inputs: HashSet<_> = files.iter().filter_map(|file| identity(&file.input)).collect();
+    let inputs: HashSet<_> =
+        files.iter().filter_map(|file| identity(&format::file_of(&file.input))).collect();
     for FilePair { input, output, .. } in &files {
         if identity(output).is_some_and(|identity| inputs.contains(&identity)) {
             return Err(format!(
@@ -66,9 +139,4 @@ pub fn pair_files(
         }
     }
     Ok(files)
-}
-
-fn output_path(input: &Path, directory: Option<&Path>) -> PathBuf {
-    let (beside, stem) = format::output_place(input);
-    directory.unwrap_or(&beside).join(format!("{stem}_predictions.h5"))
 }

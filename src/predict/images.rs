@@ -22,7 +22,7 @@ use crate::format::png;
 use crate::model::{NetworkSpec, UNet};
 use crate::regions::{Connectivity, components};
 use crate::samples::{Loaders, SampleFiles, entries};
-use crate::volume::{Statistics, Volume, VolumeShape};
+use crate::volume::{Compression, Statistics, Volume, VolumeShape};
 
 /// Everything that a configuration says about the prediction of images.
 pub struct ImagePlan {
@@ -101,7 +101,7 @@ impl ImagePlan {
             images
                 .extend(found.into_iter().map(|raw| SampleFiles { raw, ..SampleFiles::default() }));
         }
-        pair_files(images, self.output_dir.as_deref())
+        pair_files(images, self.output_dir.as_deref(), None, Compression::None)
             .map_err(|message| self.file_paths.error(message))
     }
 

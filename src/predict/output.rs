@@ -2,6 +2,7 @@
 //! attributes that tell how it was made.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use ndarray::ArrayView4;
@@ -12,17 +13,34 @@ use crate::ffi::tensor::as_slice;
 use crate::files::FileState;
 use crate::format;
 use crate::stitch::FinishedBlock;
-use crate::volume::{Compression, Encoding, NewVolume, VolumeId, VolumeWriter};
+use crate::volume::{
+    Calibration, Compression, Encoding, NewVolume, StoredType, VolumeId, VolumeWriter,
+};
 
 use super::existing::{INPUT, check_replaceable, warn_of_other_input};
+use super::files::{OutputFormat, beside, segmentation_path};
 use super::performance::Performance;
 use super::preview::is_preview;
+use super::reader::InputSummary;
 use super::run::PredictionRun;
 
 pub const COMPRESSION: Parameter =
     Parameter::choice("compression", "gzip", &["gzip", "none"], "of the written volumes");
 pub const COMPRESSION_LEVEL: Parameter =
     Parameter::integer("compression_level", 4, "1 is fast, 9 is small").within(1.0, 9.0);
+pub const OUTPUT_FORMAT: Parameter = Parameter::choice(
+    "output_format",
+    "input",
+    &["input", "hdf5", "zarr", "tiff", "nrrd", "nifti", "metaimage"],
+    "of the written volumes; `input`: that of each input file",
+);
+pub const BLOCK_MEMORY: Parameter = Parameter::integer(
+    "block_memory",
+    128,
+    "MiB of a block of a result in Zarr, which is made block by block; larger blocks share fewer \
+     patches",
+)
+.within(1.0, 1e6);
 pub const OUTPUT_DTYPE: Parameter = Parameter::choice(
     "output_dtype",
     "float32",
@@ -56,15 +74,36 @@ pub fn compression(predictor: &Section<'_>) -> Compression {
 /// The choice of [`OUTPUT_DTYPE`].
 pub fn encoding(predictor: &Section<'_>) -> Encoding {
     match predictor.text("output_dtype") {
-        "float16" => Encoding::Float16,
+        "float16" => Encoding::Number(StoredType::F16),
         "uint8" => Encoding::ScaledUint8,
-        _ => Encoding::Float32,
+        _ => Encoding::Number(StoredType::F32),
     }
+}
+
+/// The choice of [`OUTPUT_FORMAT`], `None` for that of the input.
+///
+/// # Errors
+/// A format that has no numbers of the type of the output.
+pub fn output_format(predictor: &Section<'_>) -> Result<Option<OutputFormat>, ConfigError> {
+    let format = OutputFormat::named(predictor.text("output_format"));
+    let encoding = encoding(predictor);
+    if let Some(format) = format.filter(|format| !format.holds(encoding)) {
+        let (dtype, name) = (encoding.stored().name(), format.name());
+        return Err(predictor.error(
+            "output_dtype",
+            format!("{name} has no numbers of type {dtype}: write `output_dtype: float32`"),
+        ));
+    }
+    Ok(format)
 }
 
 /// What is written for each volume, and how it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputSpec {
+    /// `None`: the format of the input.
+    pub format: Option<OutputFormat>,
+    /// MiB of a block of results that are made block by block.
+    pub block_memory: usize,
     pub compression: Compression,
     pub encoding: Encoding,
     /// Name of the volume of probabilities; `None`: it is not written.
@@ -77,9 +116,18 @@ pub struct OutputSpec {
 }
 
 impl OutputSpec {
+    /// Whether the segmentation is a file of its own beside the probabilities at `path`.
+    pub fn has_segmentation_apart(&self, path: &Path) -> bool {
+        self.probabilities.is_some()
+            && self.segmentation.is_some()
+            && format::named(path).is_some_and(|format| format.most_volumes == 1)
+    }
+
     /// Reads the keys of the `predictor` section that are about the output.
     pub fn read(predictor: &Section<'_>) -> Result<Self, ConfigError> {
         let spec = OutputSpec {
+            format: output_format(predictor)?,
+            block_memory: predictor.size("block_memory"),
             compression: compression(predictor),
             encoding: encoding(predictor),
             probabilities: predictor.flag("save_probabilities").then(|| "predictions".to_string()),
@@ -101,21 +149,53 @@ impl OutputSpec {
 /// checkpoint.
 pub type Attributes = Vec<(&'static str, String)>;
 
-/// A result file that is being written.
+/// A result that is being written.
 pub struct Output {
-    file: Box<dyn VolumeWriter>,
+    file: ResultFile,
+    /// The file of the segmentation, where it is one of its own.
+    apart: Option<ResultFile>,
     probabilities: Option<VolumeId>,
     segmentation: Option<VolumeId>,
     regions: Option<VolumeId>,
-    /// What stood under the name when the result was begun.
-    seen: Option<FileState>,
     performance: Option<Performance>,
     spec: OutputSpec,
 }
 
+/// A file that is being written.
+struct ResultFile {
+    writer: Box<dyn VolumeWriter>,
+    /// What stood under the name when the file was begun.
+    seen: Option<FileState>,
+}
+
+impl ResultFile {
+    /// # Errors
+    /// Files under the name that prediction did not write, and what fails on the disk.
+    fn create(run: &PredictionRun, path: &Path, record: &str) -> Result<ResultFile> {
+        check_replaceable(path, &run.plan.output)?;
+        let seen = FileState::of(path).ok();
+        let mut writer = format::create(path, run.compressors)?;
+        for (name, text) in &run.attributes {
+            writer.attribute(name, text)?;
+        }
+        writer.attribute(INPUT, record)?;
+        Ok(ResultFile { writer, seen })
+    }
+
+    /// # Errors
+    /// Also if a file that may not be replaced has got the name since it was begun.
+    fn finish(self, spec: &OutputSpec) -> Result<()> {
+        let ResultFile { writer, seen } = self;
+        writer.finish_if(&|path| match FileState::of(path).ok() {
+            now if now.is_some() && now == seen => Ok(()),
+            _ => check_replaceable(path, spec),
+        })
+    }
+}
+
 impl Output {
-    /// Begins the result of file `index`, of size (z, y, x). `record` notes the state of
-    /// its inputs.
+    /// Begins the result of file `index`, of size (z, y, x). `input` tells of the files
+    /// that it is made from.
     ///
     /// # Errors
     /// Files under its name that prediction did not write, and what fails on the disk.
@@ -123,14 +203,13 @@ impl Output {
         run: &PredictionRun,
         index: usize,
         size: [usize; 3],
-        record: &str,
+        summary: &InputSummary,
     ) -> Result<Self> {
         let (spec, channels) = (&run.plan.output, run.plan.out_channels());
         let path = &run.files[index].output;
         check_replaceable(path, spec)?;
-        let seen = FileState::of(path).ok();
         warn_of_other_input(path, &run.files[index].input);
-        let picture = path.with_extension("png");
+        let picture = beside(path, "png");
         ensure!(
             !spec.preview || !picture.exists() || is_preview(&picture),
             "{}: exists and is no preview of ours; it is not replaced. Move it away, or set \
@@ -141,23 +220,56 @@ impl Output {
             fs::create_dir_all(directory)
                 .with_context(|| format!("{}: cannot be made", directory.display()))?;
         }
-        let mut file = format::create(path, run.compressors)?;
-        for (name, text) in &run.attributes {
-            file.attribute(name, text)?;
-        }
-        file.attribute(INPUT, record)?;
+        let format = format::named(path);
+        ensure!(
+            format.is_none_or(|format| (format.holds)(spec.encoding.stored())),
+            "{}: the format has no numbers of type {}: write `predictor.output_dtype: float32`",
+            path.display(),
+            spec.encoding.stored().name()
+        );
+        let mut file = ResultFile::create(run, path, &summary.record)?;
+        let apart = spec.has_segmentation_apart(path).then(|| segmentation_path(path));
+        let mut apart =
+            apart.map(|path| ResultFile::create(run, &path, &summary.record)).transpose()?;
         let [d, h, w] = size;
-        let mut begin = |name: &Option<String>, shape, has_channels, encoding| {
-            let compression = spec.compression;
-            let volume = |name| NewVolume { name, shape, has_channels, encoding, compression };
-            name.as_deref().map(|name| file.begin(&volume(name))).transpose()
+        // Channels of the result are no channels of the input.
+        let calibration = Calibration { channels: Vec::new(), ..summary.calibration.clone() };
+        let compression = spec.compression;
+        let begin = |file: &mut ResultFile, volume: NewVolume<'_>| -> Result<VolumeId> {
+            let id = file.writer.begin(&volume)?;
+            file.writer.calibrate(id, &calibration)?;
+            Ok(id)
         };
-        let probabilities = begin(&spec.probabilities, [channels, d, h, w], true, spec.encoding)?;
-        let segmentation = begin(&spec.segmentation, [1, d, h, w], false, Encoding::Uint16)?;
-        let regions = begin(&spec.regions, [1, d, h, w], false, Encoding::Int32)?;
+        let probabilities = match &spec.probabilities {
+            Some(name) => {
+                let (shape, encoding) = ([channels, d, h, w], spec.encoding);
+                let (has_channels, labels) = (true, false);
+                let volume = NewVolume { name, shape, has_channels, encoding, compression, labels };
+                Some(begin(&mut file, volume)?)
+            }
+            None => None,
+        };
+        let segmentation = match &spec.segmentation {
+            Some(name) => {
+                let (shape, encoding) = ([1, d, h, w], Encoding::Number(StoredType::U16));
+                let (has_channels, labels) = (false, true);
+                let volume = NewVolume { name, shape, has_channels, encoding, compression, labels };
+                Some(begin(apart.as_mut().unwrap_or(&mut file), volume)?)
+            }
+            None => None,
+        };
+        let regions = match &spec.regions {
+            Some(name) => {
+                let (shape, encoding) = ([1, d, h, w], Encoding::Number(StoredType::I32));
+                let (has_channels, labels) = (false, true);
+                let volume = NewVolume { name, shape, has_channels, encoding, compression, labels };
+                Some(begin(&mut file, volume)?)
+            }
+            None => None,
+        };
         let performance = run.plan.performance(&run.files[index], size)?;
         let spec = spec.clone();
-        Ok(Output { file, probabilities, segmentation, regions, performance, spec, seen })
+        Ok(Output { file, apart, probabilities, segmentation, regions, performance, spec })
     }
 
     /// Writes a box of the result.
@@ -170,19 +282,20 @@ impl Output {
                 values.f_argmax(0, false)?.f_unsqueeze(0)?
             };
             let labels = labels.f_to_kind(Kind::Float)?.f_contiguous()?;
-            self.file.write(id, [0, *z, *y], view(&labels)?)?;
+            let file = self.apart.as_mut().unwrap_or(&mut self.file);
+            file.writer.write(id, [0, *z, *y], view(&labels)?)?;
             if let Some(performance) = &mut self.performance {
                 performance.add([0, *z, *y], view(&labels)?)?;
             }
         }
         if let Some(id) = self.regions {
-            self.file.write(id, [0, *z, *y], view(&values.f_contiguous()?)?)?;
+            self.file.writer.write(id, [0, *z, *y], view(&values.f_contiguous()?)?)?;
         }
         if let Some(id) = self.probabilities {
             // One channel lies in one piece where all of them may not.
             for channel in 0..values.size()[0] {
                 let values = values.f_narrow(0, channel, 1)?.f_contiguous()?;
-                self.file.write(id, [channel as usize, *z, *y], view(&values)?)?;
+                self.file.writer.write(id, [channel as usize, *z, *y], view(&values)?)?;
                 if let (Some(performance), None) = (&mut self.performance, self.segmentation) {
                     performance.add([channel as usize, *z, *y], view(&values)?)?;
                 }
@@ -198,17 +311,18 @@ impl Output {
     /// # Errors
     /// Also if a file that may not be replaced has got its name since it was begun.
     pub fn finish(self) -> Result<Option<Vec<f64>>> {
-        let Output { mut file, seen, performance, spec, .. } = self;
+        let Output { mut file, apart, performance, spec, .. } = self;
         let agreement = performance.map(|performance| performance.finish());
         if let Some(values) = &agreement {
             let mean = values.iter().sum::<f64>() / values.len() as f64;
-            file.numbers("per_class_metric", values)?;
-            file.numbers("average_metric", &[mean])?;
+            file.writer.numbers("per_class_metric", values)?;
+            file.writer.numbers("average_metric", &[mean])?;
         }
-        file.finish_if(&|path| match FileState::of(path).ok() {
-            now if now.is_some() && now == seen => Ok(()),
-            _ => check_replaceable(path, &spec),
-        })?;
+        // The file that stands for the result comes last.
+        if let Some(apart) = apart {
+            apart.finish(&spec)?;
+        }
+        file.finish(&spec)?;
         Ok(agreement)
     }
 }

@@ -14,7 +14,7 @@ use crate::resample::grid::{self, Interpolation, grids_to, resampled};
 use crate::samples::slices::{self, Grid};
 use crate::samples::{FilePaths, Loaders};
 use crate::stitch::{Blending, Tiling, TilingError};
-use crate::volume::{Access, Mirror, VolumeReader, VolumeShape};
+use crate::volume::{Access, Calibration, Mirror, VolumeReader, VolumeShape};
 
 use super::embeddings::RegionSpec;
 use super::files::{FilePair, pair_files};
@@ -73,6 +73,8 @@ pub struct RawInput {
     pub size: [usize; 3],
     /// What leads from the voxels of the file to those of the network, if they differ.
     pub grids: Option<[grid::Grid; 3]>,
+    /// What the file tells of space.
+    pub calibration: Calibration,
 }
 
 /// How volumes are cut into patches and how their outputs are combined.
@@ -169,7 +171,8 @@ impl PredictionPlan {
     /// Files that do not exist; results that would replace an input or each other.
     pub fn files(&self) -> Result<Vec<FilePair>, ConfigError> {
         let inputs = self.places.file_paths.prediction_inputs(&self.raw)?;
-        pair_files(inputs, self.output_dir.as_deref())
+        let OutputSpec { format, compression, .. } = self.output;
+        pair_files(inputs, self.output_dir.as_deref(), format, compression)
             .map_err(|message| self.places.file_paths.node.error(message))
     }
 
@@ -192,14 +195,14 @@ impl PredictionPlan {
     /// A file that cannot be read, or does not tell the size of its voxels.
     pub fn open(&self, path: &Path) -> Result<RawInput> {
         let reader = format::open(path, &self.raw)?;
-        let size = reader.size();
+        let (size, calibration) = (reader.size(), reader.calibration());
         let Some(wanted) = self.voxel_size else {
-            return Ok(RawInput { reader, size, grids: None });
+            return Ok(RawInput { reader, size, grids: None, calibration });
         };
         let grids = grids_to(&*reader, wanted)?;
         let resampling = grids.iter().any(|grid| !grid.is_identity());
         let reader = resampled(reader, grids, Interpolation::Linear);
-        Ok(RawInput { reader, size, grids: resampling.then_some(grids) })
+        Ok(RawInput { reader, size, grids: resampling.then_some(grids), calibration })
     }
 
     /// Checks that a volume fits the network, the transforms and the patches, and

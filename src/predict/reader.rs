@@ -4,8 +4,9 @@
 //! read piece by piece, while the other cuts the patches of the file before it. So two
 //! inputs are in memory at most.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -16,14 +17,16 @@ use ndarray::{Array2, s};
 
 use crate::augment::stream::SampleKey;
 use crate::files;
+use crate::format;
 use crate::resample::grid::Grid;
 use crate::runtime::report::panic_text;
 use crate::stitch::Tiling;
-use crate::volume::{Source, Statistics, Volume, VolumeReader, Window};
+use crate::volume::{Calibration, Source, Statistics, Volume, VolumeReader, Window};
 
 use super::error::StageError;
 use super::plan::{PredictionPlan, RawInput};
 use super::run::PredictionRun;
+use super::shared::{SharedResult, is_shared};
 
 /// What the reader sends to the network stage, in the order of files and patches.
 pub enum ReaderMessage {
@@ -31,13 +34,16 @@ pub enum ReaderMessage {
     Begin { index: usize, tiling: Tiling, input: Box<InputSummary>, cancel: CancelFlag },
     /// Patches of the file, transformed, each (C, D, H, W).
     Batch { patches: Vec<[usize; 3]>, raw: Vec<Volume> },
-    /// All patches of the file were sent.
+    /// All patches of the file, or of a block of its result, were sent.
     End,
+    /// This process has sent all its blocks of a result.
+    Complete { index: usize, result: Arc<SharedResult>, voxels: usize },
     /// The file cannot be read; nothing more of it comes.
     Failed { index: usize, error: anyhow::Error },
 }
 
 /// What the writer is told of an input.
+#[derive(Clone)]
 pub struct InputSummary {
     /// Maximum projection of the raw data (H, W), if a preview is wanted.
     pub projection: Option<Array2<f32>>,
@@ -45,6 +51,10 @@ pub struct InputSummary {
     pub record: String,
     /// What leads from the voxels of the file to those of the network, if they differ.
     pub grids: Option<[Grid; 3]>,
+    /// What the input tells of space.
+    pub calibration: Calibration,
+    /// The block that is made, of a result that is made block by block.
+    pub block: Option<(Arc<SharedResult>, usize)>,
 }
 
 /// Set by the stage in which a file fails, so that the others stop working on it.
@@ -66,6 +76,7 @@ pub fn read_all(
     run: &PredictionRun,
     indices: impl Iterator<Item = usize> + Send,
     halt: &AtomicBool,
+    device: &str,
     out: &SyncSender<ReaderMessage>,
 ) {
     thread::scope(|scope| {
@@ -73,9 +84,7 @@ pub fn read_all(
         let (opened, inputs) = sync_channel(0);
         scope.spawn(move || {
             for index in indices {
-                let input = catch_panic(run, index, || {
-                    Ok(Input::open(&run.plan, &run.files[index].input)?)
-                });
+                let input = catch_panic(run, index, || Ok(Input::open(run, index, device)?));
                 if opened.send((index, input)).is_err() {
                     return;
                 }
@@ -118,22 +127,46 @@ struct Input {
     source: Source,
     /// All files that the voxels come from, the input first.
     files: Vec<PathBuf>,
+    calibration: Calibration,
     statistics: Statistics,
     tiling: Tiling,
     grids: Option<[Grid; 3]>,
+    /// The state of the files.
+    record: String,
+    /// The result, if it is made block by block.
+    shared: Option<Arc<SharedResult>>,
 }
 
 impl Input {
     /// Opens a file and checks that it fits the network and the patches.
-    fn open(plan: &PredictionPlan, path: &Path) -> Result<Self> {
-        let RawInput { reader: dataset, grids, .. } = plan.open(path)?;
+    fn open(run: &PredictionRun, index: usize, device: &str) -> Result<Self> {
+        let (plan, pair) = (&run.plan, &run.files[index]);
+        let path = &pair.input;
+        let RawInput { reader: dataset, grids, calibration, .. } = plan.open(path)?;
         let tiling = plan.tile(&*dataset).with_context(|| path.display().to_string())?;
-        let files = dataset.files();
-        let (source, statistics) = Source::raw(dataset, plan.access)?;
+        // It is the input itself by which its result is known to be up to date, whatever
+        // within it the volume is.
+        let own = format::file_of(path);
+        let files: Vec<PathBuf> =
+            std::iter::once(own).chain(dataset.files().into_iter().skip(1)).collect();
+        let record = files::record(&files).with_context(|| path.display().to_string())?;
+        let shared = if is_shared(plan, &pair.output, run.stage.is_some()) {
+            let result = SharedResult::open(run, index, &*dataset, &record, device)?;
+            Some(Arc::new(result))
+        } else {
+            None
+        };
+        let (source, statistics) = match &shared {
+            Some(result) => {
+                let statistics = result.statistics(&*dataset)?;
+                (Source::File(dataset), statistics)
+            }
+            None => Source::raw(dataset, plan.access)?,
+        };
         plan.transformer
             .check_statistics(&statistics)
             .with_context(|| format!("{} cannot be transformed", path.display()))?;
-        Ok(Input { source, files, statistics, tiling, grids })
+        Ok(Input { source, files, calibration, statistics, tiling, grids, record, shared })
     }
 
     /// The maximum of the raw data along channels and z, (H, W).
@@ -170,6 +203,8 @@ impl Input {
 struct PatchCutter<'a> {
     plan: &'a PredictionPlan,
     input: &'a Input,
+    /// What of the padded volume along x the rows of patches need.
+    columns: Range<usize>,
     strip: Option<Strip>,
 }
 
@@ -177,6 +212,8 @@ struct PatchCutter<'a> {
 struct Strip {
     /// Layer and row of the patches.
     row: [usize; 2],
+    /// The first voxel along x, in the padded volume.
+    first: usize,
     volume: Volume,
     /// For each voxel of the padded row along z, y and x, its index in `volume`.
     indices: [Vec<usize>; 3],
@@ -188,18 +225,20 @@ impl Strip {
         tiling: &Tiling,
         dataset: &dyn VolumeReader,
         row: [usize; 2],
+        columns: &Range<usize>,
     ) -> Result<Strip> {
-        let corner = tiling.corner([row[0], row[1], 0]);
+        let [z, y, _] = tiling.corner([row[0], row[1], 0]);
         let [depth, height, _] = tiling.patch;
-        let window = Window::new(corner, [depth, height, tiling.axes[2].size]);
+        let window = Window::new([z, y, columns.start], [depth, height, columns.len()]);
         let (window, indices) = plan.tiling.mirror.sources(&window, dataset.size());
         let threads = thread::available_parallelism().map_or(1, |n| n.get());
         let volume = dataset.read_part(0..dataset.channels(), &window, threads)?;
-        Ok(Strip { row, volume, indices })
+        Ok(Strip { row, first: columns.start, volume, indices })
     }
 
     fn patch(&self, plan: &PredictionPlan, x: usize) -> Volume {
         let [depth, height, width] = plan.tiling.grid.patch;
+        let x = x - self.first;
         if plan.tiling.mirror.is_none() {
             return self.volume.window(&Window::new([0, 0, x], [depth, height, width]));
         }
@@ -218,7 +257,7 @@ impl PatchCutter<'_> {
                 let row = [patch[0], patch[1]];
                 let strip = match self.strip.take().filter(|strip| strip.row == row) {
                     Some(strip) => strip,
-                    None => Strip::read(plan, tiling, &**dataset, row)?,
+                    None => Strip::read(plan, tiling, &**dataset, row, &self.columns)?,
                 };
                 self.strip.insert(strip).patch(plan, corner[2])
             }
@@ -251,32 +290,75 @@ fn send(
     let send = |message| out.send(message).map_err(|_| StageError::Ended);
     let path = run.files[index].input.display().to_string();
     let projection = if plan.output.preview { Some(input.projection()?) } else { None };
-    let record = files::record(&input.files).with_context(|| path.clone())?;
-    let summary = InputSummary { projection, record: record.clone(), grids: input.grids };
-    let (tiling, cancel) = (input.tiling.clone(), CancelFlag::default());
-    send(ReaderMessage::Begin { index, tiling, input: Box::new(summary), cancel: cancel.clone() })?;
-    let numbers: Vec<_> = input.tiling.patches().zip(0..).collect();
-    let mut cutter = PatchCutter { plan, input: &input, strip: None };
-    for batch in numbers.chunks(plan.batch_size) {
+    let (record, calibration) = (input.record.clone(), input.calibration.clone());
+    let grids = input.grids;
+    let mut summary = InputSummary { projection, record, grids, calibration, block: None };
+    let cancel = CancelFlag::default();
+    let unchanged = || -> Result<(), StageError> {
+        if files::record(&input.files).ok().as_ref() != Some(&input.record) {
+            return Err(anyhow!(
+                "{path}: the file was changed while it was in use; start again when it is complete"
+            )
+            .into());
+        }
+        Ok(())
+    };
+    // Sends the patches of a tiling, each with its place in the whole. False if the file
+    // was given up.
+    let send_patches = |tiling: &Tiling,
+                        of_whole: &dyn Fn([usize; 3]) -> [usize; 3],
+                        batch_size: usize|
+     -> Result<bool, StageError> {
+        let patches: Vec<[usize; 3]> = tiling.patches().collect();
+        let corners = patches.iter().map(|patch| input.tiling.corner(of_whole(*patch))[2]);
+        let (first, last) = (corners.clone().min(), corners.max());
+        let columns = first.unwrap_or(0)..last.unwrap_or(0) + tiling.patch[2];
+        let mut cutter = PatchCutter { plan, input: &input, columns, strip: None };
+        for batch in patches.chunks(batch_size) {
+            if run.is_stopped() || halt.load(Ordering::Relaxed) {
+                return Err(StageError::Ended);
+            }
+            if cancel.is_set() {
+                return Ok(false);
+            }
+            let raw = batch
+                .iter()
+                .map(|patch| {
+                    let patch = of_whole(*patch);
+                    cutter.patch(input.tiling.number(patch) as u64, patch)
+                })
+                .collect::<Result<Vec<_>>>()
+                .with_context(|| path.clone())?;
+            send(ReaderMessage::Batch { patches: batch.to_vec(), raw })?;
+        }
+        Ok(true)
+    };
+    let Some(result) = &input.shared else {
+        let tiling = input.tiling.clone();
+        let (summary, cancel) = (Box::new(summary), cancel.clone());
+        send(ReaderMessage::Begin { index, tiling, input: summary, cancel })?;
+        if !send_patches(&input.tiling, &|patch| patch, plan.batch_size)? {
+            return Ok(());
+        }
+        unchanged()?;
+        return send(ReaderMessage::End);
+    };
+    let mut voxels = 0;
+    for number in result.blocks(run) {
         if run.is_stopped() || halt.load(Ordering::Relaxed) {
             return Err(StageError::Ended);
         }
-        if cancel.is_set() {
+        let window = result.window(number);
+        voxels += window.voxels();
+        let block = input.tiling.block(window.origin, window.size);
+        summary.block = Some((result.clone(), number));
+        let (tiling, input) = (block.tiling.clone(), Box::new(summary.clone()));
+        send(ReaderMessage::Begin { index, tiling, input, cancel: cancel.clone() })?;
+        if !send_patches(&block.tiling, &|patch| block.of_whole(patch), result.batch_size)? {
             return Ok(());
         }
-        let raw = batch
-            .iter()
-            .map(|(patch, number)| cutter.patch(*number, *patch))
-            .collect::<Result<Vec<_>>>()
-            .with_context(|| path.clone())?;
-        let patches = batch.iter().map(|(patch, _)| *patch).collect();
-        send(ReaderMessage::Batch { patches, raw })?;
+        send(ReaderMessage::End)?;
     }
-    if files::record(&input.files).ok().as_ref() != Some(&record) {
-        return Err(anyhow!(
-            "{path}: the file was changed while it was in use; start again when it is complete"
-        )
-        .into());
-    }
-    send(ReaderMessage::End)
+    unchanged()?;
+    send(ReaderMessage::Complete { index, result: result.clone(), voxels })
 }

@@ -25,6 +25,7 @@ use super::files::FilePair;
 use super::output::Attributes;
 use super::plan::PredictionPlan;
 use super::reader::read_all;
+use super::shared::is_shared;
 use super::stage::ResultStage;
 use super::writer::{Written, write_all};
 
@@ -49,6 +50,8 @@ pub struct PredictionRun {
     pub files: Vec<FilePair>,
     /// What outputs tell about their making.
     pub attributes: Attributes,
+    /// The share of the blocks of results that several processes make together.
+    pub block_shard: Option<Shard>,
     /// Number of threads that compress, for each device.
     pub compressors: usize,
     /// What else is made of each result.
@@ -72,7 +75,11 @@ impl PredictionRun {
         let mut files = plan.files()?;
         let checkpoint = plan.checkpoint()?;
         if let Some(shard) = selection.shard {
-            files = shard.select(files);
+            // Of results that are made block by block, every process makes some blocks.
+            let shared = |file: &FilePair| is_shared(&plan, &file.output, stage.is_some());
+            let whole: Vec<FilePair> = files.iter().filter(|file| !shared(file)).cloned().collect();
+            let chosen = shard.select(whole);
+            files.retain(|file| shared(file) || chosen.contains(file));
             info!("{shard}: {} volume(s)", files.len());
         }
         let attributes = vec![
@@ -93,7 +100,8 @@ impl PredictionRun {
         }
         check_inputs(&plan, &files)?;
         let compressors = thread::available_parallelism().map_or(1, |n| n.get());
-        Ok(PredictionRun { plan, files, attributes, compressors, stage, stop })
+        let block_shard = selection.shard;
+        Ok(PredictionRun { plan, files, attributes, block_shard, compressors, stage, stop })
     }
 
     /// Whether the run was asked to end.
@@ -112,6 +120,7 @@ impl PredictionRun {
         thread::scope(|scope| {
             let mut stages = Vec::new();
             for network in networks {
+                let kind = network.device_kind();
                 let (to_network, from_reader) = sync_channel(BATCHES_AHEAD);
                 let (to_writer, from_network) = sync_channel(MESSAGES_AHEAD);
                 let (report, next, full) = (report.clone(), &next, &full);
@@ -121,7 +130,7 @@ impl PredictionRun {
                         let go = !self.is_stopped() && !full.load(Ordering::Relaxed);
                         (index < total && go).then_some(index)
                     };
-                    read_all(self, std::iter::from_fn(more), full, &to_network);
+                    read_all(self, std::iter::from_fn(more), full, kind, &to_network);
                 }));
                 stages
                     .push(scope.spawn(move || network.predict_all(self, from_reader, &to_writer)));

@@ -1,5 +1,6 @@
 //! The third stage: compresses and writes finished boxes.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context, Result, bail};
@@ -7,12 +8,14 @@ use ndarray::ArrayView4;
 
 use crate::resample::grid::Interpolation;
 use crate::stitch::FinishedBlock;
-use crate::volume::Encoding;
+use crate::volume::{Encoding, StoredType};
 
+use super::files::beside;
 use super::output::{Output, view};
 use super::preview::Preview;
 use super::reader::{CancelFlag, InputSummary};
 use super::run::PredictionRun;
+use super::shared::{BlockOutput, SharedResult};
 use super::stage::ResultSink;
 use super::way_back::WayBack;
 
@@ -22,8 +25,10 @@ pub enum WriterMessage {
     Begin { index: usize, size: [usize; 3], input: InputSummary, cancel: CancelFlag },
     /// A box of the result, on the CPU.
     Block(FinishedBlock, Permit),
-    /// All boxes of the result were sent.
+    /// All boxes of the result, or of a block of it, were sent.
     End,
+    /// This process has made all its blocks of a result, of so many voxels.
+    Complete { index: usize, result: Arc<SharedResult>, voxels: usize },
     /// The file failed; what there is of its result is removed.
     Failed { index: usize, error: anyhow::Error },
 }
@@ -89,7 +94,7 @@ pub fn write_all(
     messages: Receiver<WriterMessage>,
     mut done: impl FnMut(usize, Result<Written>),
 ) {
-    let mut current: Option<UnfinishedResult> = None;
+    let mut current: Option<Unfinished> = None;
     for message in messages {
         match message {
             WriterMessage::Failed { index, error } => {
@@ -98,7 +103,8 @@ pub fn write_all(
                 done(index, Err(error));
             }
             WriterMessage::Begin { index, size, input, cancel } => {
-                match UnfinishedResult::begin(run, index, size, input, cancel.clone()) {
+                current = None;
+                match Unfinished::begin(run, index, size, input, cancel.clone()) {
                     Ok(result) => current = Some(result),
                     Err(error) => {
                         cancel.set();
@@ -108,21 +114,113 @@ pub fn write_all(
             }
             WriterMessage::Block(block, _permit) => {
                 if let Some(result) = &mut current
-                    && let Err(error) = result.add(run, &block)
+                    && let Err(error) = result.write(run, &block)
                 {
-                    result.cancel.set();
-                    done(result.index, Err(error));
+                    let (index, cancel) = result.place();
+                    cancel.set();
+                    done(index, Err(error));
                     current = None;
                 }
             }
-            WriterMessage::End => {
-                if let Some(result) = current.take() {
+            WriterMessage::End => match current.take() {
+                Some(Unfinished::Result(result)) => {
                     let (index, voxels) = (result.index, result.voxels);
                     done(index, result.finish(run).map(|agreement| Written { voxels, agreement }));
                 }
+                Some(Unfinished::Block(block)) => {
+                    if let Err(error) = block.output.finish(run) {
+                        block.cancel.set();
+                        done(block.index, Err(error));
+                    }
+                }
+                None => {}
+            },
+            WriterMessage::Complete { index, result, voxels } => {
+                current = None;
+                let left = result.leave(run);
+                done(index, left.map(|()| Written { voxels, agreement: None }));
             }
         }
     }
+}
+
+/// What boxes are still to come of.
+enum Unfinished {
+    Result(Box<UnfinishedResult>),
+    Block(UnfinishedBlock),
+}
+
+/// A block of a result that is made block by block.
+struct UnfinishedBlock {
+    index: usize,
+    output: BlockOutput,
+    /// The first voxel of the block.
+    origin: [usize; 3],
+    largest: f32,
+    cancel: CancelFlag,
+}
+
+/// The largest value that the output's number type holds.
+fn largest(run: &PredictionRun) -> f32 {
+    match run.plan.output.encoding {
+        // What is larger is rounded to infinity.
+        Encoding::Number(StoredType::F16) => 65_520f32.next_down(),
+        _ => f32::MAX,
+    }
+}
+
+impl Unfinished {
+    fn begin(
+        run: &PredictionRun,
+        index: usize,
+        size: [usize; 3],
+        input: InputSummary,
+        cancel: CancelFlag,
+    ) -> Result<Unfinished> {
+        let Some((result, number)) = &input.block else {
+            let result = UnfinishedResult::begin(run, index, size, input, cancel)?;
+            return Ok(Unfinished::Result(Box::new(result)));
+        };
+        let origin = result.window(*number).origin;
+        let output = BlockOutput::new(run, result.clone(), *number);
+        let largest = largest(run);
+        Ok(Unfinished::Block(UnfinishedBlock { index, output, origin, largest, cancel }))
+    }
+
+    fn place(&self) -> (usize, &CancelFlag) {
+        match self {
+            Unfinished::Result(result) => (result.index, &result.cancel),
+            Unfinished::Block(block) => (block.index, &block.cancel),
+        }
+    }
+
+    fn write(&mut self, run: &PredictionRun, block: &FinishedBlock) -> Result<()> {
+        match self {
+            Unfinished::Result(result) => result.add(run, block),
+            Unfinished::Block(unfinished) => {
+                let [z, y, x] = unfinished.origin;
+                let place = [z + block.z, y + block.y, x];
+                check_channels(run, unfinished.index, block, place, unfinished.largest)?;
+                unfinished.output.write(block)
+            }
+        }
+    }
+}
+
+/// Checks that all values of a box, whose first voxel is at `place`, can be written.
+fn check_channels(
+    run: &PredictionRun,
+    index: usize,
+    block: &FinishedBlock,
+    place: [usize; 3],
+    largest: f32,
+) -> Result<()> {
+    for channel in 0..block.values.size()[0] {
+        let values = block.values.f_narrow(0, channel, 1)?.f_contiguous()?;
+        check_finite(channel as usize, place, view(&values)?, largest)
+            .with_context(|| run.files[index].input.display().to_string())?;
+    }
+    Ok(())
 }
 
 impl UnfinishedResult {
@@ -139,7 +237,7 @@ impl UnfinishedResult {
         };
         let way_back = input.grids.map(|grids| WayBack::new(grids, interpolation));
         let size = way_back.as_ref().map_or(size, WayBack::size);
-        let output = Output::create(run, index, size, &input.record)?;
+        let output = Output::create(run, index, size, &input)?;
         let projection = input.projection.map(|raw| match &way_back {
             Some(way_back) => way_back.projection(raw),
             None => raw,
@@ -151,11 +249,7 @@ impl UnfinishedResult {
             Some(stage) => Some(stage.begin(&run.files[index], size, channels)?),
             None => None,
         };
-        let largest = match run.plan.output.encoding {
-            // What is larger is rounded to infinity.
-            Encoding::Float16 => 65_520f32.next_down(),
-            _ => f32::MAX,
-        };
+        let largest = largest(run);
         Ok(UnfinishedResult { index, voxels, output, preview, sink, largest, way_back, cancel })
     }
 
@@ -171,13 +265,11 @@ impl UnfinishedResult {
     }
 
     fn write(&mut self, run: &PredictionRun, block: &FinishedBlock) -> Result<()> {
-        for channel in 0..block.values.size()[0] {
-            let values = block.values.f_narrow(0, channel, 1)?.f_contiguous()?;
-            let values = view(&values)?;
-            check_finite(channel as usize, [block.z, block.y], values, self.largest)
-                .with_context(|| run.files[self.index].input.display().to_string())?;
-            if let Some(preview) = &mut self.preview {
-                preview.add(channel as usize, block.y, values);
+        check_channels(run, self.index, block, [block.z, block.y, 0], self.largest)?;
+        if let Some(preview) = &mut self.preview {
+            for channel in 0..block.values.size()[0] {
+                let values = block.values.f_narrow(0, channel, 1)?.f_contiguous()?;
+                preview.add(channel as usize, block.y, view(&values)?);
             }
         }
         if let Some(sink) = &mut self.sink {
@@ -192,7 +284,7 @@ impl UnfinishedResult {
     fn finish(self, run: &PredictionRun) -> Result<Option<Vec<f64>>> {
         // The preview first: a result that has its name then has its preview too.
         if let Some(preview) = self.preview {
-            preview.write(&run.files[self.index].output.with_extension("png"))?;
+            preview.write(&beside(&run.files[self.index].output, "png"))?;
         }
         let agreement = self.output.finish()?;
         self.sink.map_or(Ok(()), |sink| sink.finish())?;
@@ -200,11 +292,11 @@ impl UnfinishedResult {
     }
 }
 
-/// Checks that all values of a part (1, d, h, W) of a channel, whose first row is at
-/// (z, y), are numbers that the output can hold. The error names the first other one.
+/// Checks that all values of a part (1, d, h, W) of a channel, whose first voxel is at
+/// (z, y, x), are numbers that the output can hold. The error names the first other one.
 fn check_finite(
     channel: usize,
-    [z, y]: [usize; 2],
+    [z, y, first]: [usize; 3],
     values: ArrayView4<'_, f32>,
     largest: f32,
 ) -> Result<()> {
@@ -217,7 +309,7 @@ fn check_finite(
     else {
         return Ok(());
     };
-    let place = [z + dz, y + dy, x];
+    let place = [z + dz, y + dy, first + x];
     if value.is_finite() {
         bail!(
             "the network gives {value} in channel {channel} at voxel {place:?}, more than float16 \

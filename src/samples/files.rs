@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{ConfigError, Node, Parameter, Section, YamlValue};
 use crate::files::{by_natural_order, identity};
-use crate::format::{self, h5};
+use crate::format::{self, MADE_BY};
 use crate::volume::VolumeFile;
 
 /// Data sets that hold results, by which our own outputs are told from inputs.
@@ -74,7 +74,7 @@ impl FilePaths {
         // What cannot be opened stays in the list: it is reported when its turn comes.
         self.find(&|path| match format::open_file(path) {
             Ok(file) => !is_output(&*file, raw),
-            Err(_) => !h5::mentions(path, MADE_BY_PREDICTION),
+            Err(_) => !format::mentions(path, MADE_BY_PREDICTION),
         })
     }
 
@@ -155,7 +155,11 @@ fn items(paths: &Node) -> Result<Vec<&Node>, ConfigError> {
 }
 
 fn is_output(file: &dyn VolumeFile, raw: &str) -> bool {
-    OUTPUTS.iter().any(|name| *name != raw && file.has(name)) && !file.has(raw)
+    if file.names_volumes() {
+        return OUTPUTS.iter().any(|name| *name != raw && file.has(name)) && !file.has(raw);
+    }
+    // Of a format without names, it is the mark that tells.
+    file.attribute(MADE_BY).is_ok_and(|found| found.as_deref() == Some(MADE_BY_PREDICTION))
 }
 
 /// The files that a path stands for.

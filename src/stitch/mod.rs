@@ -12,4 +12,4 @@ mod sums;
 mod tiling;
 
 pub use sums::{FinishedBlock, Sums};
-pub use tiling::{AxisTiling, Blending, Segment, Tiling, TilingError};
+pub use tiling::{AxisTiling, Blending, BlockTiling, Segment, Tiling, TilingError};

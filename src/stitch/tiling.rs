@@ -163,6 +163,48 @@ impl Tiling {
         Ok(Tiling { axes: [z?, y?, x?], patch, padding })
     }
 
+    /// The part of the tiling that makes a box of the result: the patches that reach it,
+    /// with what of them lies within. Every voxel gets the same patches with the same
+    /// weights in the same order as in the whole.
+    pub fn block(&self, origin: [usize; 3], size: [usize; 3]) -> BlockTiling {
+        let mut numbers = [const { Vec::new() }; 3];
+        let axes = [0, 1, 2].map(|axis| {
+            let (padding, patch) = (self.padding[axis], self.patch[axis]);
+            // In the padded volume.
+            let wanted = origin[axis] + padding..origin[axis] + padding + size[axis];
+            let mut segments = Vec::new();
+            for (number, segment) in self.axes[axis].segments.iter().enumerate() {
+                let covers = segment.covers();
+                let from = covers.start.max(wanted.start);
+                let end = covers.end.min(wanted.end);
+                if from >= end {
+                    continue;
+                }
+                numbers[axis].push(number);
+                let weights = &segment.weights[from - covers.start..end - covers.start];
+                segments.push(Segment {
+                    // So much padding that no patch begins before the volume.
+                    start: segment.start + patch - wanted.start,
+                    keep: from - segment.start..end - segment.start,
+                    weights: weights.to_vec(),
+                });
+            }
+            AxisTiling { segments, size: size[axis] + 2 * patch }
+        });
+        BlockTiling { tiling: Tiling { axes, patch: self.patch, padding: self.patch }, numbers }
+    }
+
+    /// Whether one patch is the whole padded volume.
+    pub fn is_one_patch(&self) -> bool {
+        self.patch_count() == 1 && (0..3).all(|axis| self.axes[axis].size == self.patch[axis])
+    }
+
+    /// Number of a patch in the order of [`Tiling::patches`].
+    pub fn number(&self, [z, y, x]: [usize; 3]) -> usize {
+        let counts = [1, 2].map(|axis| self.axes[axis].segments.len());
+        (z * counts[0] + y) * counts[1] + x
+    }
+
     /// Size of the result (z, y, x), without padding.
     pub fn result_size(&self) -> [usize; 3] {
         std::array::from_fn(|axis| self.axes[axis].size - 2 * self.padding[axis])
@@ -217,6 +259,21 @@ impl Tiling {
             Some(Inside { from, to: segment.start + from - padding, length })
         };
         Some([along(0)?, along(1)?, along(2)?])
+    }
+}
+
+/// The tiling of a box of a result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockTiling {
+    pub tiling: Tiling,
+    /// Which patches of the whole its patches are, along z, y and x.
+    numbers: [Vec<usize>; 3],
+}
+
+impl BlockTiling {
+    /// The patch of the whole that a patch of the box is.
+    pub fn of_whole(&self, patch: [usize; 3]) -> [usize; 3] {
+        [0, 1, 2].map(|axis| self.numbers[axis][patch[axis]])
     }
 }
 

@@ -1,6 +1,6 @@
 //! A dense volume of one of the element types that files and networks use.
 
-use ndarray::{Array4, s};
+use ndarray::{Array4, Axis, s};
 
 /// The element type of a volume in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -201,6 +201,31 @@ impl Volume {
 
     pub fn bytes(&self) -> usize {
         self.channels() * self.size().iter().product::<usize>() * self.element().size()
+    }
+
+    /// The channels of several volumes of one size and type, one after the other.
+    ///
+    /// # Panics
+    /// Without volumes, and if they differ in size or type.
+    pub fn join_channels(parts: Vec<Volume>) -> Volume {
+        fn join<T: Clone>(arrays: Vec<Array4<T>>) -> Array4<T> {
+            let views: Vec<_> = arrays.iter().map(|array| array.view()).collect();
+            ndarray::concatenate(Axis(0), &views).expect("volumes of one size")
+        }
+        macro_rules! join {
+            ($($variant:ident),*) => {
+                match parts.first().expect("some volumes").values {
+                    $(Values::$variant(_) => {
+                        let arrays = parts.into_iter().map(|part| match part.values {
+                            Values::$variant(array) => array,
+                            other => panic!("a volume of {}", other.element().name()),
+                        });
+                        Values::$variant(join(arrays.collect()))
+                    })*
+                }
+            };
+        }
+        Volume::channelled(join!(U8, U16, I32, I64, F32, F64))
     }
 
     /// The values as float32, moved if they are that already.

@@ -29,4 +29,7 @@ pub use statistics::StatisticsBuilder;
 pub use stored_type::StoredType;
 pub use voxels::Voxels;
 pub use window::Window;
-pub use writer::{Compression, DiskFull, Encoding, NewVolume, VolumeId, VolumeWriter};
+pub use writer::{
+    Block, BlockWriter, Compression, DiskFull, Encoding, NewVolume, SharedEnd, SharedSpec,
+    SharedWriter, VolumeId, VolumeWriter,
+};

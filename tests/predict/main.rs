@@ -5,6 +5,7 @@ mod support;
 
 mod embeddings;
 mod existing;
+mod formats;
 mod numbers;
 mod packages;
 mod program;

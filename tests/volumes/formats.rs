@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::fixture;
-use crate::support::lab::{Lab, read};
+use crate::support::lab::Lab;
 use crate::support::program::with_config;
 use unet3d::checkpoint::{Checkpoint, TensorData};
 use unet3d::format;
@@ -90,8 +90,14 @@ fn every_format_is_predicted_the_same_in_memory_and_lazily() {
         let config = lab.config("predict.yaml", &PREDICT.replace("IMAGE", image));
         with_config("check", &config, &[]).succeeded();
         with_config("predict", &config, &[&format!("predictor.name={predictor}")]).succeeded();
+        // In the format of the input.
         let stem = Path::new(image).file_stem().unwrap().to_string_lossy();
-        read(&lab.path(&format!("out/{stem}_predictions.h5")), "predictions")
+        let mut outputs = fs::read_dir(lab.path("out")).unwrap().map(|e| e.unwrap().path());
+        let begin = format!("{stem}_predictions.");
+        let is_output = |path: &std::path::PathBuf| {
+            path.file_name().unwrap().to_string_lossy().starts_with(&begin)
+        };
+        format::read(&outputs.find(is_output).unwrap(), "predictions").unwrap().into_f32()
     };
     let expected = predict(FILES[0], "StandardPredictor");
     for image in FILES {
@@ -137,8 +143,8 @@ fn a_directory_without_hdf5_files_stands_for_its_images() {
     trained(&lab, FILES[0], &[]);
     let config = lab.config("predict.yaml", &PREDICT.replace("IMAGE", "images"));
     with_config("predict", &config, &[]).succeeded();
-    for stem in ["1_img", "3_img"] {
-        assert!(lab.path(&format!("out/{stem}_predictions.h5")).is_file(), "{stem}");
+    for name in ["1_img_predictions.nrrd", "3_img_predictions.tif"] {
+        assert!(lab.path("out").join(name).is_file(), "{name}");
     }
 }
 

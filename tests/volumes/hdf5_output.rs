@@ -8,8 +8,8 @@ use ndarray::{Array4, Axis, s};
 use unet3d::format;
 use unet3d::format::h5::H5File;
 use unet3d::volume::{
-    Compression, Encoding, NewVolume, Volume, VolumeFile, VolumeId, VolumeReader, VolumeWriter,
-    Window,
+    Compression, Encoding, NewVolume, StoredType, Volume, VolumeFile, VolumeId, VolumeReader,
+    VolumeWriter, Window,
 };
 
 const GZIP: Compression = Compression::Gzip { level: 4 };
@@ -22,7 +22,8 @@ fn begin(
     encoding: Encoding,
     compression: Compression,
 ) -> anyhow::Result<VolumeId> {
-    file.begin(&NewVolume { name, shape, has_channels, encoding, compression })
+    let labels = false;
+    file.begin(&NewVolume { name, shape, has_channels, encoding, compression, labels })
 }
 
 fn python() -> PathBuf {
@@ -64,10 +65,10 @@ fn h5py_reads_every_form() {
     file.attribute("unet3d_version", "1.2 – ü").unwrap();
     let v = values([3, 7, 40, 50]);
     for (name, encoding, compression) in [
-        ("predictions", Encoding::Float32, GZIP),
-        ("plain", Encoding::Float32, Compression::None),
-        ("half", Encoding::Float16, Compression::None),
-        ("half_gzip", Encoding::Float16, Compression::Gzip { level: 12 }),
+        ("predictions", Encoding::Number(StoredType::F32), GZIP),
+        ("plain", Encoding::Number(StoredType::F32), Compression::None),
+        ("half", Encoding::Number(StoredType::F16), Compression::None),
+        ("half_gzip", Encoding::Number(StoredType::F16), Compression::Gzip { level: 12 }),
         ("scaled", Encoding::ScaledUint8, Compression::Gzip { level: 1 }),
     ] {
         let id = begin(&mut file, name, [3, 7, 40, 50], true, encoding, compression).unwrap();
@@ -79,16 +80,21 @@ fn h5py_reads_every_form() {
         file.write(id, [0, 6, 0], v.slice(s![0..2, 6..7, .., ..])).unwrap();
     }
     let v = values([1, 3, 300, 310]);
-    let id = begin(&mut file, "tiled", [1, 3, 300, 310], true, Encoding::Float32, GZIP).unwrap();
+    let id =
+        begin(&mut file, "tiled", [1, 3, 300, 310], true, Encoding::Number(StoredType::F32), GZIP)
+            .unwrap();
     // Rows that meet no line of the chunks.
     for (y, rows) in [(0, 7), (7, 200), (207, 93)] {
         file.write(id, [0, 0, y], v.slice(s![.., .., y..y + rows, ..])).unwrap();
     }
     let labels = values([1, 7, 40, 50]).mapv(|v| (v * 250.0).round() * 200.0);
-    let id = begin(&mut file, "labels", [1, 7, 40, 50], false, Encoding::Uint16, GZIP).unwrap();
+    let id =
+        begin(&mut file, "labels", [1, 7, 40, 50], false, Encoding::Number(StoredType::U16), GZIP)
+            .unwrap();
     file.write(id, [0; 3], labels.view()).unwrap();
     let shape = [4, 24, 96, 100];
-    let id = begin(&mut file, "smooth", shape, true, Encoding::Float32, GZIP).unwrap();
+    let id =
+        begin(&mut file, "smooth", shape, true, Encoding::Number(StoredType::F32), GZIP).unwrap();
     for z in 0..24 {
         let slab = smooth(shape).slice_move(s![.., z..z + 1, .., ..]);
         file.write(id, [0, z, 0], slab.view()).unwrap();
@@ -129,7 +135,9 @@ fn noise_is_stored_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("noise.h5");
     let mut file = format::create(&path, 2).unwrap();
-    let id = begin(&mut file, "noise", [1, 4, 64, 64], true, Encoding::Float32, GZIP).unwrap();
+    let id =
+        begin(&mut file, "noise", [1, 4, 64, 64], true, Encoding::Number(StoredType::F32), GZIP)
+            .unwrap();
     file.write(id, [0; 3], noise.view()).unwrap();
     file.finish().unwrap();
     let found = H5File::open(&path).unwrap().dataset("noise").unwrap().read().unwrap();
@@ -143,7 +151,9 @@ fn what_is_not_finished_leaves_no_trace() {
     std::fs::write(&path, "the last result").unwrap();
     let begin = || {
         let mut file = format::create(&path, 2).unwrap();
-        let id = begin(&mut file, "p", [2, 8, 64, 64], true, Encoding::Float32, GZIP).unwrap();
+        let id =
+            begin(&mut file, "p", [2, 8, 64, 64], true, Encoding::Number(StoredType::F32), GZIP)
+                .unwrap();
         let slab = values([2, 7, 64, 64]);
         file.write(id, [0; 3], slab.view()).unwrap();
         (file, id)
@@ -195,8 +205,15 @@ fn a_disk_that_takes_no_more_is_one_error() {
     };
     let path = folder.join("out.h5");
     let mut file = format::create(&path, 2).unwrap();
-    let id = begin(&mut file, "p", [1, 64, 128, 128], true, Encoding::Float32, Compression::None)
-        .unwrap();
+    let id = begin(
+        &mut file,
+        "p",
+        [1, 64, 128, 128],
+        true,
+        Encoding::Number(StoredType::F32),
+        Compression::None,
+    )
+    .unwrap();
     let slab = values([1, 1, 128, 128]);
     let error = (0..64)
         .map(|z| file.write(id, [0, z, 0], slab.view()))
@@ -221,7 +238,9 @@ fn many_small_files_from_many_threads() {
                     let shape = [2, 3 + thread, 5, 6 + number];
                     let path = folder.join(format!("{thread}_{number}.h5"));
                     let mut file = format::create(&path, 2).unwrap();
-                    let id = begin(&mut file, "p", shape, true, Encoding::Float32, GZIP).unwrap();
+                    let id =
+                        begin(&mut file, "p", shape, true, Encoding::Number(StoredType::F32), GZIP)
+                            .unwrap();
                     for (i, planes) in values(shape).axis_chunks_iter(Axis(1), 2).enumerate() {
                         file.write(id, [0, 2 * i, 0], planes).unwrap();
                     }

@@ -14,3 +14,4 @@ mod hdf5_input;
 mod hdf5_output;
 mod training_data;
 mod voxel_size;
+mod written;

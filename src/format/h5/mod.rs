@@ -29,7 +29,7 @@ pub use arrays::{ArrayFile, Channels, read_texts};
 pub use file::H5File;
 pub use planes::{Plane, write_planes};
 pub use reader::H5Reader;
-pub use standing::{holds_only_gzipped, mentions, standing};
+pub use standing::holds_only_gzipped;
 pub use writer::H5Writer;
 
 use std::env;
@@ -37,7 +37,7 @@ use std::ffi::CStr;
 
 use anyhow::{Result, ensure};
 
-use super::{Format, ReadOptions};
+use super::{Format, ReadOptions, SCALE};
 use crate::ffi;
 
 /// Folder of filters that are not built in, unless `HDF5_PLUGIN_PATH` names another: the
@@ -69,14 +69,16 @@ pub(super) static ENTRY: Format = Format {
         Ok(Box::new(H5File::open(path)?))
     },
     create: Some(|path, threads| Ok(Box::new(H5Writer::create(path, threads)?))),
+    create_blocks: None,
+    create_shared: None,
+    holds: |_| true,
+    most_volumes: usize::MAX,
+    standing: standing::standing,
 };
 
 /// Attribute of a data set: the size of a voxel along z, y and x in micrometres, as
 /// ilastik and PlantSeg name it.
 pub const ELEMENT_SIZE: &str = "element_size_um";
-
-/// Attribute of a data set of bytes: what leads from them to probabilities.
-const SCALE: &str = "scale_factor";
 
 /// Attribute of a file that [`H5Writer`] wrote: the [`checksum`] of its voxels.
 const CHECKSUM: &str = "checksum";

@@ -1,7 +1,6 @@
 //! Whether a file is one that a command wrote, and still is as it was written.
 
-use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -9,29 +8,15 @@ use hdf5::LocationType;
 use hdf5::filters::Filter;
 
 use super::checksum::Checksum;
-use super::file::{OutOfReach, SIGNATURE};
-use super::{CHECKSUM, ELEMENT_SIZE, H5File, SCALE};
+use super::file::OutOfReach;
+use super::{CHANNELS, CHECKSUM, DIRECTIONS, ELEMENT_SIZE, H5File, ORIGIN, SCALE};
 use crate::ffi;
-use crate::files::InputFile;
+use crate::format::standing::mentions;
 use crate::format::{MADE_BY, Mark, Standing};
 use crate::volume::{Element, VolumeFile, VolumeReader};
 
-/// Bytes at the start of a file in which the mark of a damaged file is looked for. It is
-/// among the first that is written.
-const START: u64 = 4 << 20;
-
-/// What stands under a path, for the command whose mark it is.
+/// What stands under the path of a file, for the command whose mark it is.
 pub fn standing(path: &Path, mark: &Mark<'_>) -> Standing {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Standing::Absent,
-        // What is in the way is named when the file is made.
-        Err(error) if error.kind() == ErrorKind::NotADirectory => return Standing::Absent,
-        Err(error) => return Standing::Foreign(format!("cannot be looked at: {error}")),
-        Ok(found) if found.is_symlink() && !path.exists() => {
-            return Standing::Foreign("is a link that leads nowhere".into());
-        }
-        Ok(_) => {}
-    }
     let file = match H5File::open(path) {
         Ok(file) => file,
         Err(error) if error.is::<OutOfReach>() => {
@@ -98,7 +83,7 @@ fn strangers(file: &H5File, mark: &Mark<'_>) -> Result<(Vec<String>, Option<Stri
             return Ok((names.clone(), Some(format!("`{name}`"))));
         }
         for attribute in hdf5.dataset(name)?.attr_names()? {
-            if ![SCALE, ELEMENT_SIZE].contains(&attribute.as_str()) {
+            if ![SCALE, ELEMENT_SIZE, ORIGIN, DIRECTIONS, CHANNELS].contains(&attribute.as_str()) {
                 let stranger = format!("the attribute `{attribute}` of `{name}`");
                 return Ok((names, Some(stranger)));
             }
@@ -114,16 +99,6 @@ fn read_through(file: &H5File, name: &str) -> Result<()> {
         volume.read_part(channels, &window, 1)?;
     }
     Ok(())
-}
-
-/// Whether a file begins as HDF5 files do and has a text in its first part. This is how
-/// a file is known that is too damaged to be opened.
-pub fn mentions(path: &Path, text: &str) -> bool {
-    let Ok(file) = InputFile::open(path, "an HDF5 file") else { return false };
-    let mut start = Vec::new();
-    let read = Read::take(&file.file, START).read_to_end(&mut start).is_ok();
-    read && start.starts_with(&SIGNATURE)
-        && start.windows(text.len()).any(|bytes| bytes == text.as_bytes())
 }
 
 /// Whether a file holds a data set (C, D, H, W) of float32 of that name, compressed by

@@ -6,17 +6,21 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use half::f16;
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor, VarLenUnicode};
-use ndarray::{ArrayView2, ArrayView4, s};
+use ndarray::{ArrayView4, s};
 
 use super::checksum::Checksum;
 use super::chunk_rows::ChunkRows;
 use super::file::{ensure_text, system_error};
 use super::pool::Pool;
-use super::{CHECKSUM, ELEMENT_SIZE, SCALE};
+use super::{CHANNELS, CHECKSUM, DIRECTIONS, ELEMENT_SIZE, ORIGIN, SCALE};
 use crate::files::PartialFile;
-use crate::volume::{Compression, DiskFull, Encoding, NewVolume, VolumeId, VolumeWriter};
+use crate::format::encode::{Number, encode};
+use crate::volume::{
+    Block, Calibration, Compression, DiskFull, Encoding, LengthUnit, NewVolume, StoredType,
+    VolumeId, VolumeWriter,
+};
+use crate::with_block;
 
 /// Bytes of chunks that wait to be compressed, at most.
 const QUEUE: usize = 256 << 20;
@@ -25,53 +29,25 @@ const QUEUE: usize = 256 << 20;
 /// the chunk cache (1 MiB) of the programs that read them.
 const CHUNK: usize = 256 << 10;
 
-impl Encoding {
-    fn size(self) -> usize {
-        match self {
-            Encoding::Float32 | Encoding::Uint32 | Encoding::Int32 => 4,
-            Encoding::Float16 | Encoding::Uint16 => 2,
-            Encoding::ScaledUint8 => 1,
+/// The type of number of a data set.
+fn descriptor(encoding: Encoding) -> TypeDescriptor {
+    let size = |size| match size {
+        1 => IntSize::U1,
+        2 => IntSize::U2,
+        4 => IntSize::U4,
+        _ => IntSize::U8,
+    };
+    let stored = encoding.stored();
+    match stored {
+        StoredType::U8 | StoredType::U16 | StoredType::U32 | StoredType::U64 => {
+            TypeDescriptor::Unsigned(size(stored.size()))
         }
-    }
-
-    fn descriptor(self) -> TypeDescriptor {
-        match self {
-            Encoding::Float32 => TypeDescriptor::Float(FloatSize::U4),
-            Encoding::Float16 => TypeDescriptor::Float(FloatSize::U2),
-            Encoding::ScaledUint8 => TypeDescriptor::Unsigned(IntSize::U1),
-            Encoding::Uint16 => TypeDescriptor::Unsigned(IntSize::U2),
-            Encoding::Uint32 => TypeDescriptor::Unsigned(IntSize::U4),
-            Encoding::Int32 => TypeDescriptor::Integer(IntSize::U4),
+        StoredType::I8 | StoredType::I16 | StoredType::I32 | StoredType::I64 => {
+            TypeDescriptor::Integer(size(stored.size()))
         }
-    }
-
-    /// Encodes rows of voxels, for which `out` has the room.
-    fn encode(self, rows: ArrayView2<'_, f32>, out: &mut [u8]) {
-        let row = rows.ncols() * self.size();
-        for (values, out) in rows.outer_iter().zip(out.chunks_exact_mut(row)) {
-            let values = values.iter().copied();
-            match self {
-                Encoding::Float32 => fill(values, out, f32::to_le_bytes),
-                Encoding::Float16 => fill(values, out, |value| f16::from_f32(value).to_le_bytes()),
-                // `as` keeps what is too small or too large at the ends.
-                Encoding::ScaledUint8 => {
-                    fill(values, out, |value| [(f64::from(value) * 255.0).round() as u8])
-                }
-                Encoding::Uint16 => fill(values, out, |value| (value.round() as u16).to_le_bytes()),
-                Encoding::Uint32 => fill(values, out, |value| (value.round() as u32).to_le_bytes()),
-                Encoding::Int32 => fill(values, out, |value| (value.round() as i32).to_le_bytes()),
-            }
-        }
-    }
-}
-
-fn fill<const N: usize>(
-    values: impl Iterator<Item = f32>,
-    out: &mut [u8],
-    encode: impl Fn(f32) -> [u8; N],
-) {
-    for (out, value) in out.as_chunks_mut::<N>().0.iter_mut().zip(values) {
-        *out = encode(value);
+        StoredType::F16 => TypeDescriptor::Float(FloatSize::U2),
+        StoredType::F32 => TypeDescriptor::Float(FloatSize::U4),
+        StoredType::F64 => TypeDescriptor::Float(FloatSize::U8),
     }
 }
 
@@ -160,7 +136,7 @@ impl VolumeWriter for H5Writer {
     }
 
     fn begin(&mut self, volume: &NewVolume<'_>) -> Result<VolumeId> {
-        let NewVolume { name, shape, has_channels, encoding, compression } = *volume;
+        let NewVolume { name, shape, has_channels, encoding, compression, .. } = *volume;
         assert!(shape.iter().all(|&n| n > 0) && (has_channels || shape[0] == 1), "{shape:?}");
         let [channels, d, h, w] = shape;
         let axes = usize::from(!has_channels);
@@ -182,7 +158,7 @@ impl VolumeWriter for H5Writer {
                 }
             };
             let dataset =
-                builder.empty_as(encoding.descriptor()).shape(&shape[axes..]).create(name)?;
+                builder.empty_as(descriptor(encoding)).shape(&shape[axes..]).create(name)?;
             if encoding == Encoding::ScaledUint8 {
                 let factor = dataset.new_attr::<f64>().create(SCALE)?;
                 factor.write_scalar(&(1.0 / 255.0))?;
@@ -210,24 +186,37 @@ impl VolumeWriter for H5Writer {
         Ok(VolumeId(self.volumes.len() - 1))
     }
 
-    fn voxel_size(&mut self, id: VolumeId, size: [f64; 3]) -> Result<()> {
+    fn calibrate(&mut self, id: VolumeId, calibration: &Calibration) -> Result<()> {
+        // The attributes are in micrometres; numbers without a unit count as such.
+        let calibration = calibration.in_unit(LengthUnit::Micrometre);
         let write = || -> Result<()> {
             let dataset = self.hdf5.dataset(&self.volumes[id.0].name)?;
-            let builder = dataset.new_attr_builder();
-            builder.with_data(&size).create(ELEMENT_SIZE)?;
+            let numbers = |name: &str, numbers: &[f64]| -> Result<()> {
+                dataset.new_attr_builder().with_data(numbers).create(name)?;
+                Ok(())
+            };
+            if let Some(spacing) = calibration.spacing {
+                numbers(ELEMENT_SIZE, &spacing)?;
+            }
+            if let Some(origin) = calibration.origin {
+                numbers(ORIGIN, &origin)?;
+            }
+            if let Some(directions) = calibration.directions {
+                numbers(DIRECTIONS, directions.as_flattened())?;
+            }
+            if !calibration.channels.is_empty() {
+                let names = VarLenUnicode::from_str(&calibration.channels.join("\n"))?;
+                dataset.new_attr::<VarLenUnicode>().create(CHANNELS)?.write_scalar(&names)?;
+            }
             Ok(())
         };
         write().map_err(|error| failure(&self.target, error))
     }
 
-    fn write(
-        &mut self,
-        id: VolumeId,
-        corner: [usize; 3],
-        block: ArrayView4<'_, f32>,
-    ) -> Result<()> {
-        self.volumes[id.0]
-            .write(corner, block, &self.pool, self.partial.file(), &self.checksum)
+    fn write_block(&mut self, id: VolumeId, corner: [usize; 3], block: Block<'_>) -> Result<()> {
+        let (pool, file) = (&self.pool, self.partial.file());
+        let (volume, checksum) = (&mut self.volumes[id.0], &self.checksum);
+        with_block!(block, view => volume.write(corner, view, pool, file, checksum))
             .map_err(|error| failure(&self.target, error))
     }
 
@@ -255,10 +244,10 @@ impl VolumeWriter for H5Writer {
 }
 
 impl OutputVolume {
-    fn write(
+    fn write<T: Number>(
         &mut self,
         [first, z, y]: [usize; 3],
-        block: ArrayView4<'_, f32>,
+        block: ArrayView4<'_, T>,
         pool: &Pool,
         file: &File,
         checksum: &Checksum,
@@ -285,14 +274,14 @@ impl OutputVolume {
                         let row = (place[0] * d + place[1]) * h + y;
                         let size = self.encoding.size();
                         let mut bytes = vec![0; height * w * size];
-                        self.encoding.encode(plane, &mut bytes);
+                        encode(self.encoding, plane, &mut bytes);
                         file.write_all_at(&bytes, *offset + (row * w * size) as u64)?;
                         checksum.add_rows(&self.name, row as u64, w * size, &bytes);
                     }
                     WriteMethod::Chunked(rows) => {
                         let encoding = self.encoding;
                         rows.add(place, height, pool, |rows, bytes| {
-                            encoding.encode(plane.slice(s![rows, ..]), bytes);
+                            encode(encoding, plane.slice(s![rows, ..]), bytes);
                         })?;
                     }
                 }
@@ -347,19 +336,5 @@ mod tests {
         assert_eq!(chunk([9, 2048, 2048], 4), [1, 32, 2048]);
         assert_eq!(chunk([9, 300, 300], 4), [1, 150, 300]);
         assert_eq!(chunk([1, 2, 1 << 20], 4), [1, 1, 1 << 16]);
-    }
-
-    #[test]
-    fn encodings() {
-        let encoded = |encoding: Encoding, values: &[f32]| {
-            let mut out = vec![0; values.len() * encoding.size()];
-            encoding.encode(ArrayView2::from_shape((1, values.len()), values).unwrap(), &mut out);
-            out
-        };
-        let scaled = encoded(Encoding::ScaledUint8, &[0.0, 1.0, 0.5, -0.1, 1.2, f32::NAN]);
-        assert_eq!(scaled, [0, 255, 128, 0, 255, 0]);
-        assert_eq!(encoded(Encoding::Uint16, &[0.0, 1.0, 65_535.0]), [0, 0, 1, 0, 255, 255]);
-        assert_eq!(encoded(Encoding::Float16, &[1.0, -2.0]), [0, 0x3c, 0, 0xc0]);
-        assert_eq!(encoded(Encoding::Float32, &[1.0]), [0, 0, 0x80, 0x3f]);
     }
 }

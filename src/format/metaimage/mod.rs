@@ -4,6 +4,8 @@
 //! volumes of one or more channels, plain or compressed, with their data in the same
 //! file or beside it.
 
+mod writer;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
@@ -14,16 +16,17 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::files::InputFile;
 use crate::format::Format;
 use crate::format::axes::{AxisMap, ReadOptions};
-use crate::format::nrrd::unescaped;
+use crate::format::notes::Notes;
 use crate::format::raw_array::{self, Layout, Packing, RawArray, at_the_end, data_beside};
 use crate::format::single::{Attributes, SingleVolume};
+use crate::format::standing::of_single;
 use crate::format::stored::StoredType;
 use crate::volume::{Calibration, LengthUnit};
 
 pub(super) static ENTRY: Format = Format {
     name: "MetaImage",
     meaning: "one volume, plain or compressed, its data in the file or beside it",
-    extensions: &["mhd", "mha"],
+    extensions: &["mha", "mhd"],
     in_directories: true,
     recognises: |file| {
         let mut start = [0; 64];
@@ -37,7 +40,12 @@ pub(super) static ENTRY: Format = Format {
         let (array, attributes) = open(path, options)?;
         Ok(SingleVolume::boxed(array, attributes))
     },
-    create: None,
+    create: Some(writer::create),
+    create_blocks: None,
+    create_shared: None,
+    holds: |stored| stored != StoredType::F16,
+    most_volumes: 1,
+    standing: of_single,
 };
 
 /// No header is longer than this in a file that is MetaImage.
@@ -55,7 +63,9 @@ fn layout(input: InputFile, options: &ReadOptions) -> Result<(Layout, Attributes
     let channels = header.channels()?;
     let (dims, names) = header.axes(channels)?;
     let axes = AxisMap::new(&names, &dims, options)?;
+    let notes = header.notes();
     let calibration = header.calibration(&axes, dims.len(), channels > 1)?;
+    let calibration = notes.complete(calibration, axes.shape[0]);
     let end = file.into_inner().stream_position()?;
     ensure!(!header.is("BinaryData", false), "its data are text: save it with binary data");
     let name = header.required("ElementDataFile")?;
@@ -82,13 +92,14 @@ fn layout(input: InputFile, options: &ReadOptions) -> Result<(Layout, Attributes
         scale: None,
         calibration,
     };
-    let texts = header.fields.iter().map(|(key, text)| (key.clone(), unescaped(text)));
-    Ok((layout, texts.collect()))
+    Ok((layout, notes.texts))
 }
 
-/// Keys of ours: the unit of lengths, and the names of the channels, one a line.
+/// Key of ours: the unit of lengths.
 const UNIT: &str = "unit";
-const CHANNELS: &str = "channel_names";
+
+/// What the keys of the lines of our notes begin with. Their numbers follow.
+const NOTES: &str = "unet3d_";
 
 struct Header {
     fields: HashMap<String, String>,
@@ -127,6 +138,17 @@ impl Header {
 
     fn required(&self, name: &str) -> Result<&str> {
         self.field(&[name]).with_context(|| format!("the header has no `{name}`"))
+    }
+
+    /// The notes, whose lines are put together.
+    fn notes(&self) -> Notes {
+        let lines = (0..).map_while(|number| self.fields.get(&format!("{NOTES}{number}")));
+        // Quotation marks keep spaces at the ends.
+        let content = |line: &String| -> Option<String> {
+            Some(line.strip_prefix('"')?.strip_suffix('"')?.to_owned())
+        };
+        let text: String = lines.filter_map(content).collect();
+        Notes::parse(&text).unwrap_or_default()
     }
 
     fn is(&self, name: &str, wanted: bool) -> bool {
@@ -223,10 +245,7 @@ impl Header {
             unit: self.field(&[UNIT]).and_then(LengthUnit::parse),
             origin: along(&["Offset", "Position", "Origin"])?,
             directions,
-            channels: self
-                .field(&[CHANNELS])
-                .map(|names| unescaped(names).lines().map(str::to_owned).collect())
-                .unwrap_or_default(),
+            channels: Vec::new(),
         })
     }
 }

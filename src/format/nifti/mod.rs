@@ -4,6 +4,8 @@
 //! read here; the voxels are an array as in other formats, so that windows of them are
 //! read without the rest.
 
+mod writer;
+
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
@@ -15,9 +17,11 @@ use flate2::bufread::MultiGzDecoder;
 use crate::files::InputFile;
 use crate::format::Format;
 use crate::format::axes::{AxisMap, ReadOptions};
+use crate::format::notes::Notes;
 use crate::format::positioned::Positioned;
 use crate::format::raw_array::{self, Layout, Packing, RawArray};
 use crate::format::single::{Attributes, SingleVolume};
+use crate::format::standing::of_single;
 use crate::format::stored::StoredType;
 use crate::volume::calibration::{Calibration, LengthUnit, length};
 
@@ -32,11 +36,13 @@ pub(super) static ENTRY: Format = Format {
         let (array, attributes) = open(path, options)?;
         Ok(SingleVolume::boxed(array, attributes))
     },
-    create: None,
+    create: Some(writer::create),
+    create_blocks: None,
+    create_shared: None,
+    holds: |stored| stored != StoredType::F16,
+    most_volumes: 1,
+    standing: of_single,
 };
-
-/// Name of the channels' names among the texts.
-const CHANNELS: &str = "channel_names";
 
 /// No header with its extensions is longer.
 const LONGEST_HEADER: u64 = 64 << 20;
@@ -51,11 +57,11 @@ fn open(path: &Path, options: &ReadOptions) -> Result<(RawArray, Attributes)> {
 fn layout(input: InputFile, options: &ReadOptions) -> Result<(Layout, Attributes)> {
     let path = input.path.clone();
     let header = Header::of(&input.file)?.context("not a NIfTI file that can be read")?;
-    let (attributes, channels) = header.texts(&input.file).unwrap_or_default();
+    let notes = header.notes(&input.file).unwrap_or_default();
     let (dims, names) = header.axes()?;
     let axes = AxisMap::new(names, &dims, options)?;
     let stored = header.stored_type()?;
-    let calibration = Calibration { channels, ..header.calibration()? };
+    let calibration = notes.complete(header.calibration()?, axes.shape[0]);
     let begin = header.begin()?;
     let (data, zipped) = if header.is_pair() {
         let beside = path.with_extension("img");
@@ -75,7 +81,7 @@ fn layout(input: InputFile, options: &ReadOptions) -> Result<(Layout, Attributes
         scale: header.scale(),
         calibration,
     };
-    Ok((layout, attributes))
+    Ok((layout, notes.texts))
 }
 
 /// The fixed part at the beginning of a file.
@@ -118,8 +124,8 @@ impl Header {
         Ok(None)
     }
 
-    /// The texts and the names of channels that stand as JSON in an extension of ours.
-    fn texts(&self, file: &File) -> Option<(Attributes, Vec<String>)> {
+    /// The notes of ours that stand in an extension.
+    fn notes(&self, file: &File) -> Option<Notes> {
         let source = BufReader::new(Positioned { file, position: 0 });
         let mut source: Box<dyn Read> =
             if self.zipped { Box::new(MultiGzDecoder::new(source)) } else { Box::new(source) };
@@ -134,14 +140,8 @@ impl Header {
                 if self.big_endian { u32::from_be_bytes(size) } else { u32::from_le_bytes(size) };
             let content = extensions.get(8..size as usize)?;
             let end = content.iter().position(|byte| *byte == 0).unwrap_or(content.len());
-            if let Ok(serde_json::Value::Object(all)) = serde_json::from_slice(&content[..end]) {
-                let names = all.get(CHANNELS).and_then(|names| names.as_array()).map(|names| {
-                    names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
-                });
-                let texts = all
-                    .iter()
-                    .filter_map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned())));
-                return Some((texts.collect(), names.unwrap_or_default()));
+            if let Some(notes) = Notes::parse(&String::from_utf8_lossy(&content[..end])) {
+                return Some(notes);
             }
             extensions = extensions.get(size as usize..)?;
         }

@@ -4,6 +4,8 @@
 //! are three axes and perhaps one of channels, the encodings raw and gzip, data in the
 //! same file or beside it.
 
+mod writer;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
@@ -17,6 +19,7 @@ use crate::format::axes::{AxisMap, ReadOptions};
 use crate::format::positioned::Positioned;
 use crate::format::raw_array::{self, Layout, Packing, RawArray, at_the_end, data_beside};
 use crate::format::single::{Attributes, SingleVolume};
+use crate::format::standing::of_single;
 use crate::format::stored::StoredType;
 use crate::volume::calibration::{Calibration, LengthUnit, length};
 
@@ -34,14 +37,19 @@ pub(super) static ENTRY: Format = Format {
         let (array, attributes) = open(path, options)?;
         Ok(SingleVolume::boxed(array, attributes))
     },
-    create: None,
+    create: Some(writer::create),
+    create_blocks: None,
+    create_shared: None,
+    holds: |stored| stored != StoredType::F16,
+    most_volumes: 1,
+    standing: of_single,
 };
 
 /// How the files begin.
 const MAGIC: [u8; 7] = *b"NRRD000";
 
 /// No header line is longer than this in a file that is NRRD.
-const LONGEST_LINE: u64 = 1 << 16;
+const LONGEST_LINE: u64 = 16 << 20;
 
 /// Opens a volume (D, H, W) or (C, D, H, W). NRRD names the fastest axis first, so that
 /// sizes `x y z` are (D, H, W) = (z, y, x).

@@ -4,6 +4,8 @@
 
 mod ome;
 mod stack;
+mod writer;
+
 use std::fs::File;
 use std::io::BufReader;
 use std::ops::Range;
@@ -23,8 +25,10 @@ use super::Format;
 use super::axes::{AxisMap, ReadOptions};
 use super::by_tiles::{PLANES, read_by_tiles};
 use super::contiguous::Contiguous;
+use super::notes::Notes;
 use super::positioned::Positioned;
 use super::single::{Attributes, SingleVolume};
+use super::standing::of_single;
 use super::stored::{Stored, StoredType, with_stored};
 use crate::files::InputFile;
 use crate::runtime::memory;
@@ -45,7 +49,12 @@ pub(super) static ENTRY: Format = Format {
         let (reader, texts) = TiffReader::open(path, options)?;
         Ok(SingleVolume::boxed(reader, texts))
     },
-    create: None,
+    create: Some(writer::create),
+    create_blocks: None,
+    create_shared: None,
+    holds: |_| true,
+    most_volumes: 1,
+    standing: of_single,
 };
 
 /// Bytes of a list in a directory, such as that of the strips of a page, at most.
@@ -111,6 +120,8 @@ impl TiffReader {
             ),
             Err(_) => String::new(),
         };
+        let notes = decoder.get_tag_ascii_string(Tag::Unknown(writer::NOTES)).ok();
+        let notes = notes.and_then(|text| Notes::parse(&text)).unwrap_or_default();
         let first = first_page(&mut decoder);
         let page = PageLayout::of(&mut decoder).context("page 0")?;
         let (chunk_width, chunk_height) = decoder.chunk_dimensions();
@@ -159,6 +170,9 @@ impl TiffReader {
             axes.places[2] == Some(dims.len() - 2) && axes.places[3] == Some(dims.len() - 1),
             "the last axes of TIFF files are y and x"
         );
+        let channels = axes.shape[0];
+        let calibration = notes.complete(stack.calibration.clone(), channels);
+        let stack = Stack { calibration, ..stack };
         stack.calibration.check()?;
         let beyond = match (stack.one_directory, strips.as_deref(), compression) {
             (false, ..) => None,
@@ -176,7 +190,7 @@ impl TiffReader {
         };
         let idle = Mutex::new(vec![decoder]);
         let reader = TiffReader { input, file, page, stack, chunk, axes, beyond, idle };
-        Ok((reader, ome::texts(&note)))
+        Ok((reader, notes.texts))
     }
 
     /// The number of the page of a channel and a slice.

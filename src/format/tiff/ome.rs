@@ -4,7 +4,6 @@ use anyhow::{Context, Result, bail, ensure};
 use roxmltree::{Document, Node};
 
 use super::stack::{Stack, ensure_pages};
-use crate::format::single::Attributes;
 use crate::volume::{Calibration, LengthUnit};
 
 /// Reads the OME-XML of a file with that many pages. Of several images it is the first.
@@ -54,23 +53,6 @@ pub(super) fn stack(xml: &str, pages: usize) -> Result<Stack> {
         one_directory: false,
         calibration: calibration(pixels),
     })
-}
-
-/// The texts that prediction leaves in OME-XML.
-pub(super) fn texts(xml: &str) -> Attributes {
-    let Ok(document) = Document::parse(xml.trim_matches('\0').trim()) else {
-        return Attributes::new();
-    };
-    let ours = document.descendants().filter(|node| {
-        node.has_tag_name_without_space("MapAnnotation")
-            && node.attribute("Namespace") == Some("unet3d")
-    });
-    ours.flat_map(|map| map.descendants())
-        .filter(|node| node.has_tag_name_without_space("M"))
-        .filter_map(|node| {
-            Some((node.attribute("K")?.to_owned(), node.text().unwrap_or_default().to_owned()))
-        })
-        .collect()
 }
 
 /// The page of each place, if they do not follow each other.

@@ -62,12 +62,30 @@ impl Node {
         Ok(Node { array: None, attributes })
     }
 
+    /// The directions of z, y and x that this program has noted.
+    fn directions(&self) -> Option<[[f64; 3]; 3]> {
+        let rows = self.attributes.get("unet3d")?.get(super::image::DIRECTIONS)?.as_array()?;
+        let row = |row: &Value| -> Option<[f64; 3]> {
+            let numbers: Option<Vec<f64>> = row.as_array()?.iter().map(Value::as_f64).collect();
+            numbers?.try_into().ok()
+        };
+        rows.iter().map(row).collect::<Option<Vec<_>>>()?.try_into().ok()
+    }
+
     /// The first of the images that OME metadata describe.
     pub fn image(&self) -> Result<Option<Image>> {
         let within = self.attributes.get("ome").and_then(Value::as_object);
         let attributes = within.unwrap_or(&self.attributes);
         match attributes.get("multiscales").and_then(Value::as_array).and_then(|all| all.first()) {
-            Some(image) => Image::read(image, attributes).context("`multiscales`").map(Some),
+            Some(image) => {
+                let mut image = Image::read(image, attributes).context("`multiscales`")?;
+                image.calibration.directions = self.directions();
+                let ours = self.attributes.get("unet3d");
+                if ours.is_some_and(|ours| ours.get(super::image::NO_VOXEL_SIZE).is_some()) {
+                    image.calibration.spacing = None;
+                }
+                Ok(Some(image))
+            }
             None => Ok(None),
         }
     }

@@ -1,13 +1,19 @@
 //! Zarr stores of the versions 2 and 3, plain or OME-Zarr, read chunk by chunk.
 //!
-//! Chunks are decoded by the crate `zarrs`. The metadata of OME-Zarr are read here, of
+//! Chunks are coded by the crate `zarrs`. The metadata of OME-Zarr are read here, of
 //! all versions and with less rigour than `ome_zarr_metadata` has: what a reader does not
 //! need may be missing.
 
 mod cache;
+mod image;
+mod level;
 mod metadata;
 mod reader;
+mod shared;
+mod standing;
 mod store;
+mod writer;
+
 use std::path::Path;
 
 use super::Format;
@@ -20,7 +26,12 @@ pub(super) static ENTRY: Format = Format {
     recognises: |_| false,
     is_store: metadata::is_node,
     open: |path, options| Ok(Box::new(store::ZarrStore::open(path, options)?)),
-    create: None,
+    create: Some(writer::create),
+    create_blocks: Some(writer::create_blocks),
+    create_shared: Some(shared::create_shared),
+    holds: |_| true,
+    most_volumes: usize::MAX,
+    standing: standing::standing,
 };
 
 /// The directory of the store that a path leads into, and the path within it: the

@@ -3,9 +3,10 @@
 use super::{Manner, Predictor, Surroundings};
 use crate::config::{ConfigError, Parameter, Section};
 use crate::predict::embeddings::{Clustering, RegionSpec};
-use crate::predict::output::{OutputSpec, compression};
+use crate::predict::files::OutputFormat;
+use crate::predict::output::{OUTPUT_FORMAT, OutputSpec, compression};
 use crate::stitch::Blending;
-use crate::volume::Encoding;
+use crate::volume::{Encoding, StoredType};
 
 pub(super) static PREDICTOR: Predictor = Predictor {
     name: "EmbeddingsPredictor",
@@ -61,8 +62,11 @@ fn read(around: &Surroundings<'_>) -> Result<Manner, ConfigError> {
         flips: vec![Vec::new()],
         channel: None,
         output: OutputSpec {
+            format: OutputFormat::named(section.text(OUTPUT_FORMAT.name)),
+            // Regions are brought together over the whole volume, not block by block.
+            block_memory: 0,
             compression: compression(section),
-            encoding: Encoding::Float32,
+            encoding: Encoding::Number(StoredType::F32),
             probabilities: None,
             segmentation: None,
             regions: Some(format!("segmentation/{}", clustering.word())),

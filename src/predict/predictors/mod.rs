@@ -12,7 +12,7 @@ use crate::stitch::Blending;
 use crate::volume::Access;
 
 use super::embeddings::RegionSpec;
-use super::output::{COMPRESSION, COMPRESSION_LEVEL, ON_ERROR, OutputSpec};
+use super::output::{COMPRESSION, COMPRESSION_LEVEL, ON_ERROR, OUTPUT_FORMAT, OutputSpec};
 use super::performance::PerformanceSpec;
 
 /// A predictor that `predictor.name` can choose.
@@ -76,7 +76,7 @@ pub static PREDICTORS: Dialects<Registry<Predictor>> = Dialects {
         kind: "predictor",
         name: NAME,
         entries: &[&standard::PREDICTOR, &lazy::PREDICTOR, &embeddings::PREDICTOR],
-        shared: &[COMPRESSION, COMPRESSION_LEVEL, ON_ERROR],
+        shared: &[OUTPUT_FORMAT, COMPRESSION, COMPRESSION_LEVEL, ON_ERROR],
         refused: &[],
     },
     upstream: Registry {

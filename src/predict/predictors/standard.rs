@@ -3,7 +3,7 @@
 use super::{Manner, Predictor, Surroundings, read_channel, read_flips};
 use crate::config::{ConfigError, Kind, Parameter};
 use crate::predict::output::{
-    OUTPUT_DTYPE, OutputSpec, PREVIEW, SAVE_PROBABILITIES, SAVE_SEGMENTATION,
+    BLOCK_MEMORY, OUTPUT_DTYPE, OutputSpec, PREVIEW, SAVE_PROBABILITIES, SAVE_SEGMENTATION,
 };
 use crate::stitch::Blending;
 use crate::volume::Encoding;
@@ -27,6 +27,7 @@ pub(super) const KEYS: &[Parameter] = &[
         "how patches that overlap are weighted",
     ),
     TTA,
+    BLOCK_MEMORY,
     OUTPUT_DTYPE,
     SAVE_PROBABILITIES,
     SAVE_SEGMENTATION,

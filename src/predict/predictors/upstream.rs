@@ -5,8 +5,8 @@ use super::standard::TTA;
 use super::{Manner, Predictor, Surroundings, read_channel, read_flips};
 use crate::config::{ConfigError, Parameter};
 use crate::predict::output::{
-    COMPRESSION, COMPRESSION_LEVEL, ON_ERROR, OUTPUT_DTYPE, OutputSpec, PREVIEW, compression,
-    encoding,
+    BLOCK_MEMORY, COMPRESSION, COMPRESSION_LEVEL, ON_ERROR, OUTPUT_DTYPE, OUTPUT_FORMAT,
+    OutputSpec, PREVIEW, compression, encoding, output_format,
 };
 use crate::predict::performance::{Measure, PerformanceSpec};
 use crate::stitch::Blending;
@@ -63,6 +63,8 @@ pub(super) const KEYS: &[Parameter] = &[
     Parameter::text("gt_internal_path", "", "volume of the input file with the ground truth")
         .optional(),
     TTA,
+    OUTPUT_FORMAT,
+    BLOCK_MEMORY,
     COMPRESSION,
     COMPRESSION_LEVEL,
     OUTPUT_DTYPE,
@@ -99,6 +101,8 @@ fn read(around: &Surroundings<'_>) -> Result<Manner, ConfigError> {
         flips: read_flips(section)?,
         channel: if segments { None } else { channel },
         output: OutputSpec {
+            format: output_format(section)?,
+            block_memory: section.size("block_memory"),
             compression: compression(section),
             encoding: encoding(section),
             probabilities: (!segments).then(|| name.clone()),

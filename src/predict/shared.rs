@@ -1,0 +1,241 @@
+//! Results that are made block by block, so that memory does not depend on the size of a
+//! volume and several processes can work on one.
+//!
+//! A block is predicted on its own, from all patches that reach it, in the order of the
+//! whole. So it does not matter which process makes it, nor what was made before.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use log::info;
+use ndarray::Array4;
+use serde_json::{Value, json};
+use tch::Kind;
+
+use crate::files::FileState;
+use crate::format;
+use crate::stitch::FinishedBlock;
+use crate::volume::{
+    Block, Calibration, Encoding, NewVolume, SharedEnd, SharedSpec, SharedWriter, Statistics,
+    StoredType, VolumeReader, Window,
+};
+
+use super::existing::{INPUT, check_replaceable, warn_of_other_input};
+use super::output::view;
+use super::plan::PredictionPlan;
+use super::run::PredictionRun;
+
+/// Whether the result of a file is made block by block: its format lets blocks be written
+/// apart, and nothing else is made of the result, for which all of it is needed in order.
+pub fn is_shared(plan: &PredictionPlan, output: &std::path::Path, has_stage: bool) -> bool {
+    format::named(output).is_some_and(|format| format.create_shared.is_some())
+        && !has_stage
+        && !plan.output.preview
+        && plan.performance.is_none()
+        // Regions are brought together over the whole volume.
+        && plan.regions.is_none()
+        // What is resampled comes in sequence, too.
+        && plan.voxel_size.is_none()
+}
+
+/// The result of a file that is being made block by block, perhaps by several processes.
+pub struct SharedResult {
+    pub index: usize,
+    writer: Box<dyn SharedWriter>,
+    /// What stood under the name when this process began.
+    seen: Option<FileState>,
+    texts: Vec<(String, String)>,
+    /// Patches that the network computes at once, for all processes.
+    pub batch_size: usize,
+}
+
+impl SharedResult {
+    /// Begins the result of file `index`, or goes on with it.
+    ///
+    /// # Errors
+    /// Files under its name that prediction did not write, and what fails on the disk.
+    pub fn open(
+        run: &PredictionRun,
+        index: usize,
+        reader: &dyn VolumeReader,
+        record: &str,
+        device: &str,
+    ) -> Result<SharedResult> {
+        let (plan, pair) = (&run.plan, &run.files[index]);
+        let path = &pair.output;
+        check_replaceable(path, &plan.output)?;
+        let seen = FileState::of(path).ok();
+        warn_of_other_input(path, &pair.input);
+        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("{}: cannot be made", directory.display()))?;
+        }
+        let create = format::named(path).and_then(|format| format.create_shared);
+        let create = create.with_context(|| format!("{}: no store", path.display()))?;
+        let (spec, compression) = (&plan.output, plan.output.compression);
+        let [d, h, w] = reader.size();
+        let mut volumes = Vec::new();
+        if let Some(name) = &spec.probabilities {
+            volumes.push(NewVolume {
+                name,
+                shape: [plan.out_channels(), d, h, w],
+                has_channels: true,
+                encoding: spec.encoding,
+                compression,
+                labels: false,
+            });
+        }
+        if let Some(name) = &spec.segmentation {
+            volumes.push(NewVolume {
+                name,
+                shape: [1, d, h, w],
+                has_channels: false,
+                encoding: Encoding::Number(StoredType::U16),
+                compression,
+                labels: true,
+            });
+        }
+        let calibration = Calibration { channels: Vec::new(), ..reader.calibration() };
+        let mut texts: Vec<(String, String)> =
+            run.attributes.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
+        texts.push((INPUT.to_owned(), record.to_owned()));
+        if spec.encoding == Encoding::ScaledUint8 {
+            texts.push((format::SCALE.to_owned(), (1.0f64 / 255.0).to_string()));
+        }
+        // What decides the voxels to the last bit; the configuration may name other files.
+        let decisive = texts.iter().filter(|(name, _)| name != "configuration");
+        let identity = json!({
+            "made_from": decisive.collect::<Vec<_>>(),
+            "device": device,
+            "shape": [plan.out_channels(), d, h, w],
+        });
+        let settings = json!({"batch_size": plan.batch_size, "threads": tch::get_num_threads()});
+        let (identity, settings) = (identity.to_string(), settings.to_string());
+        let block_bytes = spec.block_memory << 20;
+        let agreed = SharedSpec { identity: &identity, settings: &settings, block_bytes };
+        let writer = create(path, &volumes, &calibration, &agreed)?;
+        let noted: Value = serde_json::from_str(writer.settings()).unwrap_or_default();
+        let number = |key: &str| noted.get(key).and_then(Value::as_u64);
+        let batch_size = number("batch_size").map_or(plan.batch_size, |n| n as usize);
+        if let Some(threads) = number("threads").and_then(|n| i32::try_from(n).ok())
+            && threads != tch::get_num_threads()
+        {
+            info!("{}: was begun with {threads} thread(s), which is kept", path.display());
+            tch::set_num_threads(threads);
+        }
+        Ok(SharedResult { index, writer, seen, texts, batch_size })
+    }
+
+    /// The statistics of the input, which one process finds for all of them.
+    pub fn statistics(&self, reader: &dyn VolumeReader) -> Result<Statistics> {
+        let find = || -> Result<String> {
+            let Statistics { min, max, mean, std } = reader.statistics()?;
+            // As bits: nothing is rounded.
+            Ok([min, max, mean, std].map(|x| format!("{:016x}", x.to_bits())).join(" "))
+        };
+        let text = self.writer.kept("statistics", &find)?;
+        let numbers: Vec<f64> = text
+            .split_whitespace()
+            .filter_map(|word| u64::from_str_radix(word, 16).ok().map(f64::from_bits))
+            .collect();
+        let [min, max, mean, std]: [f64; 4] =
+            numbers.try_into().ok().context("the statistics that were kept cannot be read")?;
+        Ok(Statistics { min, max, mean, std })
+    }
+
+    /// The blocks that this process has to make.
+    pub fn blocks(&self, run: &PredictionRun) -> Vec<usize> {
+        let all: Vec<usize> = (0..self.writer.blocks()).collect();
+        let all = match run.block_shard {
+            Some(shard) => shard.select(all),
+            None => all,
+        };
+        all.into_iter().filter(|number| !self.writer.is_done(*number)).collect()
+    }
+
+    pub fn count(&self) -> usize {
+        self.writer.blocks()
+    }
+
+    pub fn window(&self, block: usize) -> Window {
+        self.writer.block(block)
+    }
+
+    /// Ends this process's work on the result, which is complete if all blocks are done.
+    pub fn leave(&self, run: &PredictionRun) -> Result<()> {
+        let path = &run.files[self.index].output;
+        let may_replace = |path: &std::path::Path| match FileState::of(path).ok() {
+            now if now.is_some() && now == self.seen => Ok(()),
+            _ => check_replaceable(path, &run.plan.output),
+        };
+        match self.writer.leave(&self.texts, run.compressors, &may_replace)? {
+            SharedEnd::Complete => {}
+            SharedEnd::Left(count) => {
+                info!("{}: {count} block(s) are left to other processes", path.display());
+            }
+            SharedEnd::Others => {
+                info!("{}: the last process at work completes it", path.display());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A block that is being put together.
+pub struct BlockOutput {
+    pub result: Arc<SharedResult>,
+    number: usize,
+    probabilities: Option<Array4<f32>>,
+    segmentation: Option<Array4<f32>>,
+}
+
+impl BlockOutput {
+    pub fn new(run: &PredictionRun, result: Arc<SharedResult>, number: usize) -> BlockOutput {
+        let [d, h, w] = result.window(number).size;
+        let spec = &run.plan.output;
+        let array = |wanted: bool, channels| wanted.then(|| Array4::zeros((channels, d, h, w)));
+        BlockOutput {
+            probabilities: array(spec.probabilities.is_some(), run.plan.out_channels()),
+            segmentation: array(spec.segmentation.is_some(), 1),
+            result,
+            number,
+        }
+    }
+
+    /// Takes a box of the block.
+    pub fn write(&mut self, block: &FinishedBlock) -> Result<()> {
+        let FinishedBlock { z, y, values } = block;
+        let place = |array: &mut Array4<f32>, values: ndarray::ArrayView4<'_, f32>| {
+            let (_, d, h, _) = values.dim();
+            array.slice_mut(ndarray::s![.., *z..z + d, *y..y + h, ..]).assign(&values);
+        };
+        if let Some(array) = &mut self.probabilities {
+            let values = values.f_contiguous()?;
+            place(array, view(&values)?);
+        }
+        if let Some(array) = &mut self.segmentation {
+            let labels = if values.size()[0] == 1 {
+                values.f_gt(0.5)?
+            } else {
+                values.f_argmax(0, false)?.f_unsqueeze(0)?
+            };
+            let labels = labels.f_to_kind(Kind::Float)?.f_contiguous()?;
+            place(array, view(&labels)?);
+        }
+        Ok(())
+    }
+
+    /// Writes the block.
+    pub fn finish(self, run: &PredictionRun) -> Result<()> {
+        let volumes: Vec<Block<'_>> = [&self.probabilities, &self.segmentation]
+            .into_iter()
+            .flatten()
+            .map(|array| Block::F32(array.view()))
+            .collect();
+        ensure!(!volumes.is_empty(), "nothing is to be written");
+        self.result.writer.write(self.number, &volumes, run.compressors)?;
+        let (path, count) = (&run.files[self.result.index].output, self.result.count());
+        log::debug!("{}: block {} of {count} is done", path.display(), self.number + 1);
+        Ok(())
+    }
+}
