@@ -9,17 +9,17 @@ mod read_config;
 
 #[test]
 fn checkpoints() {
-    corpus("checkpoint").into_iter().for_each(read_checkpoint::read);
+    corpus("checkpoint", 100).into_iter().for_each(read_checkpoint::read);
 }
 
 #[test]
 fn pickles() {
-    for input in corpus("pickle") {
+    for input in corpus("pickle", 100) {
         read_checkpoint::read(read_checkpoint::with_pickle(&input));
     }
 }
 
 #[test]
 fn configurations() {
-    corpus("config").iter().for_each(|input| read_config::read(input));
+    corpus("config", 100).iter().for_each(|input| read_config::read(input));
 }

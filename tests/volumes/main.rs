@@ -10,8 +10,12 @@ mod damaged;
 mod datasets;
 mod file_pairs;
 mod formats;
+mod fuzz_corpus;
 mod hdf5_input;
 mod hdf5_output;
 mod training_data;
 mod voxel_size;
+
+// `fuzz/readers`, shared with the fuzzers, expect these modules at the root of the crate.
 mod written;
+use unet3d::{format, volume};
