@@ -489,7 +489,8 @@ def score(rng, program, folder):
     logits = (field / field.std() * 1.5).astype("float32")
     with h5py.File(folder / "data.h5", "w") as file:
         file["raw"] = logits if channels > 1 else logits[0]
-        file["label"] = regions.astype("float32" if sigmoid is None else "int64")
+        # The reference's PSNR takes numbers from −1 to 1 alone.
+        file["label"] = (regions / 4).astype("float32") if sigmoid is None else regions.astype("int64")
     model, net = identity(channels, folder / "net.pytorch")
     if sigmoid is not None:
         model |= {"is_segmentation": True, "final_sigmoid": sigmoid}
