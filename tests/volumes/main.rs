@@ -15,7 +15,7 @@ mod hdf5_input;
 mod hdf5_output;
 mod training_data;
 mod voxel_size;
+mod written;
 
 // `fuzz/readers`, shared with the fuzzers, expect these modules at the root of the crate.
-mod written;
 use unet3d::{format, volume};
