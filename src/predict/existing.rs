@@ -93,7 +93,7 @@ pub fn is_up_to_date(pair: &FilePair, spec: &OutputSpec, attributes: &Attributes
             return false;
         }
     } else if [&spec.probabilities, &spec.segmentation, &spec.regions]
-        .iter()
+        .into_iter()
         .any(|volume| other(path, volume))
     {
         return false;

@@ -84,9 +84,11 @@ pub fn encoding(predictor: &Section<'_>) -> Encoding {
 ///
 /// # Errors
 /// A format that has no numbers of the type of the output.
-pub fn output_format(predictor: &Section<'_>) -> Result<Option<OutputFormat>, ConfigError> {
+pub fn output_format(
+    predictor: &Section<'_>,
+    encoding: Encoding,
+) -> Result<Option<OutputFormat>, ConfigError> {
     let format = OutputFormat::named(predictor.text("output_format"));
-    let encoding = encoding(predictor);
     if let Some(format) = format.filter(|format| !format.holds(encoding)) {
         let (dtype, name) = (encoding.stored().name(), format.name());
         return Err(predictor.error(
@@ -126,7 +128,7 @@ impl OutputSpec {
     /// Reads the keys of the `predictor` section that are about the output.
     pub fn read(predictor: &Section<'_>) -> Result<Self, ConfigError> {
         let spec = OutputSpec {
-            format: output_format(predictor)?,
+            format: output_format(predictor, encoding(predictor))?,
             block_memory: predictor.size("block_memory"),
             compression: compression(predictor),
             encoding: encoding(predictor),

@@ -335,8 +335,12 @@ fn send(
     };
     let Some(result) = &input.shared else {
         let tiling = input.tiling.clone();
-        let (summary, cancel) = (Box::new(summary), cancel.clone());
-        send(ReaderMessage::Begin { index, tiling, input: summary, cancel })?;
+        send(ReaderMessage::Begin {
+            index,
+            tiling,
+            input: Box::new(summary),
+            cancel: cancel.clone(),
+        })?;
         if !send_patches(&input.tiling, &|patch| patch, plan.batch_size)? {
             return Ok(());
         }

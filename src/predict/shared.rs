@@ -32,7 +32,6 @@ pub fn is_shared(plan: &PredictionPlan, output: &std::path::Path, has_stage: boo
         && !has_stage
         && !plan.output.preview
         && plan.performance.is_none()
-        // Regions are brought together over the whole volume.
         && plan.regions.is_none()
         // What is resampled comes in sequence, too.
         && plan.voxel_size.is_none()

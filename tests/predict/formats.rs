@@ -218,8 +218,9 @@ impl Blocks {
             "predictor.output_format=zarr".to_owned(),
             "predictor.block_memory=1".to_owned(),
             "predictor.save_segmentation=true".to_owned(),
-            // Few patches: it is blocks that are tried.
-            "loaders.test.slice_builder.stride_shape=[8, 12, 12]".to_owned(),
+            // Few large patches: it is blocks that are tried.
+            "loaders.test.slice_builder.patch_shape=[16, 32, 32]".to_owned(),
+            "loaders.test.slice_builder.stride_shape=[11, 23, 25]".to_owned(),
         ];
         for option in options.iter().map(String::as_str).chain(more.iter().copied()) {
             command.args(["--set", option]);

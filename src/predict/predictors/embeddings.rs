@@ -3,8 +3,7 @@
 use super::{Manner, Predictor, Surroundings};
 use crate::config::{ConfigError, Parameter, Section};
 use crate::predict::embeddings::{Clustering, RegionSpec};
-use crate::predict::files::OutputFormat;
-use crate::predict::output::{OUTPUT_FORMAT, OutputSpec, compression};
+use crate::predict::output::{OutputSpec, compression, output_format};
 use crate::stitch::Blending;
 use crate::volume::{Encoding, StoredType};
 
@@ -62,8 +61,7 @@ fn read(around: &Surroundings<'_>) -> Result<Manner, ConfigError> {
         flips: vec![Vec::new()],
         channel: None,
         output: OutputSpec {
-            format: OutputFormat::named(section.text(OUTPUT_FORMAT.name)),
-            // Regions are brought together over the whole volume, not block by block.
+            format: output_format(section, Encoding::Number(StoredType::I32))?,
             block_memory: 0,
             compression: compression(section),
             encoding: Encoding::Number(StoredType::F32),

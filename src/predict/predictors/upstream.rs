@@ -101,7 +101,7 @@ fn read(around: &Surroundings<'_>) -> Result<Manner, ConfigError> {
         flips: read_flips(section)?,
         channel: if segments { None } else { channel },
         output: OutputSpec {
-            format: output_format(section)?,
+            format: output_format(section, encoding(section))?,
             block_memory: section.size("block_memory"),
             compression: compression(section),
             encoding: encoding(section),
