@@ -167,6 +167,11 @@ pub fn is_store(path: &Path) -> bool {
     FORMATS.iter().any(|format| (format.is_store)(path))
 }
 
+/// Removes what processes left beside a file that is complete, and wrote it together.
+pub fn forget_unfinished(path: &Path) {
+    zarr::forget(path);
+}
+
 /// The format that the extension of a path names.
 pub fn named(path: &Path) -> Option<&'static Format> {
     FORMATS.iter().find(|format| format.has_extension_of(path)).copied()

@@ -12,7 +12,7 @@ use log::{error, info};
 
 use crate::checkpoint::sha256;
 use crate::config::ConfigError;
-use crate::format::MADE_BY;
+use crate::format::{self, MADE_BY};
 use crate::runtime::report::{Reporter, panic_text};
 use crate::runtime::shard::Shard;
 use crate::samples::MADE_BY_PREDICTION;
@@ -95,7 +95,13 @@ impl PredictionRun {
                 Some(stage) => stage.is_up_to_date(file),
                 None => true,
             };
-            files.retain(|file| !is_up_to_date(file, &plan.output, &attributes) || !made(file));
+            files.retain(|file| {
+                let done = is_up_to_date(file, &plan.output, &attributes) && made(file);
+                if done {
+                    format::forget_unfinished(&file.output);
+                }
+                !done
+            });
             info!("{} of {before} volume(s) have their result already", before - files.len());
         }
         check_inputs(&plan, &files)?;

@@ -309,6 +309,12 @@ fn kills_lose_the_blocks_under_way_alone() {
     blocks.run("killed", &["--skip-existing"]).succeeded();
     assert!(blocks.files("killed") == wanted);
     assert_eq!(fs::read_dir(blocks.lab.path("killed")).unwrap().count(), 1);
+    // As after a kill between the name and the end.
+    let left = blocks.lab.path("killed/.v_predictions.zarr.unfinished");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("unfinished.json"), "{}").unwrap();
+    blocks.run("killed", &["--skip-existing"]).succeeded();
+    assert!(!left.exists() && blocks.files("killed") == wanted);
     // What was begun with other settings is not gone on with.
     let mut process = blocks.start("other", &[]);
     let markers = blocks.lab.path("other/.v_predictions.zarr.unfinished/.done");

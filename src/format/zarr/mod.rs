@@ -34,6 +34,8 @@ pub(super) static ENTRY: Format = Format {
     standing: standing::standing,
 };
 
+pub(in crate::format) use shared::forget;
+
 /// The directory of the store that a path leads into, and the path within it: the
 /// outermost one that is a node.
 pub(super) fn root(path: &Path) -> Option<&Path> {

@@ -300,6 +300,16 @@ fn locked(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Removes what a process left that was stopped after it had given the store its name.
+pub(in crate::format) fn forget(target: &Path) {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let root = folder(target).join(format!(".{name}.unfinished"));
+    if root.join(NOTES).is_file() && !root.join(STORE).exists() {
+        // What cannot be removed is no more in the way than before.
+        let _ = remove_other(target, &root);
+    }
+}
+
 /// Removes a store of other settings that nobody works on.
 fn remove_other(target: &Path, root: &Path) -> Result<()> {
     let Ok(lock) = OpenOptions::new().append(true).open(root.join(LOCK)) else { return Ok(()) };
