@@ -223,7 +223,7 @@ fn of_prediction(path: &Path, file: &dyn VolumeFile, voxels: bool) -> Map<String
     }
     if let Some(path) = configuration.get("model_path").and_then(Value::as_str) {
         checkpoint.insert("file".into(), path.into());
-        let same = checkpoint::sha256(Path::new(path)).ok().map(|sum| Value::from(sum));
+        let same = checkpoint::sha256(Path::new(path)).ok().map(Value::from);
         if let Some(sum) = same {
             checkpoint.insert("unchanged".into(), (checkpoint.get("sha256") == Some(&sum)).into());
         }

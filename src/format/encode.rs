@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(encoded(number(StoredType::I8), &[-2i32, 300]), [254, 127]);
         assert_eq!(
             encoded(number(StoredType::U64), &[3i64, -1]),
-            [3, 0, 0, 0, 0, 0, 0, 0].repeat(1).into_iter().chain([0; 8]).collect::<Vec<u8>>()
+            [3u8, 0, 0, 0, 0, 0, 0, 0].into_iter().chain([0; 8]).collect::<Vec<u8>>()
         );
     }
 }

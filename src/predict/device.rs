@@ -140,7 +140,7 @@ impl DevicePredictor<'_> {
                 self.send(WriterMessage::Failed { index, error })
             }
             ReaderMessage::Begin { index, tiling, input, cancel } => {
-                let begun = self.begin(index, tiling, *input, cancel.clone());
+                let begun = self.begin(index, tiling, input, cancel.clone());
                 self.settle(begun, index, &cancel)
             }
             ReaderMessage::Batch { patches, raw } => {
@@ -199,7 +199,7 @@ impl DevicePredictor<'_> {
         &mut self,
         index: usize,
         tiling: Tiling,
-        input: InputSummary,
+        input: Box<InputSummary>,
         cancel: CancelFlag,
     ) -> Result<(), StageError> {
         self.current = None;

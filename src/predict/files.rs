@@ -38,7 +38,7 @@ impl OutputFormat {
     /// The format of that name in lower case, `None` if there is none.
     pub fn named(word: &str) -> Option<OutputFormat> {
         let found = FORMATS.iter().find(|format| format.name.eq_ignore_ascii_case(word));
-        found.filter(|format| format.create.is_some()).map(|format| OutputFormat(*format))
+        found.filter(|format| format.create.is_some()).map(|format| OutputFormat(format))
     }
 
     /// The format of a file, that of HDF5 if it is none that is known.

@@ -22,7 +22,7 @@ use super::way_back::WayBack;
 /// What the network stage sends to the writer.
 pub enum WriterMessage {
     /// A result of this size (z, y, x) begins.
-    Begin { index: usize, size: [usize; 3], input: InputSummary, cancel: CancelFlag },
+    Begin { index: usize, size: [usize; 3], input: Box<InputSummary>, cancel: CancelFlag },
     /// A box of the result, on the CPU.
     Block(FinishedBlock, Permit),
     /// All boxes of the result, or of a block of it, were sent.
@@ -104,7 +104,7 @@ pub fn write_all(
             }
             WriterMessage::Begin { index, size, input, cancel } => {
                 current = None;
-                match Unfinished::begin(run, index, size, input, cancel.clone()) {
+                match Unfinished::begin(run, index, size, *input, cancel.clone()) {
                     Ok(result) => current = Some(result),
                     Err(error) => {
                         cancel.set();
@@ -147,7 +147,7 @@ pub fn write_all(
 /// What boxes are still to come of.
 enum Unfinished {
     Result(Box<UnfinishedResult>),
-    Block(UnfinishedBlock),
+    Block(Box<UnfinishedBlock>),
 }
 
 /// A block of a result that is made block by block.
@@ -184,7 +184,8 @@ impl Unfinished {
         let origin = result.window(*number).origin;
         let output = BlockOutput::new(run, result.clone(), *number);
         let largest = largest(run);
-        Ok(Unfinished::Block(UnfinishedBlock { index, output, origin, largest, cancel }))
+        let block = UnfinishedBlock { index, output, origin, largest, cancel };
+        Ok(Unfinished::Block(Box::new(block)))
     }
 
     fn place(&self) -> (usize, &CancelFlag) {

@@ -57,7 +57,7 @@ pub fn onnx(net: &UNet) -> Result<Vec<u8>> {
         .iter()
         .map(|(name, tensor)| Ok((name.clone(), from_tensor(tensor)?)))
         .collect::<Result<HashMap<_, _>>>()?;
-    let grows = (0..3).any(|axis| 2 * spec.unit.padding[axis] >= spec.unit.kernel[axis] + 1);
+    let grows = (0..3).any(|axis| 2 * spec.unit.padding[axis] > spec.unit.kernel[axis]);
     let mut writer = Writer { weights, planar, grows, nodes: Nodes::default() };
     let mut names: HashMap<Value, String> = [(Value::INPUT, INPUT.to_string())].into();
     for (instruction, result) in graph.steps() {
