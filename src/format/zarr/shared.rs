@@ -312,7 +312,9 @@ pub(in crate::format) fn forget(target: &Path) {
 
 /// Removes a store of other settings that nobody works on.
 fn remove_other(target: &Path, root: &Path) -> Result<()> {
-    let Ok(lock) = OpenOptions::new().append(true).open(root.join(LOCK)) else { return Ok(()) };
+    let Ok(lock) = OpenOptions::new().create(true).append(true).open(root.join(LOCK)) else {
+        return Ok(());
+    };
     ensure!(
         !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
         "another process writes it with other settings, or from another input: wait for it"
