@@ -81,16 +81,18 @@ pub fn beside(result: &Path, extension: &str) -> PathBuf {
 }
 
 /// Gives each input its output: `<stem>_predictions` with the extension of that format, or
-/// of the input's, beside the input or in `directory`.
+/// of the input's, beside the input or in `directory`. `apart` gives the other file that the
+/// result at a path consists of, if there is one.
 ///
 /// # Errors
-/// A message if an output is one of the inputs, or the output of two of them, whatever
-/// links and spellings lead to it.
+/// A message if an output is one of the inputs or of the files of ground truth, or the output
+/// of two inputs, whatever links and spellings lead to it.
 pub fn pair_files(
     inputs: Vec<SampleFiles>,
     directory: Option<&Path>,
     format: Option<OutputFormat>,
     compression: Compression,
+    apart: impl Fn(&Path) -> Option<PathBuf>,
 ) -> Result<Vec<FilePair>, String> {
     let output = |input: &Path| {
         let (beside, stem) = format::output_place(input);
@@ -106,16 +108,22 @@ pub fn pair_files(
             truth: label,
         })
         .collect();
-    let inputs: HashSet<_> =
-        files.iter().filter_map(|file| identity(&format::file_of(&file.input))).collect();
+    let inputs: HashSet<_> = files
+        .iter()
+        .flat_map(|file| [Some(&file.input), file.truth.as_ref()])
+        .flatten()
+        .filter_map(|path| identity(&format::file_of(path)))
+        .collect();
     for FilePair { input, output, .. } in &files {
-        if identity(output).is_some_and(|identity| inputs.contains(&identity)) {
-            return Err(format!(
-                "{} is an input, and the result of {} would replace it; set another \
-                 `loaders.output_dir`",
-                output.display(),
-                input.display()
-            ));
+        for output in [Some(output.clone()), apart(output)].into_iter().flatten() {
+            if identity(&output).is_some_and(|identity| inputs.contains(&identity)) {
+                return Err(format!(
+                    "{} is an input, and the result of {} would replace it; set another \
+                     `loaders.output_dir`",
+                    output.display(),
+                    input.display()
+                ));
+            }
         }
     }
     let mut seen: HashMap<PathBuf, &FilePair> = HashMap::new();

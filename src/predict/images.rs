@@ -101,7 +101,7 @@ impl ImagePlan {
             images
                 .extend(found.into_iter().map(|raw| SampleFiles { raw, ..SampleFiles::default() }));
         }
-        pair_files(images, self.output_dir.as_deref(), None, Compression::None)
+        pair_files(images, self.output_dir.as_deref(), None, Compression::None, |_| None)
             .map_err(|message| self.file_paths.error(message))
     }
 

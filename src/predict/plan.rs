@@ -17,7 +17,7 @@ use crate::stitch::{Blending, Tiling, TilingError};
 use crate::volume::{Access, Calibration, Mirror, VolumeReader, VolumeShape};
 
 use super::embeddings::RegionSpec;
-use super::files::{FilePair, pair_files};
+use super::files::{FilePair, pair_files, segmentation_path};
 use super::output::{ON_ERROR, OutputSpec};
 use super::performance::{Performance, PerformanceSpec};
 use super::predictors::{Manner, PREDICTORS, Surroundings};
@@ -172,7 +172,9 @@ impl PredictionPlan {
     pub fn files(&self) -> Result<Vec<FilePair>, ConfigError> {
         let inputs = self.places.file_paths.prediction_inputs(&self.raw)?;
         let OutputSpec { format, compression, .. } = self.output;
-        pair_files(inputs, self.output_dir.as_deref(), format, compression)
+        let apart =
+            |path: &Path| self.output.has_segmentation_apart(path).then(|| segmentation_path(path));
+        pair_files(inputs, self.output_dir.as_deref(), format, compression, apart)
             .map_err(|message| self.places.file_paths.node.error(message))
     }
 

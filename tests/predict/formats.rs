@@ -95,6 +95,27 @@ fn results_are_the_same_in_every_format_and_known_again() {
     with_config("predict", &config, &options).failed_with(2, &["output_dtype", "float32", "NRRD"]);
 }
 
+#[test]
+fn a_segmentation_in_a_file_of_its_own_replaces_no_input_and_no_ground_truth() {
+    let lab = lab();
+    let config = lab.prediction();
+    let out = format!("loaders.output_dir={}", lab.path("out").display());
+    let options = [&out, "predictor.output_format=tiff", "predictor.save_segmentation=true"];
+    with_config("predict", &config, &options).succeeded();
+    let segmentation = lab.path("out/t1_segmentation.tif");
+    let before = fs::read(&segmentation).unwrap();
+    let raw = lab.path("test/t1.h5").display().to_string();
+    let other = lab.path("out/../out/t1_segmentation.tif").display().to_string();
+    for files in [
+        format!("loaders.test.file_paths=['{raw}', '{other}']"),
+        format!("loaders.test.file_paths=[{{raw: '{raw}', label: '{other}'}}]"),
+    ] {
+        with_config("predict", &config, &[&options[..], &[&files]].concat())
+            .failed_with(2, &["t1_segmentation.tif is an input", "loaders.output_dir"]);
+        assert_eq!(fs::read(&segmentation).unwrap(), before);
+    }
+}
+
 fn remove(path: &Path) {
     unet3d::files::remove(path).unwrap();
 }
