@@ -123,14 +123,7 @@ pub(super) fn hold(file: &File) -> io::Result<bool> {
 mod tests {
     use super::*;
     use crate::files::PartialFile;
-
-    fn names(folder: &Path) -> Vec<String> {
-        let entries = fs::read_dir(folder).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
+    use crate::files::names;
 
     #[test]
     fn only_leftovers_of_our_own_are_removed() {

@@ -21,3 +21,13 @@ pub use partial_directory::{PartialDirectory, remove, rename_if, sync_all_below}
 pub use record::{is_current, record, recorded_input};
 pub use writable::check_writable;
 pub use write::{PartialFile, copy, write, write_new};
+
+/// Names of all that is in a folder, in order.
+#[cfg(test)]
+fn names(folder: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}

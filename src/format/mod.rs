@@ -56,6 +56,13 @@ pub type CreateBlocks = fn(&Path, &NewVolume<'_>, &Calibration) -> Result<Box<dy
 pub type CreateShared =
     fn(&Path, &[NewVolume<'_>], &Calibration, &SharedSpec<'_>) -> Result<Box<dyn SharedWriter>>;
 
+/// How several processes write a file together.
+pub struct SharedStores {
+    pub create: CreateShared,
+    /// Removes what was left beside a complete file by a process that was stopped at the end.
+    pub forget: fn(&Path),
+}
+
 /// A file format of volumes.
 pub struct Format {
     pub name: &'static str,
@@ -76,7 +83,7 @@ pub struct Format {
     /// `None` if parts of a file cannot be written apart from each other.
     pub create_blocks: Option<CreateBlocks>,
     /// `None` if one process writes a file.
-    pub create_shared: Option<CreateShared>,
+    pub shared: Option<SharedStores>,
     /// Whether numbers of a type can be written.
     pub holds: fn(StoredType) -> bool,
     /// How many volumes a file holds at most.
@@ -88,7 +95,8 @@ pub struct Format {
 /// Attribute of a file whose bytes stand for probabilities: what leads back to them.
 pub const SCALE: &str = "scale_factor";
 
-/// All file formats. The first is the one that results are written in.
+/// All file formats. The first is the one of results whose input is in none of them, or in
+/// one that is only read.
 pub static FORMATS: &[&Format] =
     &[&h5::ENTRY, &nrrd::ENTRY, &tiff::ENTRY, &zarr::ENTRY, &nifti::ENTRY, &metaimage::ENTRY];
 
@@ -169,7 +177,9 @@ pub fn is_store(path: &Path) -> bool {
 
 /// Removes what processes left beside a file that is complete, and wrote it together.
 pub fn forget_unfinished(path: &Path) {
-    zarr::forget(path);
+    if let Some(shared) = named(path).and_then(|format| format.shared.as_ref()) {
+        (shared.forget)(path);
+    }
 }
 
 /// The format that the extension of a path names.

@@ -8,6 +8,8 @@ use crc32c::{crc32c, crc32c_combine};
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use libdeflater::{CompressionLvl, Compressor};
 
+use crate::volume;
+
 /// How the voxels of a file are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
@@ -21,6 +23,16 @@ pub(super) enum Packing {
     Zlib {
         level: u8,
     },
+}
+
+impl Packing {
+    /// The voxels as one stream, or as they are.
+    pub fn in_one_stream(compression: volume::Compression) -> Packing {
+        match compression {
+            volume::Compression::None => Packing::Plain,
+            volume::Compression::Gzip { level } => Packing::Deflate { level },
+        }
+    }
 }
 
 /// What was written.

@@ -125,6 +125,35 @@ impl OutputSpec {
             && format::named(path).is_some_and(|format| format.most_volumes == 1)
     }
 
+    /// The volumes of a result of size (z, y, x): probabilities of so many classes, likeliest
+    /// classes and regions, those that are written.
+    pub fn volumes(&self, channels: usize, [d, h, w]: [usize; 3]) -> [Option<NewVolume<'_>>; 3] {
+        let compression = self.compression;
+        let labels = |stored| {
+            move |name| NewVolume {
+                name,
+                shape: [1, d, h, w],
+                has_channels: false,
+                encoding: Encoding::Number(stored),
+                compression,
+                labels: true,
+            }
+        };
+        let probabilities = |name| NewVolume {
+            name,
+            shape: [channels, d, h, w],
+            has_channels: true,
+            encoding: self.encoding,
+            compression,
+            labels: false,
+        };
+        [
+            self.probabilities.as_deref().map(probabilities),
+            self.segmentation.as_deref().map(labels(StoredType::U16)),
+            self.regions.as_deref().map(labels(StoredType::I32)),
+        ]
+    }
+
     /// Reads the keys of the `predictor` section that are about the output.
     pub fn read(predictor: &Section<'_>) -> Result<Self, ConfigError> {
         let spec = OutputSpec {
@@ -233,42 +262,18 @@ impl Output {
         let apart = spec.has_segmentation_apart(path).then(|| segmentation_path(path));
         let mut apart =
             apart.map(|path| ResultFile::create(run, &path, &summary.record)).transpose()?;
-        let [d, h, w] = size;
         // Channels of the result are no channels of the input.
         let calibration = Calibration { channels: Vec::new(), ..summary.calibration.clone() };
-        let compression = spec.compression;
         let begin = |file: &mut ResultFile, volume: NewVolume<'_>| -> Result<VolumeId> {
             let id = file.writer.begin(&volume)?;
             file.writer.calibrate(id, &calibration)?;
             Ok(id)
         };
-        let probabilities = match &spec.probabilities {
-            Some(name) => {
-                let (shape, encoding) = ([channels, d, h, w], spec.encoding);
-                let (has_channels, labels) = (true, false);
-                let volume = NewVolume { name, shape, has_channels, encoding, compression, labels };
-                Some(begin(&mut file, volume)?)
-            }
-            None => None,
-        };
-        let segmentation = match &spec.segmentation {
-            Some(name) => {
-                let (shape, encoding) = ([1, d, h, w], Encoding::Number(StoredType::U16));
-                let (has_channels, labels) = (false, true);
-                let volume = NewVolume { name, shape, has_channels, encoding, compression, labels };
-                Some(begin(apart.as_mut().unwrap_or(&mut file), volume)?)
-            }
-            None => None,
-        };
-        let regions = match &spec.regions {
-            Some(name) => {
-                let (shape, encoding) = ([1, d, h, w], Encoding::Number(StoredType::I32));
-                let (has_channels, labels) = (false, true);
-                let volume = NewVolume { name, shape, has_channels, encoding, compression, labels };
-                Some(begin(&mut file, volume)?)
-            }
-            None => None,
-        };
+        let [probabilities, segmentation, regions] = spec.volumes(channels, size);
+        let probabilities = probabilities.map(|volume| begin(&mut file, volume)).transpose()?;
+        let segmented = apart.as_mut().unwrap_or(&mut file);
+        let segmentation = segmentation.map(|volume| begin(segmented, volume)).transpose()?;
+        let regions = regions.map(|volume| begin(&mut file, volume)).transpose()?;
         let performance = run.plan.performance(&run.files[index], size)?;
         let spec = spec.clone();
         Ok(Output { file, apart, probabilities, segmentation, regions, performance, spec })
@@ -278,12 +283,7 @@ impl Output {
     pub fn write(&mut self, block: &FinishedBlock) -> Result<()> {
         let FinishedBlock { z, y, values } = block;
         if let Some(id) = self.segmentation {
-            let labels = if values.size()[0] == 1 {
-                values.f_gt(0.5)?
-            } else {
-                values.f_argmax(0, false)?.f_unsqueeze(0)?
-            };
-            let labels = labels.f_to_kind(Kind::Float)?.f_contiguous()?;
+            let labels = likeliest(values)?;
             let file = self.apart.as_mut().unwrap_or(&mut self.file);
             file.writer.write(id, [0, *z, *y], view(&labels)?)?;
             if let Some(performance) = &mut self.performance {
@@ -327,6 +327,17 @@ impl Output {
         file.finish(&spec)?;
         Ok(agreement)
     }
+}
+
+/// The likeliest class of each voxel (1, D, H, W) of probabilities (C, D, H, W), as float32;
+/// of one channel whether it is above 0.5.
+pub fn likeliest(probabilities: &Tensor) -> Result<Tensor> {
+    let labels = if probabilities.size()[0] == 1 {
+        probabilities.f_gt(0.5)?
+    } else {
+        probabilities.f_argmax(0, false)?.f_unsqueeze(0)?
+    };
+    Ok(labels.f_to_kind(Kind::Float)?.f_contiguous()?)
 }
 
 /// A contiguous CPU tensor (C, D, H, W) of float32 as an array.

@@ -10,25 +10,24 @@ use anyhow::{Context, Result, ensure};
 use log::info;
 use ndarray::Array4;
 use serde_json::{Value, json};
-use tch::Kind;
 
 use crate::files::FileState;
 use crate::format;
 use crate::stitch::FinishedBlock;
 use crate::volume::{
-    Block, Calibration, Encoding, NewVolume, SharedEnd, SharedSpec, SharedWriter, Statistics,
-    StoredType, VolumeReader, Window,
+    Block, Calibration, Encoding, SharedEnd, SharedSpec, SharedWriter, Statistics, VolumeReader,
+    Window,
 };
 
 use super::existing::{INPUT, check_replaceable, warn_of_other_input};
-use super::output::view;
+use super::output::{likeliest, view};
 use super::plan::PredictionPlan;
 use super::run::PredictionRun;
 
 /// Whether the result of a file is made block by block: its format lets blocks be written
 /// apart, and nothing else is made of the result, for which all of it is needed in order.
 pub fn is_shared(plan: &PredictionPlan, output: &std::path::Path, has_stage: bool) -> bool {
-    format::named(output).is_some_and(|format| format.create_shared.is_some())
+    format::named(output).is_some_and(|format| format.shared.is_some())
         && !has_stage
         && !plan.output.preview
         && plan.performance.is_none()
@@ -69,31 +68,11 @@ impl SharedResult {
             std::fs::create_dir_all(directory)
                 .with_context(|| format!("{}: cannot be made", directory.display()))?;
         }
-        let create = format::named(path).and_then(|format| format.create_shared);
-        let create = create.with_context(|| format!("{}: no store", path.display()))?;
-        let (spec, compression) = (&plan.output, plan.output.compression);
-        let [d, h, w] = reader.size();
-        let mut volumes = Vec::new();
-        if let Some(name) = &spec.probabilities {
-            volumes.push(NewVolume {
-                name,
-                shape: [plan.out_channels(), d, h, w],
-                has_channels: true,
-                encoding: spec.encoding,
-                compression,
-                labels: false,
-            });
-        }
-        if let Some(name) = &spec.segmentation {
-            volumes.push(NewVolume {
-                name,
-                shape: [1, d, h, w],
-                has_channels: false,
-                encoding: Encoding::Number(StoredType::U16),
-                compression,
-                labels: true,
-            });
-        }
+        let stores = format::named(path).and_then(|format| format.shared.as_ref());
+        let stores = stores.with_context(|| format!("{}: no store", path.display()))?;
+        let spec = &plan.output;
+        let volumes = spec.volumes(plan.out_channels(), reader.size());
+        let volumes: Vec<_> = volumes.into_iter().flatten().collect();
         let calibration = Calibration { channels: Vec::new(), ..reader.calibration() };
         let mut texts: Vec<(String, String)> =
             run.attributes.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
@@ -103,6 +82,7 @@ impl SharedResult {
         }
         // What decides the voxels to the last bit; the configuration may name other files.
         let decisive = texts.iter().filter(|(name, _)| name != "configuration");
+        let [d, h, w] = reader.size();
         let identity = json!({
             "made_from": decisive.collect::<Vec<_>>(),
             "device": device,
@@ -112,7 +92,7 @@ impl SharedResult {
         let (identity, settings) = (identity.to_string(), settings.to_string());
         let block_bytes = spec.block_memory << 20;
         let agreed = SharedSpec { identity: &identity, settings: &settings, block_bytes };
-        let writer = create(path, &volumes, &calibration, &agreed)?;
+        let writer = (stores.create)(path, &volumes, &calibration, &agreed)?;
         let noted: Value = serde_json::from_str(writer.settings()).unwrap_or_default();
         let number = |key: &str| noted.get(key).and_then(Value::as_u64);
         let batch_size = number("batch_size").map_or(plan.batch_size, |n| n as usize);
@@ -213,13 +193,7 @@ impl BlockOutput {
             place(array, view(&values)?);
         }
         if let Some(array) = &mut self.segmentation {
-            let labels = if values.size()[0] == 1 {
-                values.f_gt(0.5)?
-            } else {
-                values.f_argmax(0, false)?.f_unsqueeze(0)?
-            };
-            let labels = labels.f_to_kind(Kind::Float)?.f_contiguous()?;
-            place(array, view(&labels)?);
+            place(array, view(&likeliest(values)?)?);
         }
         Ok(())
     }

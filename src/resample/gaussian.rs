@@ -6,7 +6,14 @@ use super::{Size, reflect_index};
 
 /// f32 or f64.
 pub trait Real:
-    Copy + Default + Send + Sync + 'static + std::ops::Add<Output = Self> + std::ops::Mul<Output = Self>
+    Copy
+    + Default
+    + Send
+    + Sync
+    + 'static
+    + std::ops::Add<Output = Self>
+    + std::ops::Sub<Output = Self>
+    + std::ops::Mul<Output = Self>
 {
     fn of(value: f64) -> Self;
 }

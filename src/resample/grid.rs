@@ -5,13 +5,14 @@
 //! old. Beyond the centres of the outer voxels their values go on. So a window of the
 //! result depends on a window of the input alone, and not on how the result is cut.
 
-use std::ops::{Add, Mul, Range, Sub};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ndarray::{Array4, Axis, Zip};
 
+use super::gaussian::Real;
 use crate::runtime::memory;
 use crate::volume::{
     Calibration, Element, LengthUnit, StoredType, Values, Volume, VolumeReader, Window,
@@ -126,27 +127,8 @@ impl Grid {
     }
 }
 
-/// Numbers that are interpolated.
-pub trait Interpolated:
-    Copy + Send + Sync + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
-{
-    fn of_share(share: f64) -> Self;
-}
-
-impl Interpolated for f32 {
-    fn of_share(share: f64) -> f32 {
-        share as f32
-    }
-}
-
-impl Interpolated for f64 {
-    fn of_share(share: f64) -> f64 {
-        share
-    }
-}
-
 /// Linear interpolation of (C, D, H, W) along z, then y, then x.
-pub fn linear<T: Interpolated>(mut values: Array4<T>, places: [&Places; 3]) -> Array4<T> {
+pub fn linear<T: Real>(mut values: Array4<T>, places: [&Places; 3]) -> Array4<T> {
     for (axis, places) in (1..).map(Axis).zip(places) {
         if places.is_identity(values.len_of(axis)) {
             continue;
@@ -154,10 +136,10 @@ pub fn linear<T: Interpolated>(mut values: Array4<T>, places: [&Places; 3]) -> A
         let mut shape = [0; 4];
         shape.copy_from_slice(values.shape());
         shape[axis.index()] = places.low.len();
-        let mut out = Array4::from_elem(shape, T::of_share(0.0));
+        let mut out = Array4::from_elem(shape, T::of(0.0));
         let planes = out.axis_iter_mut(axis).zip(&places.low).zip(&places.high).zip(&places.share);
         for (((plane, &low), &high), &share) in planes {
-            let share = T::of_share(share);
+            let share = T::of(share);
             Zip::from(plane)
                 .and(values.index_axis(axis, low))
                 .and(values.index_axis(axis, high))

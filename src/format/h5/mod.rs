@@ -70,7 +70,7 @@ pub(super) static ENTRY: Format = Format {
     },
     create: Some(|path, threads| Ok(Box::new(H5Writer::create(path, threads)?))),
     create_blocks: None,
-    create_shared: None,
+    shared: None,
     holds: |_| true,
     most_volumes: usize::MAX,
     standing: standing::standing,

@@ -9,7 +9,7 @@ use crate::format::headed::{self, Headed};
 use crate::format::notes;
 use crate::format::pack::{Packed, Packing, ZLIB};
 use crate::format::spool::{ChannelOrder, MayReplace, SpoolWriter, Spooled, SpooledVolume};
-use crate::volume::{Compression, StoredType, VolumeWriter};
+use crate::volume::{StoredType, VolumeWriter};
 
 /// Letters of the notes in a line, at most: ITK takes 500 of a field that it does not
 /// know.
@@ -30,10 +30,7 @@ pub(super) fn create(path: &Path, threads: usize) -> Result<Box<dyn VolumeWriter
 
 fn finish(spooled: &Spooled, may_replace: MayReplace<'_>) -> Result<()> {
     let volume = spooled.volume()?;
-    let packing = match volume.compression {
-        Compression::None => Packing::Plain,
-        Compression::Gzip { level } => Packing::Deflate { level },
-    };
+    let packing = Packing::in_one_stream(volume.compression);
     let zipped = packing != Packing::Plain;
     let head = |packed: &Packed, checksum: &str| {
         // The two bytes in front of the stream and the four behind it belong to it.

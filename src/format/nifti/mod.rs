@@ -38,7 +38,7 @@ pub(super) static ENTRY: Format = Format {
     },
     create: Some(writer::create),
     create_blocks: None,
-    create_shared: None,
+    shared: None,
     holds: |stored| stored != StoredType::F16,
     most_volumes: 1,
     standing: of_single,

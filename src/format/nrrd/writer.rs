@@ -8,7 +8,7 @@ use crate::format::headed::{self, Headed};
 use crate::format::notes::{CHECKSUM, VOLUME};
 use crate::format::pack::{GZIP, Packed, Packing, gzip_end};
 use crate::format::spool::{ChannelOrder, MayReplace, SpoolWriter, Spooled, SpooledVolume};
-use crate::volume::{Compression, LengthUnit, StoredType, VolumeWriter};
+use crate::volume::{LengthUnit, StoredType, VolumeWriter};
 
 use super::CHANNELS;
 
@@ -27,10 +27,7 @@ pub(super) fn create(path: &Path, threads: usize) -> Result<Box<dyn VolumeWriter
 
 fn finish(spooled: &Spooled, may_replace: MayReplace<'_>) -> Result<()> {
     let volume = spooled.volume()?;
-    let packing = match volume.compression {
-        Compression::None => Packing::Plain,
-        Compression::Gzip { level } => Packing::Deflate { level },
-    };
+    let packing = Packing::in_one_stream(volume.compression);
     let zipped = packing != Packing::Plain;
     let head = |_: &Packed, checksum: &str| {
         let mut bytes = header(spooled, volume, zipped, checksum).into_bytes();

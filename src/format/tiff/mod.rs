@@ -51,7 +51,7 @@ pub(super) static ENTRY: Format = Format {
     },
     create: Some(writer::create),
     create_blocks: None,
-    create_shared: None,
+    shared: None,
     holds: |_| true,
     most_volumes: 1,
     standing: of_single,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::level::{ArraySpec, Level, file_sum, pretty, write_file};
 use super::store::VOLUMES;
 use crate::format::parallel::for_each_number;
-use crate::volume::{Calibration, Compression, Encoding, StoredType, Window};
+use crate::volume::{Calibration, Compression, Encoding, NewVolume, StoredType, Window};
 
 /// Length of y and x from which on a smaller level is made.
 const SMALL: usize = 256;
@@ -29,6 +29,20 @@ pub(super) struct ImageSpec {
     pub compression: Compression,
     pub labels: bool,
     pub calibration: Calibration,
+}
+
+impl ImageSpec {
+    pub fn of(volume: &NewVolume<'_>, calibration: &Calibration) -> ImageSpec {
+        ImageSpec {
+            name: volume.name.to_owned(),
+            shape: volume.shape,
+            has_channels: volume.has_channels,
+            encoding: volume.encoding,
+            compression: volume.compression,
+            labels: volume.labels,
+            calibration: calibration.clone(),
+        }
+    }
 }
 
 /// An image that is being written.

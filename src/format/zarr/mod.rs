@@ -16,7 +16,7 @@ mod writer;
 
 use std::path::Path;
 
-use super::Format;
+use super::{Format, SharedStores};
 
 pub(super) static ENTRY: Format = Format {
     name: "Zarr",
@@ -28,13 +28,11 @@ pub(super) static ENTRY: Format = Format {
     open: |path, options| Ok(Box::new(store::ZarrStore::open(path, options)?)),
     create: Some(writer::create),
     create_blocks: Some(writer::create_blocks),
-    create_shared: Some(shared::create_shared),
+    shared: Some(SharedStores { create: shared::create_shared, forget: shared::forget }),
     holds: |_| true,
     most_volumes: usize::MAX,
     standing: standing::standing,
 };
-
-pub(in crate::format) use shared::forget;
 
 /// The directory of the store that a path leads into, and the path within it: the
 /// outermost one that is a node.

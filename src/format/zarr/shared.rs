@@ -111,15 +111,7 @@ impl SharedStore {
             let bytes = bytes.map_or(spec.block_bytes, |bytes| bytes as usize);
             let (mut images, mut metadata) = (Vec::new(), 0u64);
             for (number, volume) in volumes.iter().enumerate() {
-                let image = ImageSpec {
-                    name: volume.name.to_owned(),
-                    shape: volume.shape,
-                    has_channels: volume.has_channels,
-                    encoding: volume.encoding,
-                    compression: volume.compression,
-                    labels: volume.labels,
-                    calibration: calibration.clone(),
-                };
+                let image = ImageSpec::of(volume, calibration);
                 let (image, sum) = Image::create(&store, &group_of(number, volume.name), image)?;
                 metadata = metadata.wrapping_add(sum);
                 images.push((image, volume.encoding));

@@ -88,15 +88,7 @@ pub(super) fn create_blocks(
     let target = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let make = || -> Result<ZarrBlocks> {
         let partial = PartialDirectory::create(&target)?;
-        let spec = ImageSpec {
-            name: volume.name.to_owned(),
-            shape: volume.shape,
-            has_channels: volume.has_channels,
-            encoding: volume.encoding,
-            compression: volume.compression,
-            labels: volume.labels,
-            calibration: calibration.clone(),
-        };
+        let spec = ImageSpec::of(volume, calibration);
         let (image, sum) = Image::create(partial.path(), "", spec)?;
         let (sum, encoding) = (AtomicU64::new(sum), volume.encoding);
         Ok(ZarrBlocks { target: target.clone(), partial, image, encoding, sum })
