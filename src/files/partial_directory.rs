@@ -77,10 +77,13 @@ impl PartialDirectory {
             return Ok(Err(error.into()));
         }
         let renamed = rename_if(self.directory.path(), &self.target, may_replace)?;
-        Ok(renamed.map(|()| {
-            // Its name is gone, or leads to what stood under the target.
-            drop(self.directory);
-        }))
+        if renamed.is_ok() {
+            // The old name is gone, or leads to what stood under the target: a directory or a
+            // file, which the guard of directories would leave. What cannot be removed is known
+            // as left over once it is not held any more.
+            let _ = remove(&self.directory.keep());
+        }
+        Ok(renamed)
     }
 }
 
