@@ -1,9 +1,20 @@
 //! Reading the cases of `tests/fixtures/{loss,metric}/*.h5`.
 
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Kind, Tensor};
 use unet3d::config::Tree;
+
+/// Seeds libtorch's generator, which is one for all threads, and keeps it from other tests as
+/// long as the result lives: their draws in between would change the numbers.
+#[must_use]
+pub fn seeded(seed: i64) -> MutexGuard<'static, ()> {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    tch::manual_seed(seed);
+    guard
+}
 
 pub struct Case {
     pub name: String,

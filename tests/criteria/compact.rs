@@ -7,7 +7,7 @@ use unet3d::loss::{self, Loss};
 use unet3d::metric;
 use unet3d::target::{Labels, NO_CLASS, Weights};
 
-use crate::cases::difference;
+use crate::cases::{difference, seeded};
 
 const SIZE: [i64; 5] = [2, 6, 3, 9, 11];
 const INTEGERS: (Kind, Device) = (Kind::Int64, Device::Cpu);
@@ -38,7 +38,7 @@ fn differentiate(
 
 #[test]
 fn losses_are_those_of_the_dense_arrays() {
-    tch::manual_seed(1);
+    let _numbers = seeded(1);
     for section in [
         "name: PixelWiseCrossEntropyLoss",
         "name: PixelWiseCrossEntropyLoss, weight: [1, 0.5, 2, 3, 0, 1]",
@@ -75,7 +75,7 @@ fn losses_are_those_of_the_dense_arrays() {
 
 #[test]
 fn metrics_are_those_of_the_dense_arrays() {
-    tch::manual_seed(2);
+    let _numbers = seeded(2);
     for section in [
         "name: MeanIoU",
         "name: MeanIoU, skip_channels: [0]",
@@ -103,6 +103,7 @@ fn metrics_are_those_of_the_dense_arrays() {
 
 #[test]
 fn channels_beside_the_network_are_skipped() {
+    let _numbers = seeded(4);
     let loss = criterion("name: DiceLoss, skip_last_target: true");
     let labels =
         Labels::OneHot { index: Tensor::randint_low(-1, 4, [1, 3, 4, 5], INTEGERS), channels: 4 };
@@ -116,7 +117,7 @@ fn channels_beside_the_network_are_skipped() {
 /// Sizes around those of the kernel's blocks, in both memory layouts.
 #[test]
 fn the_kernel_computes_what_float64_does() {
-    tch::manual_seed(3);
+    let _numbers = seeded(3);
     let loss = criterion("name: PixelWiseCrossEntropyLoss, ignore_index: -1");
     for size in [[1, 2, 1, 1, 1], [3, 3, 5, 7, 13], [1, 5, 1, 16, 16], [2, 4, 3, 70, 81]] {
         let [n, c, d, h, w] = size;
@@ -145,6 +146,7 @@ fn the_kernel_computes_what_float64_does() {
 
 #[test]
 fn threads_do_not_change_a_bit() {
+    let _numbers = seeded(5);
     let loss = criterion("name: CrossEntropyLoss");
     let logits = Tensor::randn([1, 3, 4, 70, 81], (Kind::Float, Device::Cpu));
     let labels = Labels::Dense(Tensor::randint(3, [1, 4, 70, 81], INTEGERS));
@@ -180,6 +182,7 @@ fn what_is_not_finite_shows() {
 
 #[test]
 fn a_factor_before_the_loss_scales_its_gradient() {
+    let _numbers = seeded(6);
     let loss = criterion("name: CrossEntropyLoss");
     let logits = Tensor::randn([1, 3, 2, 3, 4], (Kind::Float, Device::Cpu));
     let labels = Labels::Dense(Tensor::randint(3, [1, 2, 3, 4], INTEGERS));
@@ -201,6 +204,7 @@ fn a_label_that_is_no_class_is_an_error() {
 
 #[test]
 fn a_batch_of_ignored_voxels_teaches_nothing() {
+    let _numbers = seeded(7);
     for name in ["CrossEntropyLoss", "WeightedCrossEntropyLoss"] {
         let loss = criterion(&format!("name: {name}, ignore_index: -1"));
         for kind in [Kind::Float, Kind::Double] {
