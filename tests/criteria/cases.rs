@@ -8,7 +8,6 @@ use unet3d::config::Tree;
 
 /// Seeds libtorch's generator, which is one for all threads, and keeps it from other tests as
 /// long as the result lives: their draws in between would change the numbers.
-#[must_use]
 pub fn seeded(seed: i64) -> MutexGuard<'static, ()> {
     static GENERATOR: Mutex<()> = Mutex::new(());
     let guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
