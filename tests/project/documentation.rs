@@ -165,3 +165,42 @@ fn links_anchors_and_names_are_found() {
     assert_eq!(anchors(page).into_iter().collect::<Vec<_>>(), ["a-b-c", "a-b-c-1", "a-b-c-2"]);
     assert_eq!(named(page), ["src/lib.rs"]);
 }
+
+/// All source files as one text, in which a string over several lines is one line.
+fn messages() -> String {
+    fn read(folder: &Path, out: &mut String) {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                read(&entry, out);
+            } else if entry.extension().is_some_and(|end| end == "rs") {
+                let text = fs::read_to_string(entry).unwrap();
+                let mut lines = text.lines();
+                while let Some(line) = lines.next() {
+                    out.push_str(line.trim_start().trim_end_matches('\\'));
+                    if !line.ends_with('\\') {
+                        out.push('\n');
+                    }
+                }
+            }
+        }
+    }
+    let mut text = String::new();
+    read(&root().join("src"), &mut text);
+    text
+}
+
+#[test]
+fn messages_that_the_page_explains_are_those_of_the_program() {
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
+    let messages = messages();
+    let mut seen = 0;
+    for row in page.lines().filter(|line| line.starts_with("| `")) {
+        let cell = row.split(" | ").next().unwrap();
+        for part in cell.trim_start_matches("| ").split(" … ") {
+            let words = part.trim().trim_matches('`').trim();
+            assert!(messages.contains(words), "no message has: {words}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
