@@ -35,11 +35,12 @@ else
 WHEELS += cmake==4.4.4
 endif
 
-.PHONY: help build test demo examples install wheel dist fmt lint clean distclean libtorch \
+.PHONY: help build test demo demo-cells examples install wheel dist fmt lint clean distclean libtorch \
   python tools
 
 help:
 	@echo "make demo                train on a real brain volume, predict, score, draw"
+	@echo "make demo-cells          find and number nuclei in generated images, score, draw"
 	@echo "make test                run all tests"
 	@echo "make build               build target/release/unet3d"
 	@echo "make examples            train and predict with every file of resources/"
@@ -57,6 +58,9 @@ test: libtorch python
 demo: build python
 	$(PIP) install --quiet --no-deps --require-hashes -r scripts/demo-data.txt
 	$(PYTHON) scripts/demo.py
+
+demo-cells: build python
+	$(PYTHON) scripts/demo_cells.py
 
 examples: build python
 	$(PYTHON) scripts/examples.py

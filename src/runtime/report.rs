@@ -47,6 +47,11 @@ impl Reporter {
         Reporter { bars }
     }
 
+    /// A reporter that shows nothing, for programs that use the library.
+    pub fn silent() -> Self {
+        Reporter { bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()) }
+    }
+
     /// Whether stdout is a terminal: then bars are drawn, and fewer lines are needed.
     pub fn is_terminal(&self) -> bool {
         !self.bars.is_hidden()

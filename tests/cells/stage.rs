@@ -68,6 +68,27 @@ fn a_prediction_writes_the_regions_that_the_command_writes() {
         assert!(one == other, "{folder}");
     }
 
+    // Distances are in the unit of the voxel size, which the result has from its input.
+    for number in [1, 2] {
+        let path = lab.path(&format!("NRRD_cropped/worm_t000{number}_ch2.nrrd"));
+        let bytes = fs::read(&path).unwrap();
+        let end = bytes.windows(2).position(|pair| pair == b"\n\n").unwrap() + 1;
+        let sized = [&bytes[..end], b"spacings: 0.5 0.5 2\n", &bytes[end..]].concat();
+        fs::write(&path, sized).unwrap();
+    }
+    let apart = "instances:\n  output: apart\n  split: distance\n  h_maxima: 0.4\n";
+    fs::write(lab.path("apart.yaml"), config.clone() + apart).unwrap();
+    unet3d(&lab, &["predict", "--config", "apart.yaml"]).succeeded();
+    let later = ["--split=distance", "--h-maxima=0.4", "--output=later"];
+    unet3d(&lab, &[&["instances", "unet_data"], &later[..]].concat()).succeeded();
+    let [stage, command] = ["apart", "later"].map(|place| contents(&lab.path(place)));
+    let tables = stage.iter().filter(|(name, _)| name.ends_with(".csv"));
+    assert!(tables.clone().count() == 2);
+    for (name, table) in tables {
+        assert!(String::from_utf8_lossy(table).starts_with("id,voxels,volume,"), "{name}");
+        assert!(command.contains(&(name.clone(), table.clone())), "{name}");
+    }
+
     let wrong = |section: &str, words: &[&str]| {
         fs::write(lab.path("wrong.yaml"), format!("{config}instances: {section}\n")).unwrap();
         for command in ["predict", "check"] {

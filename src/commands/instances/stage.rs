@@ -8,6 +8,7 @@ use ndarray::{ArrayView4, Axis};
 
 use crate::cli;
 use crate::config::{ConfigError, Section};
+use crate::format;
 use crate::instances::partners::shown;
 use crate::instances::{Held, InstancesPlan};
 use crate::predict::{FilePair, ResultSink, ResultStage};
@@ -115,7 +116,9 @@ impl ResultSink for Collected {
         let images = match held {
             Some(held) => {
                 let channels = held.into_iter().map(|values| Held::new(values, size)).collect();
-                Images::of_memory(channels, None, &job.input, &options, threads)?
+                // The result is in place, and knows the voxel size that it inherited.
+                let voxel_size = format::open(&job.input, &options.dataset)?.voxel_size();
+                Images::of_memory(channels, voxel_size, &job.input, &options, threads)?
             }
             None => Images::open(&job.input, &options, threads)?,
         };
