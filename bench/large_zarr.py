@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 import zarr
-from zarr_volume import write
+from zarr_volume import write, write_small
 
 CONFIG = """
 manual_seed: 1
@@ -39,12 +39,12 @@ loaders:
     slice_builder: {{name: SliceBuilder, patch_shape: [64, 128, 128], stride_shape: [60, 124, 124], skip_shape_check: true}}
     transformer: {{raw: [{{name: Standardize}}, {{name: ToTensor, expand_dims: true}}]}}
   train: &data
-    file_paths: [{{raw: '{folder}/small.zarr', label: '{folder}/small_label.zarr'}}]
+    file_paths: [{{raw: '{folder}/train.zarr', label: '{folder}/train_label.zarr'}}]
     slice_builder: {{name: SliceBuilder, patch_shape: [16, 32, 32], stride_shape: [16, 32, 32], skip_shape_check: true}}
     transformer:
       raw: [{{name: Standardize}}, {{name: ToTensor, expand_dims: true}}]
       label: [{{name: ToTensor, expand_dims: true}}]
-  val: *data
+  val: {{<<: *data, file_paths: [{{raw: '{folder}/val.zarr', label: '{folder}/val_label.zarr'}}]}}
 """
 
 
@@ -69,8 +69,7 @@ def main():
     size = tuple(int(n) for n in options.size.split(","))
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         folder = pathlib.Path(folder)
-        write(folder / "small.zarr", (32, 64, 64), (32, 64, 64))
-        write(folder / "small_label.zarr", (32, 64, 64), (32, 64, 64), dtype="uint8", labels=True)
+        write_small(folder)
         start = time.perf_counter()
         chunk = min(64, options.shard)
         volume = write(folder / "volume.zarr", size, (chunk,) * 3, (options.shard,) * 3)

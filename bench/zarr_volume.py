@@ -25,3 +25,11 @@ def write(path, shape, chunks, shards=None, dtype="uint16", labels=False):
                 slab[number] = mean + np.sqrt(mean) * generator.standard_normal(mean.shape, "float32")
         array[z : z + step] = slab
     return array
+
+
+def write_small(folder):
+    """Volumes to train a network on: `train`, `train_label`, `val` and `val_label`."""
+    for name in ("train", "val"):
+        shape = (32, 64, 64)
+        write(folder / f"{name}.zarr", shape, shape)
+        write(folder / f"{name}_label.zarr", shape, shape, dtype="uint8", labels=True)

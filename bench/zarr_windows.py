@@ -121,7 +121,7 @@ def python_rate(folder, origins, count, workers):
 
 
 def our_rate(program, config, count):
-    text = subprocess.run([program, config, str(count)], check=True, capture_output=True, text=True).stdout
+    text = subprocess.run([program, config, str(count), "--loader"], check=True, capture_output=True, text=True).stdout
     return float(re.search(r"worker\(s\): ([\d.]+) samples/s", text).group(1))
 
 

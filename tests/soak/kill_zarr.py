@@ -22,7 +22,7 @@ import time
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "bench"))
-from zarr_volume import write
+from zarr_volume import write, write_small
 
 CONFIG = """
 manual_seed: 1
@@ -41,12 +41,12 @@ loaders:
     slice_builder: {{name: SliceBuilder, patch_shape: [32, 64, 64], stride_shape: [24, 48, 48], skip_shape_check: true}}
     transformer: {{raw: [{{name: Standardize}}, {{name: ToTensor, expand_dims: true}}]}}
   train: &data
-    file_paths: [{{raw: '{folder}/small.zarr', label: '{folder}/small_label.zarr'}}]
+    file_paths: [{{raw: '{folder}/train.zarr', label: '{folder}/train_label.zarr'}}]
     slice_builder: {{name: SliceBuilder, patch_shape: [16, 32, 32], stride_shape: [16, 32, 32], skip_shape_check: true}}
     transformer:
       raw: [{{name: Standardize}}, {{name: ToTensor, expand_dims: true}}]
       label: [{{name: ToTensor, expand_dims: false, dtype: long}}]
-  val: *data
+  val: {{<<: *data, file_paths: [{{raw: '{folder}/val.zarr', label: '{folder}/val_label.zarr'}}]}}
 """
 
 
@@ -76,8 +76,7 @@ def main():
 
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         folder = pathlib.Path(folder)
-        write(folder / "small.zarr", (32, 64, 64), (32, 64, 64))
-        write(folder / "small_label.zarr", (32, 64, 64), (32, 64, 64), dtype="uint8", labels=True)
+        write_small(folder)
         write(folder / "volume.zarr", size, tuple(min(64, n) for n in size))
 
         def command(verb, name, *more):
