@@ -10,7 +10,9 @@ use std::time::Instant;
 use ndarray::{Array4, s};
 use unet3d::format;
 use unet3d::format::h5::H5File;
-use unet3d::volume::{Compression, Encoding, NewVolume, Statistics, StoredType, VolumeReader};
+use unet3d::volume::{
+    Compression, Edition, Encoding, NewVolume, Statistics, StoredType, VolumeReader,
+};
 
 /// Prints wall-clock seconds, and those that all threads together computed.
 fn time<T>(what: &str, work: impl FnOnce() -> T) -> T {
@@ -84,6 +86,7 @@ fn main() {
                 encoding: Encoding::Number(StoredType::F32),
                 labels: false,
                 compression,
+                edition: Edition::Newest,
             };
             let id = output.begin(&volume).expect("created");
             for z in (0..d).step_by(8) {

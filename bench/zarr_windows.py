@@ -5,7 +5,7 @@ torch's DataLoader with as many workers.
     .venv/bin/python bench/zarr_windows.py FOLDER PROGRAM [--size 512] [--workers 2]
 
 Writes a volume of smooth noise (uint16) and labels (uint8) to FOLDER with zarr-python, chunks of
-64³ in shards of 256³, zstd, and removes them afterwards. Both sides read the same windows, raw and
+64³ in shards of 256³, zstd of the default level, and removes them afterwards. Both sides read the same windows, raw and
 label, in a random order, scale raw to mean 0 and deviation 1 as float32, labels to int64, and keep
 decoded chunks up to the same number of bytes (320 MiB in all: the program's workers share them,
 those of the DataLoader have an equal part each). Rounds alternate.
@@ -23,6 +23,7 @@ import time
 import numpy as np
 import torch
 import zarr
+from zarr_volume import write
 
 CACHE = 320 << 20
 PATCH = (64, 96, 96)
@@ -42,20 +43,11 @@ loaders:
 """
 
 
-def write(folder, size):
-    """Noise of low frequencies with some of high ones, slab by slab."""
-    rng = np.random.default_rng(0)
-    options = {"shape": (size,) * 3, "chunks": (64,) * 3, "shards": (256,) * 3}
-    codec = zarr.codecs.ZstdCodec(level=3)
-    raw = zarr.create_array(folder / "raw.zarr", dtype="uint16", compressors=codec, **options)
-    label = zarr.create_array(folder / "label.zarr", dtype="uint8", compressors=codec, **options)
-    y, x = np.meshgrid(*[np.arange(size)] * 2, indexing="ij")
-    for z in range(0, size, 256):
-        planes = np.arange(z, min(z + 256, size))
-        wave = np.sin(planes / 9)[:, None, None] * np.sin(y / 13) * np.sin(x / 17)
-        values = 1000 + 400 * wave + rng.integers(0, 50, wave.shape)
-        raw[z : z + 256] = values.astype(np.uint16)
-        label[z : z + 256] = (wave > 0.3).astype(np.uint8)
+def write_volumes(folder, size):
+    """Raw data and labels, in as large shards as the size allows."""
+    shard = max(n for n in (64, 128, 256) if n <= max(size, 64))
+    write(folder / "raw.zarr", (size,) * 3, (64,) * 3, (shard,) * 3)
+    write(folder / "label.zarr", (size,) * 3, (64,) * 3, (shard,) * 3, dtype="uint8", labels=True)
 
 
 class Chunks:
@@ -114,7 +106,7 @@ class Windows(torch.utils.data.Dataset):
 def python_rate(folder, origins, count, workers):
     zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
     torch.set_num_threads(1)
-    windows = Windows(folder, origins, CACHE // workers, 1000.0, 150.0)
+    windows = Windows(folder, origins, CACHE // max(workers, 1), 1000.0, 210.0)
     loader = torch.utils.data.DataLoader(
         windows,
         batch_size=1,
@@ -129,7 +121,7 @@ def python_rate(folder, origins, count, workers):
 
 
 def our_rate(program, config, count):
-    text = subprocess.run([program, config, str(count)], check=True, capture_output=True, text=True).stdout
+    text = subprocess.run([program, config, str(count), "--loader"], check=True, capture_output=True, text=True).stdout
     return float(re.search(r"worker\(s\): ([\d.]+) samples/s", text).group(1))
 
 
@@ -145,7 +137,7 @@ def main():
     folder = options.folder / "zarr_windows"
     folder.mkdir(parents=True)
     try:
-        write(folder, options.size)
+        write_volumes(folder, options.size)
         starts = [range(0, options.size - p + 1, s) for p, s in zip(PATCH, STRIDE)]
         origins = list(itertools.product(*starts))
         config = folder / "config.yaml"

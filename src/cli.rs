@@ -17,7 +17,7 @@ pub use evaluate::Evaluate;
 pub use export::{Export, ExportFormat, WeightsFormat};
 pub use instances::{Instances, LabelFormat, Layout};
 pub use naming::{MakeLabelInput, NameCells};
-pub use volumes::{Channels, CompressionKind, Convert, Crop, Info, Lengths};
+pub use volumes::{Channels, CompressionKind, Convert, Crop, Info, Lengths, ZarrVersion};
 
 /// Trains 3D U-Nets and runs them on microscopy volumes.
 #[derive(Debug, Parser)]

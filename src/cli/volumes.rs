@@ -44,6 +44,9 @@ pub struct Convert {
     /// Compression of the output; Zarr has zstd in the place of gzip.
     #[arg(long, value_enum, default_value = "gzip")]
     pub compression: CompressionKind,
+    /// Version of OME-Zarr that is written: 0.5 is Zarr 3, 0.4 is Zarr 2.
+    #[arg(long, value_enum, default_value = "0.5")]
+    pub zarr_version: ZarrVersion,
     /// 1 is fast, 9 is small.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub compression_level: u8,
@@ -61,6 +64,14 @@ pub struct Convert {
 pub enum CompressionKind {
     Gzip,
     None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ZarrVersion {
+    #[value(name = "0.5")]
+    Newest,
+    #[value(name = "0.4")]
+    Previous,
 }
 
 #[derive(Args, Debug)]

@@ -9,14 +9,14 @@ use std::thread;
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
 
-use crate::cli::{self, CompressionKind, Usage};
+use crate::cli::{self, CompressionKind, Usage, ZarrVersion};
 use crate::files::{destination, identity};
 use crate::format::{self, Format, ReadOptions};
 use crate::resample::grid::{Grid, Interpolation, resampled};
 use crate::runtime::report::Reporter;
 use crate::volume::{
-    Block, Calibration, Compression, Element, Encoding, LengthUnit, NewVolume, StoredType, Volume,
-    VolumeFile, VolumeReader, Window,
+    Block, Calibration, Compression, Edition, Element, Encoding, LengthUnit, NewVolume, StoredType,
+    Volume, VolumeFile, VolumeReader, Window,
 };
 
 /// How files name the command that wrote them.
@@ -58,6 +58,10 @@ pub fn convert(options: &cli::Convert, reporter: &Reporter) -> Result<()> {
         compression: match options.compression {
             CompressionKind::None => Compression::None,
             CompressionKind::Gzip => Compression::Gzip { level: options.compression_level },
+        },
+        edition: match options.zarr_version {
+            ZarrVersion::Newest => Edition::Newest,
+            ZarrVersion::Previous => Edition::Previous,
         },
         labels: options.labels,
     };

@@ -15,7 +15,7 @@ use ndarray::ArrayView4;
 
 use super::encode::{Number, encode};
 use crate::volume::{
-    Block, Calibration, Compression, DiskFull, Encoding, NewVolume, VolumeId, VolumeWriter,
+    Block, Calibration, Compression, DiskFull, Edition, Encoding, NewVolume, VolumeId, VolumeWriter,
 };
 use crate::with_block;
 
@@ -45,6 +45,7 @@ pub(super) struct SpooledVolume {
     pub has_channels: bool,
     pub encoding: Encoding,
     pub compression: Compression,
+    pub edition: Edition,
     pub labels: bool,
     pub calibration: Calibration,
     /// Little-endian numbers in C order.
@@ -70,7 +71,8 @@ pub(super) struct Rows {
 
 impl SpooledVolume {
     fn begin(volume: &NewVolume<'_>, folder: &Path) -> Result<SpooledVolume> {
-        let NewVolume { name, shape, has_channels, encoding, compression, labels } = *volume;
+        let NewVolume { name, shape, has_channels, encoding, compression, edition, labels } =
+            *volume;
         assert!(shape.iter().all(|&n| n > 0) && (has_channels || shape[0] == 1), "{shape:?}");
         let voxels = shape.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
         let voxels = voxels.context("it is larger than any volume")?;
@@ -80,6 +82,7 @@ impl SpooledVolume {
             has_channels,
             encoding,
             compression,
+            edition,
             labels,
             calibration: Calibration::default(),
             file: tempfile::tempfile_in(folder)?,

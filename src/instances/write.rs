@@ -10,7 +10,7 @@ use ndarray::ArrayView4;
 use crate::files;
 use crate::format::{self, nrrd_writer, tiff_writer};
 use crate::regions::Runs;
-use crate::volume::{Calibration, Compression, Encoding, NewVolume, StoredType};
+use crate::volume::{Calibration, Compression, Edition, Encoding, NewVolume, StoredType};
 
 /// By what files of ours are known.
 pub const MADE_BY: &str = "unet3d instances";
@@ -68,6 +68,7 @@ pub fn write_labels(
                 has_channels: false,
                 encoding: Encoding::Number(if wide { StoredType::U32 } else { StoredType::U16 }),
                 compression: Compression::Gzip { level: 4 },
+                edition: Edition::Newest,
                 labels: true,
             })?;
             if let Some(size) = voxel_size {

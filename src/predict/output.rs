@@ -14,7 +14,7 @@ use crate::files::FileState;
 use crate::format;
 use crate::stitch::FinishedBlock;
 use crate::volume::{
-    Calibration, Compression, Encoding, NewVolume, StoredType, VolumeId, VolumeWriter,
+    Calibration, Compression, Edition, Encoding, NewVolume, StoredType, VolumeId, VolumeWriter,
 };
 
 use super::existing::{INPUT, check_replaceable, warn_of_other_input};
@@ -34,6 +34,12 @@ pub const OUTPUT_FORMAT: Parameter = Parameter::choice(
     &["input", "hdf5", "zarr", "tiff", "nrrd", "nifti", "metaimage"],
     "of the written volumes; `input`: that of each input file",
 );
+pub const ZARR_VERSION: Parameter = Parameter::number(
+    "zarr_version",
+    0.5,
+    "of OME-Zarr where that is written: 0.5 (Zarr 3, with shards) or 0.4 (Zarr 2)",
+)
+.within(0.4, 0.5);
 pub const BLOCK_MEMORY: Parameter = Parameter::integer(
     "block_memory",
     128,
@@ -68,6 +74,21 @@ pub fn compression(predictor: &Section<'_>) -> Compression {
     match predictor.text("compression") {
         "none" => Compression::None,
         _ => Compression::Gzip { level: predictor.size("compression_level") as u8 },
+    }
+}
+
+/// The choice of [`ZARR_VERSION`].
+///
+/// # Errors
+/// A number that is no version.
+pub fn edition(predictor: &Section<'_>) -> Result<Edition, ConfigError> {
+    match predictor.number("zarr_version") {
+        0.5 => Ok(Edition::Newest),
+        0.4 => Ok(Edition::Previous),
+        version => Err(predictor.error(
+            "zarr_version",
+            format!("version {version} of OME-Zarr is not written; write 0.4 or 0.5"),
+        )),
     }
 }
 
@@ -107,6 +128,7 @@ pub struct OutputSpec {
     /// MiB of a block of results that are made block by block.
     pub block_memory: usize,
     pub compression: Compression,
+    pub edition: Edition,
     pub encoding: Encoding,
     /// Name of the volume of probabilities; `None`: it is not written.
     pub probabilities: Option<String>,
@@ -128,7 +150,7 @@ impl OutputSpec {
     /// The volumes of a result of size (z, y, x): probabilities of so many classes, likeliest
     /// classes and regions, those that are written.
     pub fn volumes(&self, channels: usize, [d, h, w]: [usize; 3]) -> [Option<NewVolume<'_>>; 3] {
-        let compression = self.compression;
+        let (compression, edition) = (self.compression, self.edition);
         let labels = |stored| {
             move |name| NewVolume {
                 name,
@@ -136,6 +158,7 @@ impl OutputSpec {
                 has_channels: false,
                 encoding: Encoding::Number(stored),
                 compression,
+                edition,
                 labels: true,
             }
         };
@@ -145,6 +168,7 @@ impl OutputSpec {
             has_channels: true,
             encoding: self.encoding,
             compression,
+            edition,
             labels: false,
         };
         [
@@ -160,6 +184,7 @@ impl OutputSpec {
             format: output_format(predictor, encoding(predictor))?,
             block_memory: predictor.size("block_memory"),
             compression: compression(predictor),
+            edition: edition(predictor)?,
             encoding: encoding(predictor),
             probabilities: predictor.flag("save_probabilities").then(|| "predictions".to_string()),
             segmentation: predictor.flag("save_segmentation").then(|| "segmentation".to_string()),

@@ -30,6 +30,6 @@ pub use stored_type::StoredType;
 pub use voxels::Voxels;
 pub use window::Window;
 pub use writer::{
-    Block, BlockWriter, Compression, DiskFull, Encoding, NewVolume, SharedEnd, SharedSpec,
+    Block, BlockWriter, Compression, DiskFull, Edition, Encoding, NewVolume, SharedEnd, SharedSpec,
     SharedWriter, VolumeId, VolumeWriter,
 };

@@ -19,6 +19,15 @@ pub enum Compression {
     },
 }
 
+/// The version of its format that a volume is written in, where the format has several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Edition {
+    #[default]
+    Newest,
+    /// The one before, for programs that do not read the newest one.
+    Previous,
+}
+
 /// What a voxel is stored as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -106,6 +115,7 @@ pub struct NewVolume<'a> {
     pub has_channels: bool,
     pub encoding: Encoding,
     pub compression: Compression,
+    pub edition: Edition,
     /// Whether the numbers are names, of which there is no average.
     pub labels: bool,
 }

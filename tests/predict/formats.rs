@@ -16,15 +16,23 @@ use super::program::lab;
 use unet3d::format;
 use unet3d::volume::Volume;
 
-/// Names of formats in configurations, and the extensions of their results.
-const FORMATS: [(&str, &str); 6] = [
+/// Names of formats in configurations, with a version of OME-Zarr, and the extensions of
+/// their results.
+const FORMATS: [(&str, &str); 7] = [
     ("hdf5", "h5"),
     ("zarr", "zarr"),
+    ("zarr 0.4", "zarr"),
     ("tiff", "tif"),
     ("nrrd", "nrrd"),
     ("nifti", "nii.gz"),
     ("metaimage", "mha"),
 ];
+
+/// The settings that ask for a format.
+fn settings(format: &str) -> [String; 2] {
+    let (name, version) = format.split_once(' ').unwrap_or((format, "0.5"));
+    [format!("predictor.output_format={name}"), format!("predictor.zarr_version={version}")]
+}
 
 fn volume(path: &Path, name: &str) -> Volume {
     let reader = format::open(path, name).unwrap_or_else(|error| panic!("{error:#}"));
@@ -61,12 +69,14 @@ fn results_are_the_same_in_every_format_and_known_again() {
     let mut wanted: Option<(Volume, Volume)> = None;
     for (name, extension) in FORMATS {
         let out = format!("loaders.output_dir={}", lab.path(name).display());
-        let format = format!("predictor.output_format={name}");
-        let options = [&[out.as_str(), &format, &one][..], &shared].concat();
+        let [format, version] = settings(name);
+        let options = [&[out.as_str(), &format, &version, &one][..], &shared].concat();
         with_config("predict", &config, &options).succeeded();
         let path = lab.path(&format!("{name}/t1_predictions.{extension}"));
         let apart = lab.path(&format!("{name}/t1_segmentation.{extension}"));
-        let several = ["hdf5", "zarr"].contains(&name);
+        let several = name == "hdf5" || extension == "zarr";
+        let zarr_2 = path.join(".zattrs").is_file() && !path.join("zarr.json").exists();
+        assert_eq!(zarr_2, name == "zarr 0.4");
         assert_eq!(apart.exists(), !several, "{name}");
         assert!(lab.path(&format!("{name}/t1_predictions.png")).is_file(), "{name}");
         let segmentation = if several { &path } else { &apart };
@@ -91,6 +101,8 @@ fn results_are_the_same_in_every_format_and_known_again() {
         let left: Vec<_> = contents(&lab.path(name)).into_keys().collect();
         assert!(!left.iter().any(|path| path.to_string_lossy().contains("partial")), "{left:?}");
     }
+    let options = [one.as_str(), "predictor.zarr_version=0.45"];
+    with_config("predict", &config, &options).failed_with(2, &["zarr_version", "0.4 or 0.5"]);
     let options = [one.as_str(), "predictor.output_format=nrrd", "predictor.output_dtype=float16"];
     with_config("predict", &config, &options).failed_with(2, &["output_dtype", "float32", "NRRD"]);
 }
@@ -151,9 +163,9 @@ fn what_somebody_has_changed_is_not_replaced_in_any_format() {
     let one = format!("loaders.test.file_paths=['{}']", lab.path("test/t2.h5").display());
     for (name, extension) in FORMATS {
         let out = format!("loaders.output_dir={}", lab.path(name).display());
-        let format = format!("predictor.output_format={name}");
+        let [format, version] = settings(name);
         // Stored as they are, so that another value is no damage.
-        let options = [one.as_str(), &out, &format, "predictor.compression=none"];
+        let options = [one.as_str(), &out, &format, &version, "predictor.compression=none"];
         with_config("predict", &config, &options).succeeded();
         let extension = if name == "nifti" { "nii" } else { extension };
         let path = lab.path(&format!("{name}/t2_predictions.{extension}"));

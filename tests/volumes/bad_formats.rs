@@ -5,23 +5,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::fixture;
 use crate::support::lab::Lab;
 use crate::support::program::with_flags;
+use crate::support::{copy, fixture};
 use unet3d::format;
 use unet3d::volume::Volume;
-
-fn copy(from: &Path, to: &Path) {
-    if !from.is_dir() {
-        fs::copy(from, to).unwrap();
-        return;
-    }
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let name = entry.unwrap().file_name();
-        copy(&from.join(&name), &to.join(&name));
-    }
-}
 
 /// A copy of a file or store in a folder of its own. Data that lie beside a header come
 /// along.
@@ -200,11 +188,16 @@ fn nothing_is_read_of_truncated_files_but_whole_volumes() {
 #[test]
 fn missing_chunks_are_counted() {
     let lab = Lab::new();
-    copy(&fixture("formats/sparse.zarr"), &lab.path("sparse.zarr"));
-    let config = lab.config("train.yaml", CONFIG);
     lab.balls("val.h5", [4, 8, 8], 1);
-    let run = with_flags("train", &config, &["-v"], &[]).succeeded();
-    assert!(run.out.contains("sparse.zarr: 6 chunk(s) are not there"), "{}", run.out);
+    // Files of chunks, and chunks within shards that are there.
+    for name in ["sparse.zarr", "sparse_shards.zarr"] {
+        copy(&fixture("formats").join(name), &lab.path(name));
+        let config = lab.config("train.yaml", &CONFIG.replace("sparse.zarr", name));
+        let run = with_flags("train", &config, &["-v"], &[]).succeeded();
+        let told = format!("{name}: 6 chunk(s) are not there");
+        assert!(run.out.contains(&told), "{}", run.out);
+        std::fs::remove_dir_all(lab.path("run")).unwrap();
+    }
 }
 
 const CONFIG: &str = "

@@ -2,21 +2,34 @@
 //! of `tests/fixtures/make_training_data.py` and `make_formats.py`.
 
 use std::fs;
-use std::path::Path;
 
-use crate::support::fixture;
 use crate::support::lab::Lab;
 use crate::support::program::with_config;
+use crate::support::{copy, fixture};
 use unet3d::checkpoint::{Checkpoint, TensorData};
 use unet3d::format;
 use unet3d::volume::{Statistics, Volume, Window};
 
-/// The same uint16 volume in HDF5, gzipped NRRD, NRRD with its data beside it, and TIFF.
-const FILES: [&str; 4] = ["expected.h5", "1_img.nrrd", "2_img.nhdr", "3_img.tif"];
+/// The same uint16 volume in all formats, OME-Zarr 0.4 and 0.5 among them, and files that
+/// belong to them.
+const FILES: [&str; 9] = [
+    "expected.h5",
+    "v04.zarr",
+    "v05.zarr",
+    "v.tif",
+    "v.ome.tif",
+    "v.nrrd",
+    "plain.nhdr",
+    "v.nii.gz",
+    "v.mha",
+];
 
 fn images(lab: &Lab) {
-    for name in FILES.iter().chain(&["2_img.raw"]) {
-        fs::copy(fixture("training_data").join(name), lab.path(name)).unwrap();
+    for name in FILES.iter().chain(&["plain.raw"]) {
+        copy(&place(name), &lab.path(name));
+    }
+    for name in ["1_img.nrrd", "3_img.tif"] {
+        copy(&fixture("training_data").join(name), &lab.path(name));
     }
 }
 
@@ -88,16 +101,14 @@ fn every_format_is_predicted_the_same_in_memory_and_lazily() {
     trained(&lab, FILES[0], &[]);
     let predict = |image: &str, predictor: &str| {
         let config = lab.config("predict.yaml", &PREDICT.replace("IMAGE", image));
+        let _ = fs::remove_dir_all(lab.path("out"));
         with_config("check", &config, &[]).succeeded();
         with_config("predict", &config, &[&format!("predictor.name={predictor}")]).succeeded();
         // In the format of the input.
-        let stem = Path::new(image).file_stem().unwrap().to_string_lossy();
         let mut outputs = fs::read_dir(lab.path("out")).unwrap().map(|e| e.unwrap().path());
-        let begin = format!("{stem}_predictions.");
-        let is_output = |path: &std::path::PathBuf| {
-            path.file_name().unwrap().to_string_lossy().starts_with(&begin)
-        };
-        format::read(&outputs.find(is_output).unwrap(), "predictions").unwrap().into_f32()
+        let output = outputs.next().unwrap();
+        assert_eq!(format::of(&output).unwrap().name, format::of(&place(image)).unwrap().name);
+        format::read(&output, "predictions").unwrap().into_f32()
     };
     let expected = predict(FILES[0], "StandardPredictor");
     for image in FILES {
@@ -343,10 +354,12 @@ fn pages_of_one_bit_are_0_and_1() {
 
 #[test]
 fn chunks_that_were_never_written_hold_the_fill_value() {
-    let found = format::read(&place("sparse.zarr"), "raw").unwrap().into_f32();
     let raw = expected("raw").into_f32();
-    for ((c, z, y, x), value) in found.indexed_iter() {
-        assert_eq!(*value, if z < 4 { raw[(c, z, y, x)] } else { 7.0 });
+    for name in ["sparse.zarr", "sparse_shards.zarr"] {
+        let found = format::read(&place(name), "raw").unwrap().into_f32();
+        for ((c, z, y, x), value) in found.indexed_iter() {
+            assert_eq!(*value, if z < 4 { raw[(c, z, y, x)] } else { 7.0 }, "{name}");
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use ndarray::{Array4, Axis, s};
 use unet3d::format;
 use unet3d::format::h5::H5File;
 use unet3d::volume::{
-    Compression, Encoding, NewVolume, StoredType, Volume, VolumeFile, VolumeId, VolumeReader,
-    VolumeWriter, Window,
+    Compression, Edition, Encoding, NewVolume, StoredType, Volume, VolumeFile, VolumeId,
+    VolumeReader, VolumeWriter, Window,
 };
 
 const GZIP: Compression = Compression::Gzip { level: 4 };
@@ -22,8 +22,8 @@ fn begin(
     encoding: Encoding,
     compression: Compression,
 ) -> anyhow::Result<VolumeId> {
-    let labels = false;
-    file.begin(&NewVolume { name, shape, has_channels, encoding, compression, labels })
+    let (edition, labels) = (Edition::Newest, false);
+    file.begin(&NewVolume { name, shape, has_channels, encoding, compression, edition, labels })
 }
 
 fn python() -> PathBuf {

@@ -10,10 +10,16 @@ use crate::support::fixture;
 use crate::support::program::{script, unet3d};
 use unet3d::format;
 use unet3d::volume::{
-    Block, Calibration, Compression, Encoding, LengthUnit, NewVolume, StoredType, Volume,
+    Block, Calibration, Compression, Edition, Encoding, LengthUnit, NewVolume, StoredType, Volume,
 };
 
-const EXTENSIONS: [&str; 8] = ["h5", "nrrd", "mha", "nii", "nii.gz", "tif", "ome.tif", "zarr"];
+/// Ends of file names. `.btf` asks for BigTIFF; `04` stands for OME-Zarr 0.4.
+const EXTENSIONS: [&str; 10] =
+    ["h5", "nrrd", "mha", "nii", "nii.gz", "tif", "ome.tif", "btf", "zarr", "04.zarr"];
+
+fn edition(extension: &str) -> Edition {
+    if extension == "04.zarr" { Edition::Previous } else { Edition::Newest }
+}
 
 const TYPES: &str = "uint8 int8 uint16 int16 uint32 int32 uint64 int64 float32 float64";
 
@@ -42,6 +48,7 @@ fn new_volume<'a>(
         has_channels: volume.has_channels,
         encoding: Encoding::Number(stored),
         compression,
+        edition: Edition::Newest,
         labels: false,
     }
 }
@@ -99,8 +106,9 @@ fn every_type_in_every_format_is_read_by_those_who_define_it() {
             let gzip = Compression::Gzip { level: 3 };
             let compression = if name == "int16" { Compression::None } else { gzip };
             // What the libraries compare with is the default of Zarr.
-            let compression = if extension == "zarr" { gzip } else { compression };
-            write(&path, &new_volume(name, volume, *stored, compression), volume, &space());
+            let compression = if extension.ends_with("zarr") { gzip } else { compression };
+            let new = new_volume(name, volume, *stored, compression);
+            write(&path, &NewVolume { edition: edition(extension), ..new }, volume, &space());
             let file = format::open_file(&path).unwrap();
             assert_eq!(file.attribute("made_by").unwrap().as_deref(), Some("a test"));
             let late = file.attribute("late").unwrap();
@@ -121,6 +129,29 @@ fn every_type_in_every_format_is_read_by_those_who_define_it() {
     assert_eq!(names.len(), checked.len(), "something is left over: {names:?}");
 }
 
+/// An axis longer than what NIfTI-1 can tell, and more chunks than are written as a file each.
+#[test]
+fn long_volumes_are_written_in_the_forms_that_have_room_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (copy, out) = (folder.path().join("expected.h5"), folder.path().join("out"));
+    fs::create_dir(&out).unwrap();
+    let file = hdf5::File::create(&copy).unwrap();
+    for (name, shape, extension) in
+        [("long", (1, 1, 40_000), "nii.gz"), ("many", (262_220, 1, 1), "zarr")]
+    {
+        let values = Array3::from_shape_fn(shape, |(z, _, x)| ((z + x) % 251) as u8);
+        file.new_dataset_builder().with_data(&values).create(name).unwrap();
+        let volume = Volume::plain(values.insert_axis(ndarray::Axis(0)));
+        let path = out.join(format!("{name}.{extension}"));
+        let gzip = Compression::Gzip { level: 1 };
+        write(&path, &new_volume(name, &volume, StoredType::U8, gzip), &volume, &space());
+        assert_eq!(format::read(&path, name).unwrap(), volume, "{name}");
+    }
+    drop(file);
+    let checked = script("check_formats.py", [&copy, &out]);
+    assert_eq!(checked.trim(), r#"["long.nii.gz", "many.zarr"]"#);
+}
+
 #[test]
 fn space_and_channels_come_back_from_every_format() {
     let folder = tempfile::tempdir().unwrap();
@@ -138,7 +169,8 @@ fn space_and_channels_come_back_from_every_format() {
         for space in [turned.clone(), Calibration::default()] {
             let path = folder.path().join(format!("v.{extension}"));
             let gzip = Compression::Gzip { level: 1 };
-            write(&path, &new_volume("v", &volume, StoredType::F32, gzip), &volume, &space);
+            let new = new_volume("v", &volume, StoredType::F32, gzip);
+            write(&path, &NewVolume { edition: edition(extension), ..new }, &volume, &space);
             let reader = format::open(&path, "v").unwrap();
             assert_eq!(reader.read().unwrap(), volume, "{extension}");
             let found = reader.calibration();
@@ -207,7 +239,8 @@ fn volumes_are_converted_between_all_formats_and_in_parts() {
     let mut before = two.clone();
     for (number, extension) in EXTENSIONS.iter().enumerate() {
         let next = place(&format!("{number}.{extension}"));
-        convert(&[&before, &next]).succeeded();
+        let version = if *extension == "04.zarr" { "0.4" } else { "0.5" };
+        convert(&[&before, &next, "--zarr-version", version]).succeeded();
         let reader = format::open(Path::new(&next), "raw").unwrap();
         assert_eq!(reader.read().unwrap(), expected, "{extension}");
         assert_eq!(reader.stored(), StoredType::U16);

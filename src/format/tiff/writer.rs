@@ -1,5 +1,5 @@
 //! Writing TIFF: a hyperstack of ImageJ's where ImageJ knows the type of numbers,
-//! OME-TIFF for others and above 4 GB, then as BigTIFF.
+//! OME-TIFF for others, and for BigTIFF: above 4 GB, and where the extension asks for it.
 //!
 //! Pages are ordered by slice and, within a slice, by channel, as ImageJ wants it. All
 //! directories stand at the beginning.
@@ -58,9 +58,9 @@ struct Layout {
 
 impl Layout {
     fn of(spooled: &Spooled, volume: &SpooledVolume) -> Result<Layout> {
-        let big = volume.bytes() > LARGE;
         let name = spooled.target.file_name().unwrap_or_default().to_string_lossy();
         let name = name.to_ascii_lowercase();
+        let big = volume.bytes() > LARGE || name.ends_with(".btf") || name.ends_with(".tf8");
         let wants_ome = name.ends_with(".ome.tif") || name.ends_with(".ome.tiff");
         let description = match volume.encoding.stored() {
             StoredType::U8 | StoredType::U16 | StoredType::F32 if !big && !wants_ome => {

@@ -1,4 +1,4 @@
-//! Images of OME-Zarr 0.5 that are being written: an array with smaller ones made of it,
+//! Images of OME-Zarr that are being written: an array with smaller ones made of it,
 //! and the metadata of both.
 
 use std::path::Path;
@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::level::{ArraySpec, Level, file_sum, pretty, write_file};
 use super::store::VOLUMES;
+use super::version::{group_files, image_attributes, labels_attributes};
 use crate::format::parallel::for_each_number;
-use crate::volume::{Calibration, Compression, Encoding, NewVolume, StoredType, Window};
+use crate::volume::{Calibration, Compression, Edition, Encoding, NewVolume, StoredType, Window};
 
 /// Length of y and x from which on a smaller level is made.
 const SMALL: usize = 256;
@@ -27,6 +28,7 @@ pub(super) struct ImageSpec {
     pub has_channels: bool,
     pub encoding: Encoding,
     pub compression: Compression,
+    pub edition: Edition,
     pub labels: bool,
     pub calibration: Calibration,
 }
@@ -39,6 +41,7 @@ impl ImageSpec {
             has_channels: volume.has_channels,
             encoding: volume.encoding,
             compression: volume.compression,
+            edition: volume.edition,
             labels: volume.labels,
             calibration: calibration.clone(),
         }
@@ -66,7 +69,8 @@ impl Image {
         let (mut shape, mut sum) = (spec.shape, 0u64);
         let mut spacing = spec.calibration.spacing.unwrap_or([1.0; 3]);
         loop {
-            let array = ArraySpec::of(shape, spec.has_channels, stored, spec.compression);
+            let (compression, edition) = (spec.compression, spec.edition);
+            let array = ArraySpec::of(shape, spec.has_channels, stored, compression, edition);
             let path = place(group, &levels.len().to_string());
             let (level, metadata) = Level::create(root, &path, array)?;
             sum = sum.wrapping_add(metadata);
@@ -182,7 +186,6 @@ impl Image {
             }));
         }
         let mut ome = Map::new();
-        ome.insert("version".into(), "0.5".into());
         ome.insert(
             "multiscales".into(),
             json!([{
@@ -251,11 +254,13 @@ pub(super) fn write_groups(
     texts: &[(String, String)],
     mut sum: u64,
 ) -> Result<()> {
-    let group = |attributes: Value| json!({"zarr_format": 3, "node_type": "group", "attributes": attributes});
-    let mut put = |path: String, attributes: Value| -> Result<()> {
-        let content = pretty(&group(attributes))?;
-        write_file(root, &path, &content)?;
-        sum = sum.wrapping_add(file_sum(&path, &content));
+    let edition = images.first().map(|image| image.spec.edition).unwrap_or_default();
+    let mut put = |group: &str, attributes: Value| -> Result<()> {
+        for (name, json) in group_files(edition, attributes) {
+            let (path, content) = (place(group, name), pretty(&json)?);
+            write_file(root, &path, &content)?;
+            sum = sum.wrapping_add(file_sum(&path, &content));
+        }
         Ok(())
     };
     let mut volumes = Map::new();
@@ -264,12 +269,12 @@ pub(super) fn write_groups(
     }
     let labels: Vec<&str> = images.iter().skip(1).map(|image| image.spec.name.as_str()).collect();
     if !labels.is_empty() {
-        put(format!("{LABELS}/zarr.json"), json!({"ome": {"version": "0.5", "labels": labels}}))?;
+        put(LABELS, labels_attributes(edition, &labels).into())?;
     }
     for image in images.iter().skip(1) {
         let mut ome = image.ome();
         ome.insert("image-label".into(), json!({"source": {"image": "../../"}}));
-        put(format!("{}/zarr.json", image.group), json!({"ome": ome}))?;
+        put(&image.group, image_attributes(edition, ome).into())?;
     }
     let mut ours = Map::new();
     ours.insert(CHECKSUM.into(), NO_CHECKSUM.into());
@@ -285,14 +290,24 @@ pub(super) fn write_groups(
         ours.insert(DIRECTIONS.into(), json!(directions));
     }
     let first = images.first().map(|image| image.ome()).unwrap_or_default();
-    let content = |ours: &Map<String, Value>| pretty(&group(json!({"ome": first, "unet3d": ours})));
-    let checksum = sum.wrapping_add(file_sum("zarr.json", &content(&ours)?));
-    ours.insert(CHECKSUM.into(), format!("{checksum:016x}").into());
-    write_file(root, "zarr.json", &content(&ours)?)
+    let first = image_attributes(edition, first);
+    let files = |ours: &Map<String, Value>| {
+        let mut attributes = first.clone();
+        attributes.insert("unet3d".into(), ours.clone().into());
+        group_files(edition, attributes.into())
+    };
+    for (name, json) in files(&ours) {
+        sum = sum.wrapping_add(file_sum(name, &pretty(&json)?));
+    }
+    ours.insert(CHECKSUM.into(), format!("{sum:016x}").into());
+    for (name, json) in files(&ours) {
+        write_file(root, name, &pretty(&json)?)?;
+    }
+    Ok(())
 }
 
 /// Attribute of stores whose voxel size is not known.
 pub(super) const NO_VOXEL_SIZE: &str = "no_voxel_size";
 
-/// Attribute for what OME-Zarr 0.5 has no room for: directions of z, y and x.
+/// Attribute for what OME-Zarr has no room for: directions of z, y and x.
 pub(super) const DIRECTIONS: &str = "directions_zyx";

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use crc32c::crc32c;
-use serde_json::{Value, json};
+use serde_json::Value;
 use zarrs::array::{Array, ArrayBytes, ArraySubset, ArrayToBytesCodecTraits, CodecOptions};
 use zarrs::filesystem::FilesystemStore;
 
+use super::version::{array_files, chunk_path};
 use crate::format::encode::{Number, encode};
 use crate::format::stored::{Stored, with_stored};
-use crate::volume::{Compression, Encoding, StoredType};
+use crate::volume::{Compression, Edition, Encoding, StoredType};
 
 /// What an array is, with its axes (C, D, H, W) or (D, H, W).
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +27,7 @@ pub(super) struct ArraySpec {
     pub shard: Option<Vec<usize>>,
     pub stored: StoredType,
     pub compression: Compression,
+    pub edition: Edition,
 }
 
 /// Voxels of a chunk along z, y and x where the volume is long enough.
@@ -44,6 +46,7 @@ impl ArraySpec {
         has_channels: bool,
         stored: StoredType,
         compression: Compression,
+        edition: Edition,
     ) -> ArraySpec {
         let [_, d, h, w] = shape;
         // As many voxels in a thin volume, too.
@@ -52,10 +55,15 @@ impl ArraySpec {
             9..=32 => 2 * CHUNK,
             _ => CHUNK,
         };
-        let chunk = [1, CHUNK.min(d), wide.min(h), wide.min(w)];
+        let mut chunk = [1, CHUNK.min(d), wide.min(h), wide.min(w)];
         let chunks: usize = shape.iter().zip(chunk).map(|(n, chunk)| n.div_ceil(chunk)).product();
         let from = usize::from(!has_channels);
-        let shard = (chunks > MANY_CHUNKS).then(|| {
+        let many = chunks > MANY_CHUNKS;
+        if many && edition == Edition::Previous {
+            // It has no shards: there are fewer files if chunks are larger.
+            chunk = [1, (2 * CHUNK).min(d), (2 * wide).min(h), (2 * wide).min(w)];
+        }
+        let shard = (many && edition == Edition::Newest).then(|| {
             let shard = [1, 2, 3]
                 .map(|axis| chunk[axis] * CHUNKS_OF_SHARD.min(shape[axis].div_ceil(chunk[axis])));
             [1, shard[0], shard[1], shard[2]][from..].to_vec()
@@ -66,6 +74,7 @@ impl ArraySpec {
             shard,
             stored,
             compression,
+            edition,
         }
     }
 
@@ -108,49 +117,6 @@ impl ArraySpec {
             .map(|(first, (size, all))| (*size).min(all - first))
             .collect();
         (origin, size)
-    }
-
-    /// The metadata, as zarr-python writes them.
-    fn json(&self) -> Value {
-        let bytes = match self.stored.size() {
-            1 => json!({"name": "bytes"}),
-            _ => json!({"name": "bytes", "configuration": {"endian": "little"}}),
-        };
-        let mut codecs = vec![bytes];
-        if self.compression != Compression::None {
-            // The default of zarr-python.
-            let configuration = json!({"level": 0, "checksum": false});
-            codecs.push(json!({"name": "zstd", "configuration": configuration}));
-        }
-        if self.shard.is_some() {
-            codecs = vec![json!({
-                "name": "sharding_indexed",
-                "configuration": {
-                    "chunk_shape": self.chunk,
-                    "codecs": codecs,
-                    "index_codecs": [
-                        {"name": "bytes", "configuration": {"endian": "little"}},
-                        {"name": "crc32c"},
-                    ],
-                    "index_location": "end",
-                },
-            })];
-        }
-        let fill = if self.stored.element().is_float() { json!(0.0) } else { json!(0) };
-        let names = &["c", "z", "y", "x"][4 - self.shape.len()..];
-        json!({
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": self.shape,
-            "data_type": self.stored.name(),
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": self.file()}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": fill,
-            "codecs": codecs,
-            "attributes": {},
-            "dimension_names": names,
-            "storage_transformers": [],
-        })
     }
 }
 
@@ -197,12 +163,14 @@ impl Level {
     /// Begins an array, or goes on with one that was begun with the same metadata.
     /// Returns the checksum of its metadata, too.
     pub fn create(root: &Path, path: &str, spec: ArraySpec) -> Result<(Level, u64)> {
-        let metadata = pretty(&spec.json())?;
-        let name = format!("{path}/zarr.json");
-        write_file(root, &name, &metadata)?;
+        let mut sum = 0u64;
+        for (name, json) in array_files(&spec) {
+            let (name, content) = (format!("{path}/{name}"), pretty(&json)?);
+            write_file(root, &name, &content)?;
+            sum = sum.wrapping_add(file_sum(&name, &content));
+        }
         let store = FilesystemStore::new(root.join(path))?;
         let array = Array::open(Arc::new(store), "/").map_err(|error| anyhow!("{error}"))?;
-        let sum = file_sum(&name, &metadata);
         Ok((Level { spec, root: root.to_path_buf(), path: path.to_owned(), array }, sum))
     }
 
@@ -228,8 +196,7 @@ impl Level {
             self.array.fill_value(),
             &options,
         )?;
-        let numbers: Vec<String> = file.iter().map(usize::to_string).collect();
-        let path = format!("{}/c/{}", self.path, numbers.join("/"));
+        let path = chunk_path(self.spec.edition, &self.path, file);
         write_file(&self.root, &path, &encoded)?;
         Ok(file_sum(&path, &encoded))
     }
@@ -377,13 +344,18 @@ mod tests {
     #[test]
     fn files_cover_the_array() {
         let none = Compression::None;
-        let spec = ArraySpec::of([2, 70, 100, 65], true, StoredType::U8, none);
+        let spec = ArraySpec::of([2, 70, 100, 65], true, StoredType::U8, none, Edition::Newest);
         assert_eq!((spec.chunk.as_slice(), spec.file_count()), (&[1, 64, 64, 64][..], 16));
         assert_eq!(spec.file_number(5), [0, 1, 0, 1]);
         assert_eq!(spec.place(&[1, 1, 1, 1]), (vec![1, 64, 64, 64], vec![1, 6, 36, 1]));
-        let large = ArraySpec::of([1, 2000, 2000, 2000], false, StoredType::U8, none);
+        let large =
+            ArraySpec::of([1, 2000, 2000, 2000], false, StoredType::U8, none, Edition::Newest);
         assert_eq!(large.file(), [256; 3]);
-        let thin = ArraySpec::of([1, 5, 2000, 100], false, StoredType::U8, none);
+        let size = [1, 2000, 2000, 2000];
+        let earlier = ArraySpec::of(size, false, StoredType::U8, none, Edition::Previous);
+        assert_eq!(earlier.file(), [128; 3]);
+        assert_eq!(earlier.shard, None);
+        let thin = ArraySpec::of([1, 5, 2000, 100], false, StoredType::U8, none, Edition::Newest);
         assert_eq!(thin.chunk, [5, 256, 100]);
     }
 

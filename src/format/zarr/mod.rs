@@ -12,6 +12,7 @@ mod reader;
 mod shared;
 mod standing;
 mod store;
+mod version;
 mod writer;
 
 use std::path::Path;

@@ -9,9 +9,11 @@ use std::sync::{Arc, LazyLock, Mutex};
 use anyhow::{Context, Result, anyhow, ensure};
 use ndarray::{Array4, ArrayViewMut4};
 use zarrs::array::{
-    Array, ArrayBytes, ArrayPartialDecoderTraits, ArrayShardedExt, ArraySubset, CodecOptions,
+    Array, ArrayBytes, ArrayPartialDecoderTraits, ArrayShardedExt, ArrayShardedReadableExt,
+    ArrayShardedReadableExtCache, ArraySubset, CodecOptions,
 };
 use zarrs::filesystem::FilesystemStore;
+use zarrs::storage::byte_range::ByteRange;
 
 use super::cache::Cache;
 use super::metadata::ArrayMetadata;
@@ -76,12 +78,17 @@ impl Drop for ZarrArray {
     }
 }
 
-/// Counts chunks, or shards, that were read and are not there. They hold the fill value,
-/// which may be meant or not: `-v` tells how many there were.
+/// Counts chunks that were read and are not there. They hold the fill value, which may be
+/// meant or not: `-v` tells how many there were.
 struct MissingChunks {
     path: PathBuf,
     numbers: Mutex<HashSet<Vec<u64>>>,
+    /// Indexes of shards, which tell what is in them.
+    shards: ArrayShardedReadableExtCache,
 }
+
+/// Indexes of shards that are kept to count missing chunks of an array.
+const COUNTED_SHARDS: usize = 256;
 
 impl Drop for MissingChunks {
     fn drop(&mut self) {
@@ -137,6 +144,11 @@ impl ZarrArray {
         memory::ensure_room(&unit, metadata.stored.size()).with_context(|| {
             format!("one chunk of it, {unit:?}; write it again with smaller chunks")
         })?;
+        let missing = MissingChunks {
+            path: path.to_path_buf(),
+            numbers: Mutex::default(),
+            shards: ArrayShardedReadableExtCache::new(&array),
+        };
         Ok(ZarrArray {
             path: path.to_path_buf(),
             name: None,
@@ -149,7 +161,7 @@ impl ZarrArray {
             calibration,
             number: OPENED.fetch_add(1, Ordering::Relaxed),
             chunks: CHUNKS.clone(),
-            missing: MissingChunks { path: path.to_path_buf(), numbers: Mutex::default() },
+            missing,
         })
     }
 
@@ -204,14 +216,24 @@ impl ZarrArray {
         Ok(bytes)
     }
 
-    /// Counts the file of a chunk if it is not there.
+    /// Counts a chunk if it is not there.
     fn note_missing(&self, number: &[usize]) {
+        let MissingChunks { numbers, shards, .. } = &self.missing;
         let of_file = |(axis, n): (usize, &usize)| n * self.unit[axis] / self.metadata.chunk[axis];
         let file: Vec<u64> = number.iter().enumerate().map(|place| of_file(place) as u64).collect();
+        let number: Vec<u64> = number.iter().map(|n| *n as u64).collect();
         let path = self.array.storage().key_to_fspath(&self.array.chunk_key(&file));
-        if !path.exists() {
-            let numbers = &self.missing.numbers;
-            numbers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(file);
+        let there = path.exists() && {
+            if shards.len() > COUNTED_SHARDS {
+                shards.clear();
+            }
+            // The index of a shard has the largest number in the place of what is not there.
+            // What cannot be read is an error of whoever reads it.
+            let absent = |range| matches!(range, None | Some(ByteRange::FromStart(u64::MAX, _)));
+            !self.sharded || !self.array.subchunk_byte_range(shards, &number).is_ok_and(absent)
+        };
+        if !there {
+            numbers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(number);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Writing stores of OME-Zarr 0.5.
+//! Writing stores of OME-Zarr.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +49,7 @@ fn spec(volume: &SpooledVolume) -> ImageSpec {
         has_channels: volume.has_channels,
         encoding: volume.encoding,
         compression: volume.compression,
+        edition: volume.edition,
         labels: volume.labels,
         calibration: volume.calibration.clone(),
     }
@@ -156,6 +157,7 @@ impl BlockWriter for ZarrBlocks {
 pub(super) fn checksum(root: &Path, noted: &str) -> Result<String> {
     use super::image::NO_CHECKSUM;
     use super::level::file_sum;
+    use super::version::is_description;
     let mut sum = 0u64;
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -167,7 +169,7 @@ pub(super) fn checksum(root: &Path, noted: &str) -> Result<String> {
             }
             let name = path.strip_prefix(root)?.to_str().context("a name that is no text")?;
             let mut content = std::fs::read(&path).with_context(|| name.to_owned())?;
-            if name == "zarr.json" {
+            if is_description(name) {
                 ensure!(noted.len() == NO_CHECKSUM.len(), "the checksum is no checksum");
                 let text = String::from_utf8(content)?;
                 content = text.replacen(noted, NO_CHECKSUM, 1).into_bytes();

@@ -3,7 +3,7 @@
 use super::{Manner, Predictor, Surroundings};
 use crate::config::{ConfigError, Parameter, Section};
 use crate::predict::embeddings::{Clustering, RegionSpec};
-use crate::predict::output::{OutputSpec, compression, output_format};
+use crate::predict::output::{OutputSpec, compression, edition, output_format};
 use crate::stitch::Blending;
 use crate::volume::{Encoding, StoredType};
 
@@ -64,6 +64,7 @@ fn read(around: &Surroundings<'_>) -> Result<Manner, ConfigError> {
             format: output_format(section, Encoding::Number(StoredType::I32))?,
             block_memory: 0,
             compression: compression(section),
+            edition: edition(section)?,
             encoding: Encoding::Number(StoredType::F32),
             probabilities: None,
             segmentation: None,

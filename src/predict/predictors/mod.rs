@@ -12,7 +12,9 @@ use crate::stitch::Blending;
 use crate::volume::Access;
 
 use super::embeddings::RegionSpec;
-use super::output::{COMPRESSION, COMPRESSION_LEVEL, ON_ERROR, OUTPUT_FORMAT, OutputSpec};
+use super::output::{
+    COMPRESSION, COMPRESSION_LEVEL, ON_ERROR, OUTPUT_FORMAT, OutputSpec, ZARR_VERSION,
+};
 use super::performance::PerformanceSpec;
 
 /// A predictor that `predictor.name` can choose.
@@ -76,7 +78,7 @@ pub static PREDICTORS: Dialects<Registry<Predictor>> = Dialects {
         kind: "predictor",
         name: NAME,
         entries: &[&standard::PREDICTOR, &lazy::PREDICTOR, &embeddings::PREDICTOR],
-        shared: &[OUTPUT_FORMAT, COMPRESSION, COMPRESSION_LEVEL, ON_ERROR],
+        shared: &[OUTPUT_FORMAT, ZARR_VERSION, COMPRESSION, COMPRESSION_LEVEL, ON_ERROR],
         refused: &[],
     },
     upstream: Registry {

@@ -6,7 +6,7 @@ use super::{Manner, Predictor, Surroundings, read_channel, read_flips};
 use crate::config::{ConfigError, Parameter};
 use crate::predict::output::{
     BLOCK_MEMORY, COMPRESSION, COMPRESSION_LEVEL, ON_ERROR, OUTPUT_DTYPE, OUTPUT_FORMAT,
-    OutputSpec, PREVIEW, compression, encoding, output_format,
+    OutputSpec, PREVIEW, ZARR_VERSION, compression, edition, encoding, output_format,
 };
 use crate::predict::performance::{Measure, PerformanceSpec};
 use crate::stitch::Blending;
@@ -64,6 +64,7 @@ pub(super) const KEYS: &[Parameter] = &[
         .optional(),
     TTA,
     OUTPUT_FORMAT,
+    ZARR_VERSION,
     BLOCK_MEMORY,
     COMPRESSION,
     COMPRESSION_LEVEL,
@@ -104,6 +105,7 @@ fn read(around: &Surroundings<'_>) -> Result<Manner, ConfigError> {
             format: output_format(section, encoding(section))?,
             block_memory: section.size("block_memory"),
             compression: compression(section),
+            edition: edition(section)?,
             encoding: encoding(section),
             probabilities: (!segments).then(|| name.clone()),
             segmentation: segments.then_some(name),

@@ -1,7 +1,0 @@
-//! Any bytes as a MetaImage file.
-#![no_main]
-#![allow(dead_code, unused_imports)]
-
-include!("../readers/modules.rs");
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| reader::read("a.mha", data));
