@@ -174,8 +174,7 @@ fn messages() -> String {
                 read(&entry, out);
             } else if entry.extension().is_some_and(|end| end == "rs") {
                 let text = fs::read_to_string(entry).unwrap();
-                let mut lines = text.lines();
-                while let Some(line) = lines.next() {
+                for line in text.lines() {
                     out.push_str(line.trim_start().trim_end_matches('\\'));
                     if !line.ends_with('\\') {
                         out.push('\n');
