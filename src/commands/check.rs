@@ -12,6 +12,7 @@ use crate::config::{Tree, differences};
 use crate::files::check_writable;
 use crate::model::UNet;
 use crate::predict::{FilePair, ImagePlan, PREDICTORS, PredictionPlan};
+use crate::samples::Division;
 use crate::train::{
     Beginning, Learner, Start, TrainerSpec, TrainingPlan, Wish, check_directory, refuse_running,
 };
@@ -64,10 +65,12 @@ fn check_training(settings: &CommandSettings<'_>, no_data: bool) -> Result<()> {
     let mut drawn = seed.unwrap_or(0);
     if beginning != Beginning::Fresh {
         let mut learner = Learner::new(plan.learner, Device::Cpu)?;
-        learner.begin(&beginning, &plan.configuration, seed)?;
+        let heritage = learner.begin(&beginning, &plan.configuration, seed)?;
+        heritage.check_step(learner.step, &plan.trainer)?;
         drawn = learner.progress.seed;
     }
-    let data = plan.data.open(&network, &plan.criteria, drawn)?;
+    let division = Division { batches: plan.trainer.accumulate, ..Division::NONE };
+    let data = plan.data.open(&network, &plan.criteria, (drawn, division))?;
     for (name, loader) in [("training", &data.train), ("validation", &data.val)] {
         info!(
             "{} {name} patches, {} batches an epoch, {} worker(s)",

@@ -11,6 +11,7 @@ use crate::ffi::tensor::{cudnn, huge_pages, keep_memory};
 use crate::runtime::memory;
 use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
+use crate::samples::Division;
 use crate::train::{
     Ended, Learner, Start, Trainer, TrainerSpec, TrainingData, TrainingPlan, TrainingRun, Wish,
     claim_directory, refuse_running,
@@ -37,10 +38,12 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
     let (network, seed) = (plan.learner.network.clone(), plan.learner.seed);
     let mut learner = Learner::new(plan.learner, device)?;
     let heritage = learner.begin(&start.beginning, &plan.configuration, seed)?;
+    heritage.check_step(learner.step, &plan.trainer)?;
     if heritage.judged_anew {
         start.best_gives_way(&directory);
     }
-    let data = plan.data.open(&network, &plan.criteria, learner.progress.seed)?;
+    let division = Division { batches: plan.trainer.accumulate, ..Division::NONE };
+    let data = plan.data.open(&network, &plan.criteria, (learner.progress.seed, division))?;
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
     announce(&learner, &data);
 

@@ -8,7 +8,7 @@ use crate::target::{LabelForm, Labels, Weights};
 
 use super::bce_with_logits::BceWithLogits;
 use super::dice::{Dice, Normalization};
-use super::{Criterion, IgnoreIndex, LossEntry};
+use super::{Criterion, IgnoreIndex, Joined, LossEntry, Totals};
 
 pub(super) static ENTRY: LossEntry = LossEntry {
     name: "BCEDiceLoss",
@@ -59,9 +59,23 @@ impl BceDice {
 }
 
 impl Criterion for BceDice {
-    fn forward(&self, logits: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Tensor> {
-        let bce = self.bce.forward(logits, labels, None)?.f_mul_scalar(self.alpha)?;
-        let dice = self.dice.forward(logits, labels, None)?.f_mul_scalar(self.beta)?;
+    fn share(
+        &self,
+        logits: &Tensor,
+        labels: &Labels,
+        _: Option<&Weights>,
+        totals: &mut dyn Totals,
+    ) -> Result<Tensor> {
+        let bce = self.bce.share(logits, labels, None, totals)?.f_mul_scalar(self.alpha)?;
+        let dice = self.dice.share(logits, labels, None, totals)?.f_mul_scalar(self.beta)?;
         Ok(bce.f_add(&dice)?)
+    }
+
+    fn joined(&self, channels: usize) -> Joined {
+        let (bce, dice) = (self.bce.joined(channels), self.dice.joined(channels));
+        Joined {
+            lengths: [bce.lengths, dice.lengths].concat(),
+            of_logits: bce.of_logits || dice.of_logits,
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::target::{LabelForm, Labels, TargetShapes, Weights};
 
 use super::class_weights::ClassWeights;
 use super::sum::VoxelSum;
-use super::{Criterion, IgnoreIndex, LossEntry};
+use super::{Criterion, IgnoreIndex, LossEntry, Totals};
 
 const POS_WEIGHT: Parameter = Parameter::custom(
     "pos_weight",
@@ -50,8 +50,14 @@ impl BceWithLogits {
 }
 
 impl Criterion for BceWithLogits {
-    fn forward(&self, logits: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Tensor> {
-        Ok(self.sum(logits, labels)?.mean()?)
+    fn share(
+        &self,
+        logits: &Tensor,
+        labels: &Labels,
+        _: Option<&Weights>,
+        totals: &mut dyn Totals,
+    ) -> Result<Tensor> {
+        self.sum(logits, labels)?.mean(totals)
     }
 
     fn check(&self, node: &Node, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {

@@ -6,7 +6,8 @@ use tch::{Kind, Tensor};
 use crate::config::{self, ConfigError, Node, Parameter, YamlValue};
 use crate::target::{LabelForm, Labels, Weights};
 
-use super::{Criterion, IgnoreIndex, LossEntry};
+use super::sum::VoxelSum;
+use super::{Criterion, IgnoreIndex, LossEntry, Totals};
 
 pub(super) static ENTRY: LossEntry = LossEntry {
     name: "ContrastiveLoss",
@@ -78,13 +79,20 @@ struct Contrastive {
 }
 
 impl Criterion for Contrastive {
-    fn forward(&self, logits: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Tensor> {
+    fn share(
+        &self,
+        logits: &Tensor,
+        labels: &Labels,
+        _: Option<&Weights>,
+        totals: &mut dyn Totals,
+    ) -> Result<Tensor> {
         let labels = labels.dense(Kind::Int64)?;
         ensure!(labels.dim() == 4, "ContrastiveLoss wants instance labels (N, D, H, W)");
         let samples = (0..logits.size()[0])
             .map(|n| self.sample(&logits.f_get(n)?, &labels.f_get(n)?))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Tensor::f_stack(&samples, 0)?.f_mean(logits.f_kind()?)?)
+        let sum = Tensor::f_stack(&samples, 0)?.f_sum(logits.f_kind()?)?;
+        VoxelSum { sum, count: samples.len() }.mean(totals)
     }
 }
 

@@ -8,8 +8,8 @@ use crate::target::{LabelForm, Labels, NO_CLASS, TargetShapes, Weights};
 
 use super::class_weights::{CLASS_WEIGHT, ClassWeights};
 use super::softmax_cross_entropy::softmax_cross_entropy;
-use super::sum::VoxelSum;
-use super::{Criterion, IgnoreIndex, LossEntry};
+use super::sum::{VoxelSum, joined_count};
+use super::{Criterion, IgnoreIndex, LossEntry, Totals};
 
 /// The label that torch's `CrossEntropyLoss` ignores when none is named.
 pub(super) const TORCH_IGNORES: i64 = -100;
@@ -38,11 +38,19 @@ struct CrossEntropy {
 }
 
 impl Criterion for CrossEntropy {
-    fn forward(&self, logits: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Tensor> {
+    fn share(
+        &self,
+        logits: &Tensor,
+        labels: &Labels,
+        _: Option<&Weights>,
+        totals: &mut dyn Totals,
+    ) -> Result<Tensor> {
         let weight = self.weight.as_ref().map(|weight| weight.like(logits)).transpose()?;
         match labels {
             Labels::Dense(labels) if labels.dim() == 4 => {
-                class_cross_entropy(logits, labels, weight.as_ref(), self.ignore)
+                let scale = class_scale(logits, labels, weight.as_ref(), self.ignore)?;
+                let total = totals.join(scale.f_sum(scale.f_kind()?)?)?;
+                mean_cross_entropy(logits, labels, &scale, &total)
             }
             Labels::Dense(labels) => {
                 let sum = logits.f_cross_entropy_loss(
@@ -53,13 +61,13 @@ impl Criterion for CrossEntropy {
                     0.0,
                 )?;
                 let count = labels.numel() / labels.size()[1] as usize;
-                Ok(VoxelSum { sum, count }.mean()?)
+                VoxelSum { sum, count }.mean(totals)
             }
             // One-hot labels are probabilities: the mean is over all voxels.
             Labels::OneHot { index, .. } => {
                 let scale = class_scale(logits, index, weight.as_ref(), NO_CLASS)?;
-                let scale = scale.f_div_scalar(index.numel() as f64)?;
-                softmax_cross_entropy(logits, index, &scale)
+                let count = joined_count(index.numel(), &scale, totals)?;
+                softmax_cross_entropy(logits, index, &scale.f_div(&count)?)
             }
         }
     }
@@ -69,24 +77,23 @@ impl Criterion for CrossEntropy {
     }
 }
 
-/// The mean of `-weight · log softmax` of the true class, weighted by the class
-/// weights (C), over the voxels of class indices (N, D, H, W) that are not
-/// `ignore`. 0 if all are, where torch has NaN: there is nothing to learn.
-pub(super) fn class_cross_entropy(
+/// This part's share of the mean of `-log softmax` of the true class, weighted by `scale`
+/// (N, D, H, W), of [`class_scale`], whose sum over all parts is `total`. 0 if nothing
+/// counts, where torch has NaN: there is nothing to learn.
+pub(super) fn mean_cross_entropy(
     logits: &Tensor,
     index: &Tensor,
-    weight: Option<&Tensor>,
-    ignore: i64,
+    scale: &Tensor,
+    total: &Tensor,
 ) -> Result<Tensor> {
-    let scale = class_scale(logits, index, weight, ignore)?;
     // The total comes first, since it does not depend on the logits: then the one
     // pass over them leaves a gradient that need not be divided again.
-    let total = scale.f_sum(scale.f_kind()?)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
+    let total = total.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
     softmax_cross_entropy(logits, index, &scale.f_div(&total)?)
 }
 
 /// The weight of every voxel's class, 0 where the index is `ignore`.
-fn class_scale(
+pub(super) fn class_scale(
     logits: &Tensor,
     index: &Tensor,
     weight: Option<&Tensor>,

@@ -7,7 +7,7 @@ use crate::config::{ConfigError, Node, Parameter, Section};
 use crate::target::{DiceSums, LabelForm, Labels, TargetShapes, Weights};
 
 use super::class_weights::{CLASS_WEIGHT, ClassWeights};
-use super::{Criterion, IgnoreIndex, LossEntry};
+use super::{Criterion, IgnoreIndex, Joined, LossEntry, Totals};
 
 /// Keeps an empty channel from dividing by zero.
 pub(super) const EPSILON: f64 = 1e-6;
@@ -74,9 +74,20 @@ impl Dice {
 }
 
 impl Criterion for Dice {
-    fn forward(&self, logits: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Tensor> {
+    fn share(
+        &self,
+        logits: &Tensor,
+        labels: &Labels,
+        _: Option<&Weights>,
+        totals: &mut dyn Totals,
+    ) -> Result<Tensor> {
         let sums = DiceSums::new(&self.normalization.apply(logits)?, labels)?;
-        self.value(&sums)
+        let sums = DiceSums::from_flat(&totals.join(sums.flat()?)?)?;
+        totals.share(self.value(&sums)?)
+    }
+
+    fn joined(&self, channels: usize) -> Joined {
+        Joined::sums(DiceSums::length(channels))
     }
 
     fn check(&self, node: &Node, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {

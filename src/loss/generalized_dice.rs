@@ -6,7 +6,7 @@ use tch::Tensor;
 use crate::target::{ALL_BUT_CHANNEL, LabelForm, LabelSums, Labels, Weights};
 
 use super::dice::{EPSILON, Normalization, SIGMOID_NORMALIZATION};
-use super::{Criterion, IgnoreIndex, LossEntry};
+use super::{Criterion, IgnoreIndex, Joined, LossEntry, Totals};
 
 pub(super) static ENTRY: LossEntry = LossEntry {
     name: "GeneralizedDiceLoss",
@@ -33,8 +33,8 @@ struct Sums {
     probabilities: Tensor,
     /// Σ t
     labels: Tensor,
-    /// Voxels of the batch.
-    voxels: f64,
+    /// Voxels of the batch, (1).
+    voxels: Tensor,
 }
 
 impl Sums {
@@ -42,22 +42,30 @@ impl Sums {
     fn new(probabilities: &Tensor, labels: &Labels) -> Result<Self> {
         let kind = probabilities.f_kind()?;
         let voxels = probabilities.numel() as f64 / probabilities.size()[1] as f64;
+        let voxels = Tensor::f_full([1], voxels, (kind, probabilities.device()))?;
         let LabelSums { both, labels, .. } = LabelSums::new(probabilities, labels)?;
         let probabilities = probabilities.f_sum_dim_intlist(ALL_BUT_CHANNEL, false, kind)?;
         Ok(Self { both, probabilities, labels, voxels })
     }
 
+    /// The sums over all parts of the batch.
+    fn joined(self, totals: &mut dyn Totals) -> Result<Self> {
+        let Self { both, probabilities, labels, voxels } = self;
+        let channels = both.size()[0];
+        let all = totals.join(Tensor::f_cat(&[both, probabilities, labels, voxels], 0)?)?;
+        let part = |index: i64| all.f_narrow(0, index * channels, channels);
+        let voxels = all.f_narrow(0, 3 * channels, 1)?;
+        Ok(Self { both: part(0)?, probabilities: part(1)?, labels: part(2)?, voxels })
+    }
+
     /// The sums of one channel with those of the background, 1 − p and 1 − t.
     fn with_background(self) -> Result<Self> {
         let Self { both, probabilities, labels, voxels } = self;
-        let neither = both.f_sub(&probabilities)?.f_sub(&labels)?.f_add_scalar(voxels)?;
+        let neither = both.f_sub(&probabilities)?.f_sub(&labels)?.f_add(&voxels)?;
         Ok(Self {
             both: Tensor::f_cat(&[both, neither], 0)?,
-            probabilities: Tensor::f_cat(
-                &[&probabilities, &probabilities.f_rsub_scalar(voxels)?],
-                0,
-            )?,
-            labels: Tensor::f_cat(&[&labels, &labels.f_rsub_scalar(voxels)?], 0)?,
+            probabilities: Tensor::f_cat(&[&probabilities, &voxels.f_sub(&probabilities)?], 0)?,
+            labels: Tensor::f_cat(&[&labels, &voxels.f_sub(&labels)?], 0)?,
             voxels,
         })
     }
@@ -75,7 +83,20 @@ impl Sums {
 }
 
 impl Criterion for GeneralizedDice {
-    fn forward(&self, logits: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Tensor> {
-        Sums::new(&self.normalization.apply(logits)?, labels)?.value()
+    fn share(
+        &self,
+        logits: &Tensor,
+        labels: &Labels,
+        _: Option<&Weights>,
+        totals: &mut dyn Totals,
+    ) -> Result<Tensor> {
+        let sums = Sums::new(&self.normalization.apply(logits)?, labels)?;
+        let value = sums.joined(totals)?.value()?;
+        totals.share(value)
+    }
+
+    fn joined(&self, channels: usize) -> Joined {
+        // Three sums of each channel, and the number of voxels.
+        Joined::sums(3 * channels + 1)
     }
 }

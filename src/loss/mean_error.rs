@@ -8,7 +8,7 @@ use crate::config::{ConfigError, Section};
 use crate::target::{LabelForm, Labels, Weights};
 
 use super::sum::VoxelSum;
-use super::{Criterion, IgnoreIndex, LossEntry};
+use super::{Criterion, IgnoreIndex, LossEntry, Totals};
 
 pub(super) static MSE: LossEntry =
     entry("MSELoss", "mean over voxels and channels of (x - t)^2", true, |_| {
@@ -50,10 +50,16 @@ const fn entry(
 struct MeanError(fn(&Tensor, &Tensor) -> Result<Tensor, TchError>);
 
 impl Criterion for MeanError {
-    fn forward(&self, logits: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Tensor> {
+    fn share(
+        &self,
+        logits: &Tensor,
+        labels: &Labels,
+        _: Option<&Weights>,
+        totals: &mut dyn Totals,
+    ) -> Result<Tensor> {
         let kind = logits.f_kind()?;
         let labels = labels.dense(kind)?.f_to_kind(kind)?;
         let errors = VoxelSum { sum: (self.0)(logits, &labels)?, count: logits.numel() };
-        Ok(errors.mean()?)
+        errors.mean(totals)
     }
 }

@@ -6,9 +6,9 @@
 //! [`Loss::check`] tells from shapes alone whether it fits the data and the network,
 //! so that a run that cannot work ends before it starts.
 //!
-//! Where a loss is a function of sums over the voxels of the whole batch, its file
-//! says so in two steps: first the sums, then the value that follows from them.
-//! Between the steps, sums of parts of a batch can be added.
+//! A batch may come in parts: several batches that one step is made of, on several ranks.
+//! A loss first sums over the voxels of its part, joins these sums with those of the other
+//! parts ([`Totals`]), and computes its share of the loss from them.
 
 mod bce_dice;
 mod bce_with_logits;
@@ -23,11 +23,13 @@ mod preparation;
 mod registry;
 mod softmax_cross_entropy;
 mod sum;
+mod totals;
 mod upstream;
 mod weighted_cross_entropy;
 mod weighted_smooth_l1;
 
 pub use registry::{IgnoreIndex, Loss, LossEntry, read};
+pub use totals::{Joined, Totals, Whole, with_gradient_of};
 
 use anyhow::Result;
 use tch::Tensor;
@@ -94,8 +96,9 @@ const SHARED: &[Parameter] = &[
 
 /// The computation of a loss, with the parameters of its section.
 pub trait Criterion: Send {
-    /// The loss of a batch, a scalar on the device of `logits` through which the
-    /// gradient flows back.
+    /// What this part of a batch adds to its loss, a scalar on the device of `logits`
+    /// through which the gradient flows back. `totals` makes the sums of all parts of
+    /// those of this one; for a batch in one part, the result is its loss.
     ///
     /// `logits` are (N, C, D, H, W) in float32 or float64; labels and weights are on
     /// the same device, in the form that the loss's entry names. Value and gradient
@@ -104,12 +107,19 @@ pub trait Criterion: Send {
     ///
     /// # Errors
     /// Labels outside the classes, missing weights, or a failed tensor operation.
-    fn forward(
+    fn share(
         &self,
         logits: &Tensor,
         labels: &Labels,
         weights: Option<&Weights>,
+        totals: &mut dyn Totals,
     ) -> Result<Tensor>;
+
+    /// What [`Criterion::share`] joins, in order, for a network of so many output
+    /// channels: the same for every batch, so that a part without samples can join zeros.
+    fn joined(&self, _channels: usize) -> Joined {
+        Joined::divisor()
+    }
 
     /// Compares the parameters with what network and data set give, such as the
     /// number of class weights with the number of channels. `node` is the section

@@ -8,7 +8,8 @@ use crate::target::{LabelForm, Labels, NO_CLASS, TargetShapes, Weights};
 
 use super::class_weights::{CLASS_WEIGHT, ClassWeights};
 use super::softmax_cross_entropy::softmax_cross_entropy;
-use super::{Criterion, IgnoreIndex, LossEntry};
+use super::sum::joined_count;
+use super::{Criterion, IgnoreIndex, LossEntry, Totals};
 
 pub(super) static ENTRY: LossEntry = LossEntry {
     name: "PixelWiseCrossEntropyLoss",
@@ -36,13 +37,15 @@ struct PixelWiseCrossEntropy {
 }
 
 impl Criterion for PixelWiseCrossEntropy {
-    fn forward(
+    fn share(
         &self,
         logits: &Tensor,
         labels: &Labels,
         weights: Option<&Weights>,
+        totals: &mut dyn Totals,
     ) -> Result<Tensor> {
         let weights = weights.context("PixelWiseCrossEntropyLoss was called without weights")?;
+        let count = joined_count(logits.numel(), logits, totals)?;
         match labels {
             // Of the ones and zeros of a one-hot label, only the ones add
             // anything; to ignore 1 is to ignore all of them.
@@ -51,12 +54,14 @@ impl Criterion for PixelWiseCrossEntropy {
                     Some(1) => index.f_full_like(NO_CLASS)?,
                     _ => index.shallow_clone(),
                 };
-                self.of_classes(logits, &index, Some(NO_CLASS), weights)
+                self.of_classes(logits, &index, Some(NO_CLASS), (weights, &count))
             }
             Labels::Dense(index) if index.dim() == 4 => {
-                self.of_classes(logits, index, self.ignore, weights)
+                self.of_classes(logits, index, self.ignore, (weights, &count))
             }
-            Labels::Dense(labels) => self.of_channels(logits, labels, &weights.dense()?),
+            Labels::Dense(labels) => {
+                Ok(self.of_channels(logits, labels, &weights.dense()?)?.f_div(&count)?)
+            }
         }
     }
 
@@ -67,13 +72,14 @@ impl Criterion for PixelWiseCrossEntropy {
 }
 
 impl PixelWiseCrossEntropy {
-    /// The loss of class indices (N, D, H, W); voxels that are `ignore` add 0.
+    /// This part's share of the loss of class indices (N, D, H, W), of which all parts
+    /// have `count` logits; voxels that are `ignore` add 0.
     fn of_classes(
         &self,
         logits: &Tensor,
         index: &Tensor,
         ignore: Option<i64>,
-        weights: &Weights,
+        (weights, count): (&Weights, &Tensor),
     ) -> Result<Tensor> {
         let kept = ignore.map(|ignore| index.f_ne(ignore)).transpose()?;
         let class = index.f_clamp(0, logits.size()[1] - 1)?;
@@ -86,12 +92,11 @@ impl PixelWiseCrossEntropy {
         }
         // The number of voxels is known beforehand: dividing the scale by it leaves a
         // gradient that need not be divided again.
-        let scale = scale.f_div_scalar(logits.numel() as f64)?;
-        softmax_cross_entropy(logits, index, &scale)
+        softmax_cross_entropy(logits, index, &scale.f_div(count)?)
     }
 
-    /// The loss of labels (N, C, D, H, W), with weights of that shape or
-    /// (N, D, H, W).
+    /// The sum over voxels and channels of labels (N, C, D, H, W), with weights of that
+    /// shape or (N, D, H, W).
     fn of_channels(&self, logits: &Tensor, labels: &Tensor, weight: &Tensor) -> Result<Tensor> {
         let kind = logits.f_kind()?;
         let weight = match weight.dim() {
@@ -106,6 +111,6 @@ impl PixelWiseCrossEntropy {
             scale = scale.f_mul(&labels.f_ne(ignore)?)?;
         }
         let sum = logits.f_log_softmax(1, kind)?.f_mul(&scale)?.f_sum(kind)?;
-        Ok(sum.f_mul_scalar(-1.0 / logits.numel() as f64)?)
+        Ok(sum.f_neg()?)
     }
 }

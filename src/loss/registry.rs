@@ -7,7 +7,7 @@ use crate::config::{self, ConfigError, Node, Parameter, Section};
 use crate::target::{LabelForm, LabelRange, Labels, Requirement, TargetShapes, Weights};
 
 use super::preparation::Preparation;
-use super::{Criterion, LOSSES};
+use super::{Criterion, Joined, LOSSES, Totals, Whole};
 
 /// One loss: its name, its keys and how to make it.
 pub struct LossEntry {
@@ -100,11 +100,31 @@ impl Loss {
         labels: &Labels,
         weights: Option<&Weights>,
     ) -> Result<Tensor> {
+        self.share(logits, labels, weights, &mut Whole)
+    }
+
+    /// What a part of a batch adds to its loss, a scalar as [`Loss::forward`] gives it;
+    /// `totals` joins the sums of the parts.
+    ///
+    /// # Errors
+    /// As [`Loss::forward`], and parts that cannot be reached.
+    pub fn share(
+        &self,
+        logits: &Tensor,
+        labels: &Labels,
+        weights: Option<&Weights>,
+        totals: &mut dyn Totals,
+    ) -> Result<Tensor> {
         let weights = weights.filter(|_| self.entry.uses_weight);
         match self.preparation.apply(logits, labels)? {
-            Some((logits, labels)) => self.criterion.forward(&logits, &labels, weights),
-            None => self.criterion.forward(logits, labels, weights),
+            Some((logits, labels)) => self.criterion.share(&logits, &labels, weights, totals),
+            None => self.criterion.share(logits, labels, weights, totals),
         }
+    }
+
+    /// What [`Loss::share`] joins, for a network of so many output channels.
+    pub fn joined(&self, channels: usize) -> Joined {
+        self.criterion.joined(channels)
     }
 
     /// Finds, before any data moves, a `loss` section that cannot work on these

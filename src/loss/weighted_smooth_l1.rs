@@ -7,7 +7,7 @@ use crate::config::Parameter;
 use crate::target::{LabelForm, Labels, Weights};
 
 use super::sum::VoxelSum;
-use super::{Criterion, IgnoreIndex, LossEntry};
+use super::{Criterion, IgnoreIndex, LossEntry, Totals};
 
 pub(super) static ENTRY: LossEntry = LossEntry {
     name: "WeightedSmoothL1Loss",
@@ -40,7 +40,13 @@ struct WeightedSmoothL1 {
 }
 
 impl Criterion for WeightedSmoothL1 {
-    fn forward(&self, logits: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Tensor> {
+    fn share(
+        &self,
+        logits: &Tensor,
+        labels: &Labels,
+        _: Option<&Weights>,
+        totals: &mut dyn Totals,
+    ) -> Result<Tensor> {
         let kind = logits.f_kind()?;
         let labels = labels.dense(kind)?.f_to_kind(kind)?;
         let weighted = match self.below {
@@ -50,6 +56,6 @@ impl Criterion for WeightedSmoothL1 {
         let factor =
             weighted.f_to_kind(kind)?.f_mul_scalar(self.weight - 1.0)?.f_add_scalar(1.0)?;
         let error = logits.f_smooth_l1_loss(&labels, Reduction::None, 1.0)?.f_mul(&factor)?;
-        Ok(VoxelSum { sum: error.f_sum(kind)?, count: error.numel() }.mean()?)
+        VoxelSum { sum: error.f_sum(kind)?, count: error.numel() }.mean(totals)
     }
 }

@@ -10,7 +10,7 @@ use crate::target::{LabelForm, Labels, TargetShapes, Weights};
 use super::label_images::{component_labels, instance_channel, whole_labels};
 use super::parameters::{check_channels, thresholds};
 use super::rand_error::{adapted_rand_error, rand_error};
-use super::{MetricEntry, Scorer, mean_of};
+use super::{MetricEntry, Scorer, sums_of};
 
 pub(super) const INPUT_CHANNELS: &str = "input_channels";
 pub(super) const THRESHOLDS: Parameter =
@@ -165,12 +165,12 @@ impl AdaptedRand {
 }
 
 impl Scorer for AdaptedRand {
-    fn score(
+    fn sums(
         &self,
         probabilities: &Tensor,
         labels: &Labels,
         _: Option<&Weights>,
-    ) -> Result<Option<f64>> {
+    ) -> Result<Vec<f64>> {
         let errors = (0..probabilities.size()[0])
             .map(|n| {
                 let mut truth = instance_channel(labels, n, self.last_target)?;
@@ -192,7 +192,7 @@ impl Scorer for AdaptedRand {
                 Ok(Some(least.ok_or_else(|| anyhow!("there was no segmentation to score"))?))
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(mean_of(errors))
+        Ok(sums_of(errors))
     }
 
     fn check(&self, node: &Node, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {

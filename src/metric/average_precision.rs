@@ -9,7 +9,7 @@ use crate::target::{LabelForm, Labels, TargetShapes, Weights};
 
 use super::label_images::{component_labels, distinct_labels, instance_channel};
 use super::parameters::{check_channels, thresholds};
-use super::{MetricEntry, Scorer, mean_of};
+use super::{MetricEntry, Scorer, sums_of};
 
 const MIN_SIZE: Parameter =
     Parameter::integer("min_instance_size", 0, "instances of fewer voxels become background")
@@ -185,12 +185,12 @@ impl BestPrecision {
 }
 
 impl Scorer for BestPrecision {
-    fn score(
+    fn sums(
         &self,
         probabilities: &Tensor,
         labels: &Labels,
         _: Option<&Weights>,
-    ) -> Result<Option<f64>> {
+    ) -> Result<Vec<f64>> {
         let scores = (0..probabilities.size()[0])
             .map(|n| {
                 let sample = probabilities.f_get(n)?;
@@ -205,7 +205,7 @@ impl Scorer for BestPrecision {
                 Ok(Some(best))
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(mean_of(scores))
+        Ok(sums_of(scores))
     }
 
     fn check(&self, node: &Node, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {

@@ -1,7 +1,7 @@
 //! The Dice coefficient, mean over channels.
 
 use anyhow::Result;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::config::Parameter;
 use crate::target::{DiceSums, LabelForm, Labels, Weights};
@@ -25,14 +25,22 @@ struct DiceCoefficient {
 }
 
 impl Scorer for DiceCoefficient {
-    fn score(
+    fn sums(
         &self,
         probabilities: &Tensor,
         labels: &Labels,
         _: Option<&Weights>,
-    ) -> Result<Option<f64>> {
-        let sums = DiceSums::new(probabilities, labels)?;
+    ) -> Result<Vec<f64>> {
+        Ok(Vec::try_from(DiceSums::new(probabilities, labels)?.flat()?.f_to_kind(Kind::Double)?)?)
+    }
+
+    fn value(&self, sums: &[f64]) -> Result<Option<f64>> {
+        let sums = DiceSums::from_flat(&Tensor::f_from_slice(sums)?)?;
         let dice = sums.coefficients(None, self.epsilon)?;
-        Ok(Some(dice.f_mean(dice.f_kind()?)?.f_double_value(&[])?))
+        Ok(Some(dice.f_mean(Kind::Double)?.f_double_value(&[])?))
+    }
+
+    fn length(&self, channels: usize) -> usize {
+        DiceSums::length(channels)
     }
 }

@@ -8,7 +8,7 @@ use crate::target::{LabelForm, Labels, TargetShapes, Weights};
 
 use super::class_overlap::{class_overlap, ratio};
 use super::parameters::{IGNORE_INDEX, SKIP_CHANNELS, check_skip};
-use super::{MetricEntry, Scorer, mean_of};
+use super::{MetricEntry, Scorer, mean_of, sums_of};
 
 pub(super) static ENTRY: MetricEntry = MetricEntry {
     name: "MeanIoU",
@@ -31,12 +31,12 @@ struct MeanIoU {
 }
 
 impl Scorer for MeanIoU {
-    fn score(
+    fn sums(
         &self,
         probabilities: &Tensor,
         labels: &Labels,
         _: Option<&Weights>,
-    ) -> Result<Option<f64>> {
+    ) -> Result<Vec<f64>> {
         let scores = (0..probabilities.size()[0])
             .map(|n| {
                 let sample = probabilities.f_get(n)?;
@@ -45,7 +45,7 @@ impl Scorer for MeanIoU {
                 Ok(mean_of(counted.map(|c| Some(ratio(found.intersection[c], found.union[c])))))
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(mean_of(scores))
+        Ok(sums_of(scores))
     }
 
     fn check(&self, node: &Node, shapes: &TargetShapes<'_>) -> Result<(), ConfigError> {

@@ -81,23 +81,37 @@ const NAME: Parameter = Parameter::text("name", "MeanIoU", "which metric to judg
 
 /// The computation of a metric, with the parameters of its section.
 pub trait Scorer: Send {
-    /// The score of a batch; `None` if the batch has nothing that could be
-    /// scored, and should be left out of averages.
+    /// The sums of a batch, or of a part of one, that its score follows from.
     ///
     /// `probabilities` are (N, C, D, H, W), the network's output after its final
     /// activation; labels and weights are on the same device, in the form that the
-    /// metric's entry names. The score is the same for compact labels and weights as
+    /// metric's entry names. The sums are the same for compact labels and weights as
     /// for the dense arrays that they stand for; a metric that cannot work on compact
     /// forms calls [`Labels::dense`].
     ///
     /// # Errors
     /// Labels out of range, missing weights, or a failed tensor operation.
-    fn score(
+    fn sums(
         &self,
         probabilities: &Tensor,
         labels: &Labels,
         weights: Option<&Weights>,
-    ) -> Result<Option<f64>>;
+    ) -> Result<Vec<f64>>;
+
+    /// The score of a batch from the sums of all its parts, added up; `None` if the batch
+    /// has nothing that could be scored, and should be left out of averages. Without a
+    /// method of its own, a metric is a mean: the sums are a sum and a number of addends.
+    ///
+    /// # Errors
+    /// A failed tensor operation.
+    fn value(&self, sums: &[f64]) -> Result<Option<f64>> {
+        Ok(mean(sums))
+    }
+
+    /// How many sums there are for a network of so many output channels.
+    fn length(&self, _channels: usize) -> usize {
+        2
+    }
 
     /// Compares the parameters with what network and data set give, such as a
     /// channel's number with the number of channels. `node` is the section that they
@@ -110,12 +124,26 @@ pub trait Scorer: Send {
     }
 }
 
-/// The mean of the scores of a batch's samples, without those that have none.
-fn mean_of(scores: impl IntoIterator<Item = Option<f64>>) -> Option<f64> {
+/// The sum of the scores of a batch's samples and their number, without those that have
+/// none.
+fn sums_of(scores: impl IntoIterator<Item = Option<f64>>) -> Vec<f64> {
     let (mut sum, mut count) = (0.0, 0usize);
     for score in scores.into_iter().flatten() {
         sum += score;
         count += 1;
     }
-    (count > 0).then(|| sum / count as f64)
+    vec![sum, count as f64]
+}
+
+/// The mean whose sum and number of addends `sums` begin with; `None` of nothing.
+fn mean(sums: &[f64]) -> Option<f64> {
+    match sums {
+        [sum, count, ..] if *count > 0.0 => Some(sum / count),
+        _ => None,
+    }
+}
+
+/// The mean of scores, without those that are none.
+fn mean_of(scores: impl IntoIterator<Item = Option<f64>>) -> Option<f64> {
+    mean(&sums_of(scores))
 }

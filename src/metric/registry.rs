@@ -71,7 +71,34 @@ impl Metric {
         labels: &Labels,
         weights: Option<&Weights>,
     ) -> Result<Option<f64>> {
-        self.scorer.score(probabilities, labels, weights.filter(|_| self.entry.uses_weight))
+        self.value(&self.sums(probabilities, labels, weights)?)
+    }
+
+    /// The sums of a part of a batch that the score follows from, with the arguments of
+    /// [`Metric::score`]. Those of several parts are added up, one by one.
+    ///
+    /// # Errors
+    /// As [`Metric::score`].
+    pub fn sums(
+        &self,
+        probabilities: &Tensor,
+        labels: &Labels,
+        weights: Option<&Weights>,
+    ) -> Result<Vec<f64>> {
+        self.scorer.sums(probabilities, labels, weights.filter(|_| self.entry.uses_weight))
+    }
+
+    /// The score of the batch whose parts' sums, added up, are `sums`.
+    ///
+    /// # Errors
+    /// A failed tensor operation.
+    pub fn value(&self, sums: &[f64]) -> Result<Option<f64>> {
+        self.scorer.value(sums)
+    }
+
+    /// How many sums [`Metric::sums`] gives for a network of so many output channels.
+    pub fn length(&self, channels: usize) -> usize {
+        self.scorer.length(channels)
     }
 
     /// Finds, before any data moves, a metric that cannot work on these labels,

@@ -1,11 +1,11 @@
 //! Metrics of squared differences: their mean, and the peak signal-to-noise ratio.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use tch::{Kind, TchError, Tensor};
 
 use crate::target::{LabelForm, Labels, Weights};
 
-use super::{MetricEntry, Scorer};
+use super::{MetricEntry, Scorer, mean};
 
 pub(super) static MSE: MetricEntry = MetricEntry {
     name: "MSE",
@@ -34,13 +34,14 @@ struct MeanSquaredError;
 struct PeakSignalToNoise;
 
 impl Scorer for MeanSquaredError {
-    fn score(&self, found: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Option<f64>> {
-        Ok(Some(mean_squared_error(found, &labels.dense(found.f_kind()?)?)?))
+    fn sums(&self, found: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Vec<f64>> {
+        Ok(squared_errors(found, &labels.dense(found.f_kind()?)?)?.to_vec())
     }
 }
 
 impl Scorer for PeakSignalToNoise {
-    fn score(&self, found: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Option<f64>> {
+    /// Sum of squared differences, their number, and how many parts have a label below 0.
+    fn sums(&self, found: &Tensor, labels: &Labels, _: Option<&Weights>) -> Result<Vec<f64>> {
         let labels = labels.dense(found.f_kind()?)?;
         let (least, largest) = labels.f_aminmax(None, false)?;
         let (least, largest) = (least.f_double_value(&[])?, largest.f_double_value(&[])?);
@@ -49,13 +50,24 @@ impl Scorer for PeakSignalToNoise {
             "PSNR is defined for labels from -1 to 1, and these reach from {least} to {largest}: \
              put `Normalize` into the label transforms of this phase"
         );
-        let range = if least >= 0.0 { 1.0f64 } else { 2.0 };
-        Ok(Some(10.0 * (range * range / mean_squared_error(found, &labels)?).log10()))
+        let [sum, count] = squared_errors(found, &labels)?;
+        Ok(vec![sum, count, if least >= 0.0 { 0.0 } else { 1.0 }])
+    }
+
+    fn value(&self, sums: &[f64]) -> Result<Option<f64>> {
+        let &[_, _, negative] = sums else { bail!("PSNR follows from 3 sums") };
+        let range = if negative == 0.0 { 1.0f64 } else { 2.0 };
+        Ok(mean(sums).map(|error| 10.0 * (range * range / error).log10()))
+    }
+
+    fn length(&self, _: usize) -> usize {
+        3
     }
 }
 
-/// The mean of squared differences, added up in float64.
-fn mean_squared_error(found: &Tensor, labels: &Tensor) -> Result<f64, TchError> {
+/// The sum of squared differences in float64, and how many there are.
+fn squared_errors(found: &Tensor, labels: &Tensor) -> Result<[f64; 2], TchError> {
     let labels = labels.f_to_kind(found.f_kind()?)?;
-    found.f_sub(&labels)?.f_square()?.f_mean(Kind::Double)?.f_double_value(&[])
+    let sum = found.f_sub(&labels)?.f_square()?.f_sum(Kind::Double)?.f_double_value(&[])?;
+    Ok([sum, found.numel() as f64])
 }

@@ -7,7 +7,7 @@ use crate::config::{Parameter, Section};
 use crate::target::{LabelForm, Labels, Weights};
 
 use super::adapted_rand::{AdaptedRand, INPUT_CHANNELS, THRESHOLDS, use_last_target};
-use super::{MetricEntry, Scorer, mean_of};
+use super::{MetricEntry, Scorer, mean_of, sums_of};
 
 pub(super) static MEAN_IOU: MetricEntry = MetricEntry {
     name: "MeanIoU",
@@ -87,16 +87,16 @@ struct MeanIoU {
 }
 
 impl Scorer for MeanIoU {
-    fn score(
+    fn sums(
         &self,
         probabilities: &Tensor,
         labels: &Labels,
         _: Option<&Weights>,
-    ) -> Result<Option<f64>> {
+    ) -> Result<Vec<f64>> {
         let scores = (0..probabilities.size()[0])
             .map(|n| self.score_sample(&probabilities.f_get(n)?, &labels.sample(n)?))
             .collect::<Result<Vec<_>>>()?;
-        Ok(mean_of(scores))
+        Ok(sums_of(scores))
     }
 }
 

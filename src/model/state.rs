@@ -65,6 +65,11 @@ impl State {
         self.entries.iter().filter(|(_, _, trained)| *trained).map(|(n, t, _)| (n.as_str(), t))
     }
 
+    /// Tensors that are not trained.
+    pub fn buffers(&self) -> impl Iterator<Item = &Tensor> {
+        self.entries.iter().filter(|(_, _, trained)| !*trained).map(|(_, tensor, _)| tensor)
+    }
+
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.entries.iter().map(|(name, tensor, _)| (name.as_str(), tensor))
     }

@@ -214,6 +214,12 @@ impl UNet {
             .collect()
     }
 
+    /// What the network keeps besides trained tensors: the running statistics of batch
+    /// norms.
+    pub fn buffers(&self) -> Vec<Tensor> {
+        self.state.buffers().map(Tensor::shallow_clone).collect()
+    }
+
     /// Number of trained values.
     pub fn parameter_count(&self) -> usize {
         self.state.parameters().map(|(_, tensor)| tensor.numel()).sum()

@@ -1,4 +1,8 @@
 //! Batches of samples, prepared ahead by worker threads.
+//!
+//! A step of training may take several batches of each of several ranks. The samples of all
+//! of them are those of one large batch: the order of an epoch does not depend on how it is
+//! divided.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -17,9 +21,30 @@ use crate::volume::Sample;
 pub struct Loader {
     data: Arc<dyn SampleSet>,
     batch_size: usize,
+    division: Division,
     order: Order,
     workers: usize,
     ahead: usize,
+    /// The most samples that are prepared ahead, by their memory.
+    most_ahead: usize,
+}
+
+/// How the samples of a step are divided. With batches of b samples, the first batches of
+/// all ranks are the first samples of the step, b for each rank in turn; then come the
+/// second batches, and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Division {
+    /// This rank, counted from 0.
+    pub rank: usize,
+    /// Number of ranks.
+    pub ranks: usize,
+    /// Batches of each rank.
+    pub batches: usize,
+}
+
+impl Division {
+    /// A step of one batch on one rank.
+    pub const NONE: Division = Division { rank: 0, ranks: 1, batches: 1 };
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +54,7 @@ enum Order {
     Shuffled(u64),
 }
 
-/// Where training stands: the next batch is number `batch` of epoch `epoch`,
+/// Where training stands: the next step is number `batch` of epoch `epoch`,
 /// both counted from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
@@ -37,12 +62,16 @@ pub struct Position {
     pub batch: usize,
 }
 
-/// Some samples at once.
+/// The samples of a step that belong to this rank.
 #[derive(Clone, Debug)]
 pub struct SampleBatch {
     pub position: Position,
-    /// Whether the epoch ends with this batch.
+    /// Whether the epoch ends with this step.
     pub ends_epoch: bool,
+    /// Samples of the step on all ranks.
+    pub total: usize,
+    /// Those of this rank: its batches one after the other, all but the last full. There
+    /// are none if the epoch ends before this rank's turn.
     pub samples: Vec<Sample>,
     /// Where each sample comes from.
     pub origins: Vec<Origin>,
@@ -64,14 +93,38 @@ impl Loader {
         let workers = num_workers.max(1).min(cores).min(fitting);
         let batch_size = batch_size.max(1);
         // Enough that the next batch is ready while this one is computed on.
-        let ahead = (2 * workers + batch_size).min(fitting.max(workers));
-        Loader { data, batch_size, order: Order::InOrder, workers, ahead }
+        let most_ahead = fitting.max(workers);
+        let ahead = (2 * workers + batch_size).min(most_ahead);
+        let (division, order) = (Division::NONE, Order::InOrder);
+        Loader { data, batch_size, division, order, workers, ahead, most_ahead }
     }
 
     /// Draws a new order for every epoch.
     pub fn shuffled(mut self, seed: u64) -> Loader {
         self.order = Order::Shuffled(seed);
         self
+    }
+
+    /// Takes this rank's part of steps that are divided so.
+    pub fn divided(mut self, division: Division) -> Loader {
+        self.division = division;
+        let own = self.batch_size * division.batches;
+        self.ahead = (2 * self.workers + own).min(self.most_ahead);
+        self
+    }
+
+    /// Samples of a batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    /// Samples of a whole step on all ranks.
+    pub fn step_size(&self) -> usize {
+        self.share().step()
+    }
+
+    fn share(&self) -> Share {
+        Share { length: self.data.len(), batch_size: self.batch_size, division: self.division }
     }
 
     pub fn workers(&self) -> usize {
@@ -83,25 +136,27 @@ impl Loader {
     }
 
     pub fn batches_per_epoch(&self) -> usize {
-        self.data.len().div_ceil(self.batch_size)
+        self.data.len().div_ceil(self.step_size())
     }
 
-    /// All batches of one epoch.
+    /// All steps of one epoch.
     pub fn epoch(&self, epoch: u64) -> Batches {
         self.run(Position { epoch, batch: 0 }, epoch + 1)
     }
 
-    /// The batches from a position on, until `end_epoch` begins. The workers go
-    /// on with the next epoch while the last batches of one are computed on.
+    /// The steps from a position on, until `end_epoch` begins. The workers go
+    /// on with the next epoch while the last steps of one are computed on.
     pub fn run(&self, from: Position, end_epoch: u64) -> Batches {
-        let length = self.data.len() as u64;
-        let start = (from.batch as u64 * self.batch_size as u64).min(length);
-        let first = from.epoch.saturating_mul(length).saturating_add(start);
-        let items = first..end_epoch.saturating_mul(length);
+        let share = self.share();
+        // Samples of this rank in an epoch.
+        let own = share.before(self.batches_per_epoch()) as u64;
+        let start = share.before(from.batch) as u64;
+        let first = from.epoch.saturating_mul(own).saturating_add(start);
+        let items = first..end_epoch.saturating_mul(own);
         let data = self.data.clone();
         let orders = Orders { order: self.order, length: self.data.len(), known: Mutex::default() };
         let samples = Prefetch::new(items, self.workers, self.ahead, move |number| {
-            let (epoch, place) = (number / length, (number % length) as usize);
+            let (epoch, place) = (number / own, share.place((number % own) as usize));
             let index = orders.index(epoch, place);
             let origin = data.origin(epoch, index);
             let sample =
@@ -109,10 +164,42 @@ impl Loader {
             Ok((sample, origin))
         });
         let mut position = from;
-        if start == length {
+        if from.batch >= self.batches_per_epoch() {
             position = Position { epoch: from.epoch + 1, batch: 0 };
         }
-        Batches { samples, position, length: self.data.len(), batch_size: self.batch_size }
+        Batches { samples, position, end_epoch, share }
+    }
+}
+
+/// The places in the order of an epoch that belong to one rank.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    /// Samples of an epoch.
+    length: usize,
+    batch_size: usize,
+    division: Division,
+}
+
+impl Share {
+    /// Samples of a step.
+    fn step(&self) -> usize {
+        self.batch_size * self.division.ranks * self.division.batches
+    }
+
+    /// How many of this rank's samples come before step `step` of an epoch.
+    fn before(&self, step: usize) -> usize {
+        let Division { rank, ranks, .. } = self.division;
+        let round = self.batch_size * ranks;
+        let end = step.saturating_mul(self.step()).min(self.length);
+        let rest = (end % round).saturating_sub(rank * self.batch_size).min(self.batch_size);
+        end / round * self.batch_size + rest
+    }
+
+    /// The place in the epoch of this rank's sample `index`.
+    fn place(&self, index: usize) -> usize {
+        let Division { rank, ranks, .. } = self.division;
+        let (round, within) = (index / self.batch_size, index % self.batch_size);
+        (round * ranks + rank) * self.batch_size + within
     }
 }
 
@@ -152,23 +239,25 @@ fn shuffle(length: usize, seed: u64, epoch: u64) -> Vec<usize> {
     order
 }
 
-/// The batches of a [`Loader`]. Dropping it stops the workers.
+/// The steps of a [`Loader`]. Dropping it stops the workers.
 pub struct Batches {
     samples: Prefetch<(Sample, Origin)>,
     position: Position,
-    length: usize,
-    batch_size: usize,
+    end_epoch: u64,
+    share: Share,
 }
 
 impl Iterator for Batches {
     type Item = Result<SampleBatch>;
 
     fn next(&mut self) -> Option<Result<SampleBatch>> {
-        if self.length == 0 {
+        let (share, position) = (self.share, self.position);
+        if share.length == 0 || position.epoch >= self.end_epoch {
             return None;
         }
-        let done = self.position.batch * self.batch_size;
-        let count = self.batch_size.min(self.length - done);
+        let done = position.batch * share.step();
+        let total = share.step().min(share.length - done);
+        let count = share.before(position.batch + 1) - share.before(position.batch);
         let (mut samples, mut origins) = (Vec::new(), Vec::new());
         while samples.len() < count {
             match self.samples.next()? {
@@ -179,14 +268,13 @@ impl Iterator for Batches {
                 Err(error) => return Some(Err(error)),
             }
         }
-        let position = self.position;
-        let ends_epoch = done + count == self.length;
+        let ends_epoch = done + total == share.length;
         self.position = if ends_epoch {
             Position { epoch: position.epoch + 1, batch: 0 }
         } else {
             Position { batch: position.batch + 1, ..position }
         };
-        Some(Ok(SampleBatch { position, ends_epoch, samples, origins }))
+        Some(Ok(SampleBatch { position, ends_epoch, total, samples, origins }))
     }
 }
 
@@ -285,6 +373,43 @@ mod tests {
         // After the last batch of an epoch stands the first of the next.
         let behind = Position { epoch: 0, batch: 4 };
         assert_eq!(contents(loader(7, 2, 3).shuffled(3).run(behind, 3)), all[4..]);
+    }
+
+    /// The samples of a step, in the order of all ranks' batches.
+    #[test]
+    fn steps_are_the_same_however_they_are_divided() {
+        let (batch, length) = (2, 17);
+        for (ranks, batches) in [(1, 1), (1, 3), (2, 1), (3, 2), (4, 1), (4, 3)] {
+            let step = batch * ranks * batches;
+            let whole = contents(loader(length, step, 2).shuffled(3).run(Position::default(), 2));
+            let shares: Vec<_> = (0..ranks)
+                .map(|rank| {
+                    let division = Division { rank, ranks, batches };
+                    let loader = loader(length, batch, 2).shuffled(3).divided(division);
+                    assert_eq!(loader.batches_per_epoch(), length.div_ceil(step));
+                    contents(loader.run(Position::default(), 2))
+                })
+                .collect();
+            for (number, (position, ends, samples)) in whole.iter().enumerate() {
+                let mut found: Vec<Vec<i64>> = Vec::new();
+                for round in 0..batches {
+                    for share in &shares {
+                        assert_eq!((share[number].0, share[number].1), (*position, *ends));
+                        let own = share[number].2.chunks(batch).nth(round);
+                        found.extend(own.unwrap_or_default().to_vec());
+                    }
+                }
+                assert_eq!(found, *samples, "{ranks} ranks, {batches} batches, step {number}");
+            }
+            for (rank, share) in shares.iter().enumerate() {
+                assert_eq!(share.len(), whole.len());
+                let division = Division { rank, ranks, batches };
+                let loader = loader(length, batch, 2).shuffled(3).divided(division);
+                for (at, step) in share.iter().enumerate() {
+                    assert_eq!(contents(loader.run(step.0, 2)), share[at..]);
+                }
+            }
+        }
     }
 
     #[test]

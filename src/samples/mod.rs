@@ -20,7 +20,7 @@ pub use files::{FilePaths, MADE_BY_PREDICTION, SampleFiles, entries, refuse_over
 pub use images::ImagePairs;
 pub use inspection::Counting;
 pub use labels::{LabelCheck, Outside};
-pub use loader::{Batches, Loader, Position, SampleBatch};
+pub use loader::{Batches, Division, Loader, Position, SampleBatch};
 pub use loaders::{LOADERS, Loaders, PHASE, Patches, Phase, RandomScale};
 pub use prefetch::Prefetch;
 pub use sample_set::{Origin, SampleSet};

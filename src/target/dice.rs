@@ -60,6 +60,23 @@ pub struct DiceSums {
 }
 
 impl DiceSums {
+    /// Sums in all of a network with so many channels.
+    pub const fn length(channels: usize) -> usize {
+        3 * channels
+    }
+
+    /// All sums one after the other, (3 C).
+    pub fn flat(self) -> Result<Tensor> {
+        Ok(Tensor::f_cat(&[self.both, self.probabilities_squared, self.labels_squared], 0)?)
+    }
+
+    /// From what [`DiceSums::flat`] gives, or a sum of such.
+    pub fn from_flat(sums: &Tensor) -> Result<Self> {
+        let channels = sums.size()[0] / 3;
+        let part = |index: i64| sums.f_narrow(0, index * channels, channels);
+        Ok(Self { both: part(0)?, probabilities_squared: part(1)?, labels_squared: part(2)? })
+    }
+
     /// Of probabilities (N, C, D, H, W) and labels of that shape.
     pub fn new(probabilities: &Tensor, labels: &Labels) -> Result<Self> {
         let kind = probabilities.f_kind()?;

@@ -13,8 +13,6 @@ pub struct TensorBatch {
     pub raw: Tensor,
     pub labels: Labels,
     pub weights: Option<Weights>,
-    /// N
-    pub size: usize,
 }
 
 impl TensorBatch {
@@ -42,7 +40,6 @@ impl TensorBatch {
                 true => None,
                 false => Some(Weights::stack(weights, float, device)?),
             },
-            size,
         })
     }
 }

@@ -8,7 +8,9 @@ use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node};
 use crate::model::NetworkSpec;
 use crate::runtime::memory;
-use crate::samples::{Counting, LabelCheck, Loader, Loaders, Opening, Phase, refuse_overlap};
+use crate::samples::{
+    Counting, Division, LabelCheck, Loader, Loaders, Opening, Phase, refuse_overlap,
+};
 use crate::target::TargetShapes;
 
 use super::plan::Criteria;
@@ -59,7 +61,7 @@ impl DataPlan {
         self.loaders.weight.is_some()
     }
 
-    /// Opens all files of both phases.
+    /// Opens all files of both phases; steps are divided as `division` says.
     ///
     /// # Errors
     /// Broken files; patches, labels or weights that do not fit the network, the
@@ -68,7 +70,7 @@ impl DataPlan {
         &self,
         network: &NetworkSpec,
         criteria: &Criteria,
-        seed: u64,
+        (seed, division): (u64, Division),
     ) -> Result<TrainingData> {
         if let (Some(_), Some(_)) = (&self.train.patches, &self.val.patches) {
             let (train, val) = (self.train.files()?, self.val.files()?);
@@ -86,7 +88,8 @@ impl DataPlan {
             };
             let opening = Opening { seed, check: &check, counting };
             let data = (self.loaders.dataset.open)(&self.loaders, phase, &opening)?;
-            Ok(Loader::new(data, self.loaders.batch_size, self.loaders.num_workers, memory))
+            let Loaders { batch_size, num_workers, .. } = self.loaders;
+            Ok(Loader::new(data, batch_size, num_workers, memory).divided(division))
         };
         Ok(TrainingData { train: loader(&self.train)?.shuffled(seed), val: loader(&self.val)? })
     }

@@ -9,6 +9,7 @@ use log::{info, warn};
 use tch::Device;
 
 use crate::checkpoint::{Checkpoint, Form, copy_file, strip_prefixes};
+use crate::config::ConfigError;
 use crate::device::{Precision, find_not_finite};
 use crate::model::{MemoryFormat, UNet, from_tensor, to_tensor};
 use crate::optim::{Optimizer, Scheduler, Settings};
@@ -18,7 +19,9 @@ use super::beginning::Beginning;
 use super::directory::{BEST, LAST};
 use super::earlier::Configuration;
 use super::plan::LearnerSpec;
-use super::record::{Computation, Progress, RunRecord, optimizer_from_file, optimizer_to_file};
+use super::record::{
+    Computation, Progress, RunRecord, StepSize, optimizer_from_file, optimizer_to_file,
+};
 use super::settings::TrainerSpec;
 
 /// A network with everything that an iteration changes.
@@ -33,6 +36,8 @@ pub struct Learner {
     pub higher_is_better: bool,
     /// Whose keys its checkpoints have.
     pub form: Form,
+    /// The samples of a step.
+    pub step: StepSize,
 }
 
 /// What a run that goes on brings along, besides what the learner takes up.
@@ -44,6 +49,33 @@ pub struct Heritage {
     /// Whether scores cannot be compared with those before, so that the best score
     /// begins anew.
     pub judged_anew: bool,
+    /// The steps of the run so far, if another run's checkpoint is gone on from that
+    /// tells.
+    pub step: Option<StepSize>,
+}
+
+impl Heritage {
+    /// Compares the steps of the run so far with those that it is to go on with: where an
+    /// epoch stands is counted in steps.
+    ///
+    /// # Errors
+    /// Another number of samples.
+    pub fn check_step(&self, now: StepSize, spec: &TrainerSpec) -> Result<(), ConfigError> {
+        let Some(then) = self.step.filter(|then| then.samples() != now.samples()) else {
+            return Ok(());
+        };
+        Err(spec.error(
+            "accumulate",
+            format!(
+                "the run that is to go on had {} samples in a step ({then}), and now it would have \
+                 {} ({now}): choose `--processes`, `loaders.batch_size` and `trainer.accumulate` so \
+                 that their product is {} again",
+                then.samples(),
+                now.samples(),
+                then.samples()
+            ),
+        ))
+    }
 }
 
 /// Under which names a checkpoint is kept, besides `last_checkpoint.pytorch`.
@@ -59,8 +91,8 @@ impl Learner {
     /// A network with fresh weights, drawn from torch's default generator, whose
     /// seed this sets. Data and augmentation are fixed by the same seed.
     pub fn new(spec: LearnerSpec, device: Device) -> Result<Self> {
-        let LearnerSpec { network, optimizer, scheduler, precision, seed, higher_is_better, form } =
-            spec;
+        let LearnerSpec { network, optimizer, scheduler, precision, .. } = spec;
+        let LearnerSpec { seed, higher_is_better, form, step, .. } = spec;
         let seed = seed.unwrap_or_else(rand::random);
         tch::manual_seed(seed as i64);
         let kinds = precision.training();
@@ -78,6 +110,7 @@ impl Learner {
             precision,
             higher_is_better,
             form,
+            step,
         })
     }
 
@@ -107,7 +140,11 @@ impl Learner {
                 self.ensure_finite().with_context(|| path.display().to_string())?;
                 let iteration = self.progress.iteration;
                 info!("{}: going on after iteration {iteration}", path.display());
-                let now = self.computation();
+                let mut now = self.computation();
+                if then.as_ref().is_some_and(|then| then.step.is_none()) {
+                    // Not told, so nothing to compare.
+                    now.step = None;
+                }
                 if let Some(then) = then.filter(|then| *then != now) {
                     warn!(
                         "the run was begun with {then} and goes on with {now}: its numbers will \
@@ -141,6 +178,7 @@ impl Learner {
     /// How it computes.
     pub fn computation(&self) -> Computation {
         Computation {
+            step: Some(self.step),
             threads: i64::from(tch::get_num_threads()),
             precision: format!("{:?}", self.precision),
             layout: format!("{:?}", self.net.layout()),
@@ -226,9 +264,22 @@ impl Learner {
         if changes.loss {
             self.progress.loss = Average::default();
         }
-        let heritage =
-            Heritage { logs: RunRecord::logs(&checkpoint), judged_anew: judged_anew || impossible };
-        Ok((RunRecord::computation(&checkpoint), heritage))
+        let computation = RunRecord::computation(&checkpoint);
+        let step = computation.as_ref().and_then(|computation| computation.step);
+        if step.is_none() && self.step.processes * self.step.accumulate > 1 {
+            warn!(
+                "{}: does not tell how many samples a step had; it now has {} ({})",
+                path.display(),
+                self.step.samples(),
+                self.step
+            );
+        }
+        let heritage = Heritage {
+            logs: RunRecord::logs(&checkpoint),
+            judged_anew: judged_anew || impossible,
+            step,
+        };
+        Ok((computation, heritage))
     }
 
     /// `forget_best`: what the scheduler remembers as the best score is of another kind.

@@ -9,6 +9,7 @@ use crate::model::NetworkSpec;
 use crate::optim::{OptimizerSpec, Scheduler};
 
 use super::data::DataPlan;
+use super::record::StepSize;
 use super::settings::{OnNan, TrainerSpec};
 
 /// Everything that a configuration says about training. It owns what it holds; the
@@ -34,6 +35,8 @@ pub struct LearnerSpec {
     pub higher_is_better: bool,
     /// Whose keys checkpoints have.
     pub form: Form,
+    /// The samples of a step.
+    pub step: StepSize,
 }
 
 /// What a network is trained and judged by.
@@ -77,6 +80,11 @@ impl TrainingPlan {
                 form: match top.node.dialect() {
                     Dialect::Fork => Form::Fork,
                     Dialect::Upstream => Form::Upstream,
+                },
+                step: StepSize {
+                    processes: 1,
+                    batch_size: data.batch_size(),
+                    accumulate: trainer.accumulate,
                 },
             },
             criteria: Criteria { loss, metric },

@@ -79,10 +79,36 @@ impl Progress {
     }
 }
 
+/// The samples of a step and how they are divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepSize {
+    pub processes: usize,
+    /// Samples of a batch.
+    pub batch_size: usize,
+    /// Batches of each process.
+    pub accumulate: usize,
+}
+
+impl StepSize {
+    /// Samples in all.
+    pub fn samples(&self) -> usize {
+        self.processes * self.batch_size * self.accumulate
+    }
+}
+
+impl fmt::Display for StepSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StepSize { processes, batch_size, accumulate } = self;
+        write!(f, "{processes} process(es), `batch_size: {batch_size}`, `accumulate: {accumulate}`")
+    }
+}
+
 /// How a run computes. A run that goes on in another way gives numbers that differ
 /// in their last bits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Computation {
+    /// `None` if it is not known.
+    pub step: Option<StepSize>,
     pub threads: i64,
     pub precision: String,
     /// Order of feature maps in memory.
@@ -91,7 +117,10 @@ pub struct Computation {
 
 impl fmt::Display for Computation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Computation { threads, precision, layout } = self;
+        let Computation { step, threads, precision, layout } = self;
+        if let Some(step) = step.filter(|step| step.processes * step.accumulate > 1) {
+            write!(f, "{step}, ")?;
+        }
         write!(f, "{threads} thread(s), precision {precision} and layout {layout}")
     }
 }
@@ -122,7 +151,15 @@ impl RunRecord {
         model_state: Vec<(String, TensorData)>,
         optimizer: checkpoint::OptimizerState,
     ) -> Checkpoint {
-        let Computation { threads, precision, layout } = self.computation;
+        let Computation { step, threads, precision, layout } = self.computation;
+        let divided = step.map(|step| {
+            let counts = [
+                ("processes", step.processes),
+                ("batch_size", step.batch_size),
+                ("accumulate", step.accumulate),
+            ];
+            counts.map(|(name, count)| (name, PickleValue::from(count as i64)))
+        });
         Checkpoint {
             form: self.form,
             epoch: self.progress.epoch + 1,
@@ -147,13 +184,17 @@ impl RunRecord {
                 ("scheduler".into(), scheduler_value(&self.scheduler_state)),
                 (
                     "run".into(),
-                    PickleValue::dict([
-                        ("scheduler", PickleValue::from(self.scheduler)),
-                        ("threads", PickleValue::from(threads)),
-                        ("precision", PickleValue::from(precision)),
-                        ("layout", PickleValue::from(layout)),
-                        ("logs", PickleValue::from(self.logs)),
-                    ]),
+                    PickleValue::dict(
+                        [
+                            ("scheduler", PickleValue::from(self.scheduler)),
+                            ("threads", PickleValue::from(threads)),
+                            ("precision", PickleValue::from(precision)),
+                            ("layout", PickleValue::from(layout)),
+                            ("logs", PickleValue::from(self.logs)),
+                        ]
+                        .into_iter()
+                        .chain(divided.into_iter().flatten()),
+                    ),
                 ),
                 ("config".into(), self.config.into()),
             ],
@@ -168,7 +209,16 @@ impl RunRecord {
     /// How the run of a checkpoint computed; `None` for files of the Python program.
     pub fn computation(checkpoint: &Checkpoint) -> Option<Computation> {
         let run = checkpoint.extra("run")?;
+        let count = |name: &str| usize::try_from(run.get(name)?.as_int()?).ok();
+        let step = || {
+            Some(StepSize {
+                processes: count("processes")?,
+                batch_size: count("batch_size")?,
+                accumulate: count("accumulate")?,
+            })
+        };
         Some(Computation {
+            step: step(),
             threads: run.get("threads")?.as_int()?,
             precision: run.get("precision")?.as_str()?.to_string(),
             layout: run.get("layout")?.as_str()?.to_string(),

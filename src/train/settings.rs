@@ -22,6 +22,12 @@ const HIGHER_IS_BETTER: Parameter =
     Parameter::flag("eval_score_higher_is_better", true, "which score is the best");
 const SKIP_TRAIN_VALIDATION: Parameter =
     Parameter::flag("skip_train_validation", false, "leave the metric out of training logs");
+const ACCUMULATE: Parameter = Parameter::integer(
+    "accumulate",
+    1,
+    "batches of one step, which is that of one batch of as many samples",
+)
+.within(1.0, 65536.0);
 const ON_NAN: Parameter =
     Parameter::choice("on_nan", "stop", &["stop", "skip"], "what to do about a loss that is NaN");
 
@@ -40,6 +46,7 @@ const UPSTREAM: &[Parameter] = &[
     VALIDATE_ITERS,
     HIGHER_IS_BETTER,
     SKIP_TRAIN_VALIDATION,
+    ACCUMULATE,
     Parameter::integer("max_val_images", 100, "accepted, unused: validation logs no images")
         .at_least(0.0),
     Parameter::section("tensorboard_formatter", UPSTREAM_FORMATTER, "how images reach TensorBoard"),
@@ -75,6 +82,7 @@ const FORK: &[Parameter] = &[
     Parameter::path("h5_dir", "where training batches are dumped; nowhere if empty"),
     HIGHER_IS_BETTER,
     SKIP_TRAIN_VALIDATION,
+    ACCUMULATE,
     Parameter::section("tensorboard_formatter", FORMATTER, "how images reach TensorBoard"),
     ON_NAN,
 ];
@@ -115,6 +123,8 @@ pub struct TrainerSpec {
     pub higher_is_better: bool,
     pub skip_train_validation: bool,
     pub on_nan: OnNan,
+    /// Batches of a step, on each device.
+    pub accumulate: usize,
     /// Whether images of labels leave their last channel out.
     pub skip_last_target: bool,
 }
@@ -169,6 +179,7 @@ impl TrainerSpec {
                 "skip" => OnNan::Skip,
                 _ => OnNan::Stop,
             },
+            accumulate: section.size(ACCUMULATE.name),
             skip_last_target,
         })
     }

@@ -11,6 +11,8 @@ use crate::ffi::tensor::synchronize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     Data,
+    /// The pass without a graph of a step of several batches.
+    FirstPass,
     Forward,
     Loss,
     Backward,
@@ -19,8 +21,11 @@ pub enum Part {
     Logging,
 }
 
-const NAMES: [&str; 7] =
-    ["data", "forward", "loss", "backward", "optimizer", "validation", "logging"];
+const NAMES: [&str; 8] =
+    ["data", "first pass", "forward", "loss", "backward", "optimizer", "validation", "logging"];
+
+/// A first pass that takes less was none.
+const SHOWN: Duration = Duration::from_micros(50);
 
 /// Adds up the time since the last mark under the part that has just ended.
 #[derive(Debug)]
@@ -88,7 +93,11 @@ impl Split {
 impl fmt::Display for Split {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.4} s per iteration:", self.total().as_secs_f64())?;
-        for (name, time) in NAMES.iter().zip(self.mean) {
+        let (first_pass, parts) = (Part::FirstPass as usize, NAMES.iter().zip(self.mean));
+        for (index, (name, time)) in parts.enumerate() {
+            if index == first_pass && time < SHOWN {
+                continue;
+            }
             write!(f, " {name} {:.4}", time.as_secs_f64())?;
         }
         Ok(())

@@ -21,7 +21,7 @@ use super::directory::LAST;
 use super::learner::{Copies, Learner};
 use super::plan::Criteria;
 use super::settings::{OnNan, TrainerSpec};
-use super::step::{TrainingStep, score_of, train};
+use super::step::{Measured, TrainingStep, measure, score_of, train};
 use super::timing::{Part, Timing};
 use super::{dump, images};
 use crate::tensorboard::EventWriter;
@@ -203,7 +203,7 @@ impl<'a> Trainer<'a> {
     /// One iteration and what is due after it.
     fn iterate(&mut self, batch: SampleBatch) -> Result<()> {
         self.timing.mark(Part::Data);
-        let SampleBatch { position, samples, origins, .. } = batch;
+        let SampleBatch { position, total, samples, origins, .. } = batch;
         if position.epoch != self.run.learner.progress.epoch || position.batch == 0 {
             // The last loss of the epoch before belongs to that one.
             self.settle()?;
@@ -213,10 +213,10 @@ impl<'a> Trainer<'a> {
         let progress = &mut self.run.learner.progress;
         progress.epoch = position.epoch;
         self.at_work = AtWork::of(&samples);
-        let TrainingRun { learner, criteria, .. } = &mut self.run;
-        let batch =
-            TensorBatch::new(samples, learner.precision.training().tensors, learner.device)?;
-        let step = train(learner, &criteria.loss, &batch, &mut self.timing)?;
+        let batches = self.batches(samples)?;
+        let TrainingRun { learner, criteria, spec, .. } = &mut self.run;
+        let log = (learner.progress.iteration + 1).is_multiple_of(spec.log_after_iters);
+        let step = train(learner, &criteria.loss, &batches, log, &mut self.timing)?;
         // The loss of the iteration before is there by now: reading it does not
         // make the device wait.
         self.settle()?;
@@ -225,19 +225,18 @@ impl<'a> Trainer<'a> {
         progress.batches = position.batch as u64 + 1;
         let iteration = progress.iteration;
         self.pending =
-            Some(Pending { loss: step.loss.shallow_clone(), size: batch.size, iteration, origins });
+            Some(Pending { loss: step.loss.shallow_clone(), size: total, iteration, origins });
 
         let spec = &self.run.spec;
         let validate = iteration.is_multiple_of(spec.validate_after_iters);
-        let log = iteration.is_multiple_of(spec.log_after_iters);
         if validate || log {
             self.settle()?;
         }
         if log && !self.run.spec.skip_train_validation {
             // Before the checkpoint of a validation, which stores the average.
             let TrainingRun { learner, criteria, .. } = &mut self.run;
-            if let Some(score) = score_of(&criteria.metric, &learner.net, &step.logits, &batch)? {
-                learner.progress.score.add(score, batch.size);
+            if let Some(score) = score_of(&criteria.metric, &learner.net, &step.logits, &batches)? {
+                learner.progress.score.add(score, total);
             }
         }
         if validate {
@@ -245,7 +244,7 @@ impl<'a> Trainer<'a> {
             self.timing.mark(Part::Validation);
         }
         if log {
-            self.log(&batch, &step)?;
+            self.log(&batches, &step)?;
         }
         self.timing.mark(Part::Logging);
         self.timing.next();
@@ -349,24 +348,16 @@ impl<'a> Trainer<'a> {
         let mut broken = None;
         let limit = self.run.spec.validate_iters.map_or(usize::MAX, |limit| limit as usize);
         for batch in self.run.data.val.epoch(0).take(limit) {
-            let SampleBatch { samples, origins, .. } = batch?;
+            let SampleBatch { total, samples, origins, .. } = batch?;
             self.at_work = AtWork::of(&samples);
-            let TrainingRun { learner, criteria: Criteria { loss, metric }, .. } = &self.run;
-            let Learner { net, device, precision, .. } = learner;
-            let batch = TensorBatch::new(samples, precision.training().tensors, *device)?;
-            let measured = tch::no_grad(|| -> Result<(f64, Option<f64>)> {
-                let logits = net.forward(&batch.raw, false)?;
-                let value = loss
-                    .forward(&logits, &batch.labels, batch.weights.as_ref())?
-                    .f_double_value(&[])?;
-                Ok((value, score_of(metric, net, &logits, &batch)?))
-            });
-            let (value, score) = measured?;
-            losses.add(value, batch.size);
+            let batches = self.batches(samples)?;
+            let TrainingRun { learner, criteria, .. } = &self.run;
+            let Measured { loss, score } = measure(&learner.net, criteria, &batches)?;
+            losses.add(loss, total);
             if let Some(score) = score {
-                scores.add(score, batch.size);
+                scores.add(score, total);
             }
-            let what = [("loss", Some(value)), ("score", score)]
+            let what = [("loss", Some(loss)), ("score", score)]
                 .into_iter()
                 .find_map(|(what, value)| Some((what, value.filter(|value| !value.is_finite())?)));
             if let Some((what, value)) = what.filter(|_| broken.is_none()) {
@@ -376,8 +367,24 @@ impl<'a> Trainer<'a> {
         Ok(Validation { loss: losses.value(), score: scores.value(), broken })
     }
 
-    /// Writes what TensorBoard shows, and the batch if asked.
-    fn log(&mut self, batch: &TensorBatch, step: &TrainingStep) -> Result<()> {
+    /// The samples of a step as batches on the device.
+    fn batches(&self, samples: Vec<Sample>) -> Result<Vec<TensorBatch>> {
+        let Learner { device, precision, .. } = &self.run.learner;
+        let (size, kind) = (self.run.data.train.batch_size(), precision.training().tensors);
+        let mut batches = Vec::new();
+        let mut samples = samples.into_iter().peekable();
+        while samples.peek().is_some() {
+            let batch = samples.by_ref().take(size).collect();
+            batches.push(TensorBatch::new(batch, kind, *device)?);
+        }
+        Ok(batches)
+    }
+
+    /// Writes what TensorBoard shows of the first batch of a step, and the batch if asked.
+    fn log(&mut self, batches: &[TensorBatch], step: &TrainingStep) -> Result<()> {
+        let (Some(batch), Some(logits)) = (batches.first(), step.logits.first()) else {
+            return Ok(());
+        };
         let TrainingRun { learner: Learner { net, progress, .. }, spec, .. } = &self.run;
         let iteration = progress.iteration;
         if let Some(directory) = &spec.h5_dir
@@ -404,7 +411,7 @@ impl<'a> Trainer<'a> {
             );
         }
         let skip = spec.skip_last_target;
-        images::log(&self.events, batch, &step.logits, net.activation(), skip, iteration)?;
+        images::log(&self.events, batch, logits, net.activation(), skip, iteration)?;
         if !self.reporter.is_terminal() {
             self.line();
         }

@@ -5,4 +5,5 @@ mod check;
 mod compact;
 mod loss;
 mod metric;
+mod parts;
 mod regions;

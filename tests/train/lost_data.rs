@@ -19,7 +19,7 @@ use unet3d::optim::{OptimizerSpec, Scheduler};
 use unet3d::runtime::report::Reporter;
 use unet3d::samples::{Loader, Origin, SampleSet};
 use unet3d::train::{
-    Criteria, Learner, LearnerSpec, Trainer, TrainerSpec, TrainingData, TrainingRun,
+    Criteria, Learner, LearnerSpec, StepSize, Trainer, TrainerSpec, TrainingData, TrainingRun,
 };
 use unet3d::volume::{Sample, Volume, Voxels};
 
@@ -176,6 +176,7 @@ loss: {name: BCEWithLogitsLoss}
         seed: Some(1),
         higher_is_better: true,
         form: Form::Fork,
+        step: StepSize { processes: 1, batch_size: 1, accumulate: 1 },
     };
     let loader = || Loader::new(Arc::new(Faulty), 1, 2, 1 << 30);
     let run = TrainingRun {

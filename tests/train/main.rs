@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod division;
 mod earlier_runs;
 mod labels;
 mod lost_data;
