@@ -12,6 +12,7 @@ use crate::checkpoint::{Checkpoint, Form, copy_file, strip_prefixes};
 use crate::device::{Precision, find_not_finite};
 use crate::model::{MemoryFormat, UNet, from_tensor, to_tensor};
 use crate::optim::{Optimizer, Scheduler, Settings};
+use crate::samples::RawSummary;
 
 use super::average::Average;
 use super::beginning::Beginning;
@@ -33,6 +34,8 @@ pub struct Learner {
     pub higher_is_better: bool,
     /// Whose keys its checkpoints have.
     pub form: Form,
+    /// What it learns from, for its checkpoints; `None` until the data are opened.
+    pub data: Option<RawSummary>,
 }
 
 /// What a run that goes on brings along, besides what the learner takes up.
@@ -78,6 +81,7 @@ impl Learner {
             precision,
             higher_is_better,
             form,
+            data: None,
         })
     }
 
@@ -302,6 +306,7 @@ impl Learner {
             form: self.form,
             config: config.to_string(),
             logs: logs.to_string(),
+            data: self.data,
         };
         let model_state = self
             .net

@@ -27,7 +27,7 @@ use super::{dump, images};
 use crate::tensorboard::EventWriter;
 
 /// Below this learning rate nothing is learned any more, and the run ends.
-const LOWEST_LEARNING_RATE: f64 = 1e-6;
+pub const LOWEST_LEARNING_RATE: f64 = 1e-6;
 /// Off a terminal, a line at least this often.
 const LINE_EVERY: Duration = Duration::from_secs(60);
 

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod check_values;
 mod earlier_runs;
 mod labels;
 mod lost_data;
