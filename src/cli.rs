@@ -78,12 +78,19 @@ pub struct Verbosity {
     pub quiet: bool,
 }
 
-/// What every command takes.
+/// What every command with a configuration takes.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
     /// The configuration file (YAML).
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    #[command(flatten)]
+    pub flags: RunFlags,
+}
+
+/// The flags that commands with a configuration share, besides its file.
+#[derive(Args, Clone, Debug)]
+pub struct RunFlags {
     /// Override a key, as in --set trainer.iters=100; may be repeated.
     #[arg(long = "set", value_name = "KEY=YAML")]
     pub overrides: Vec<String>,
@@ -115,9 +122,29 @@ pub struct Train {
 }
 
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:\n  unet3d predict --config predict.yaml\n  \
+unet3d predict --checkpoint best_checkpoint.pytorch images/ --output predictions/")]
 pub struct Predict {
+    /// The configuration file (YAML).
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "checkpoint",
+        conflicts_with_all = ["checkpoint", "inputs"]
+    )]
+    pub config: Option<PathBuf>,
+    /// Predict with this checkpoint of `unet3d train` as it was trained: network,
+    /// normalization, voxel size and patches are those in it. No configuration is needed.
+    #[arg(long, value_name = "FILE", requires = "inputs")]
+    pub checkpoint: Option<PathBuf>,
+    /// Files, folders or patterns to predict, with --checkpoint.
+    #[arg(value_name = "INPUT", requires = "checkpoint")]
+    pub inputs: Vec<PathBuf>,
+    /// Folder for the results (default: beside each input).
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
     #[command(flatten)]
-    pub common: Common,
+    pub flags: RunFlags,
     /// Leave out inputs whose result exists and is whole, made by this version from
     /// the same input with the same settings and checkpoint.
     #[arg(long)]
@@ -134,6 +161,9 @@ pub struct Check {
     /// Do not open the data files.
     #[arg(long)]
     pub no_data: bool,
+    /// Train for two iterations, and forecast how long the run will take.
+    #[arg(long, conflicts_with = "no_data")]
+    pub time: bool,
 }
 
 #[derive(Args, Debug)]
@@ -234,12 +264,12 @@ fn number(text: &str) -> Result<f64, String> {
 
 impl Command {
     /// None for commands that run without a configuration.
-    pub fn common(&self) -> Option<&Common> {
+    pub fn flags(&self) -> Option<&RunFlags> {
         match self {
-            Command::Train(args) => Some(&args.common),
-            Command::Predict(args) => Some(&args.common),
-            Command::Check(args) => Some(&args.common),
-            Command::Export(args) => Some(&args.common),
+            Command::Train(args) => Some(&args.common.flags),
+            Command::Predict(args) => Some(&args.flags),
+            Command::Check(args) => Some(&args.common.flags),
+            Command::Export(args) => Some(&args.common.flags),
             Command::MakeTrainingData(_)
             | Command::Instances(_)
             | Command::NameCells(_)
@@ -256,8 +286,8 @@ impl Command {
 
     /// Whether the user asked for more messages, or for fewer.
     pub fn verbosity(&self) -> Verbosity {
-        match (self.common(), self) {
-            (Some(common), _) => Verbosity { verbose: common.verbose, quiet: common.quiet },
+        match (self.flags(), self) {
+            (Some(flags), _) => Verbosity { verbose: flags.verbose, quiet: flags.quiet },
             (None, Command::Instances(options)) => options.verbosity,
             (None, Command::NameCells(options)) => options.verbosity,
             (None, Command::MakeLabelInput(options)) => options.verbosity,

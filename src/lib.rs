@@ -20,6 +20,7 @@ pub mod metric;
 pub mod model;
 pub mod optim;
 pub mod package;
+pub mod planning;
 pub mod predict;
 pub mod regions;
 pub mod resample;

@@ -29,14 +29,13 @@ fn main() -> ExitCode {
 
 fn run() -> ExitCode {
     let cli = Cli::of_process();
-    let common = cli.command.common();
     let level = match cli.command.verbosity() {
         asked if asked.verbose => LevelFilter::Debug,
         asked if asked.quiet => LevelFilter::Warn,
         _ => LevelFilter::Info,
     };
     let reporter = Reporter::start(level);
-    if let Some(threads) = common.and_then(|common| common.threads) {
+    if let Some(threads) = cli.command.flags().and_then(|flags| flags.threads) {
         tch::set_num_threads(i32::from(threads));
     }
     surroundings::allow_many_files();

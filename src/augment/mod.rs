@@ -7,6 +7,7 @@
 
 mod agreement;
 mod index_map;
+mod normalization;
 #[cfg(test)]
 mod recorded;
 mod registry;
@@ -16,6 +17,7 @@ mod transformer;
 mod transforms;
 
 pub use index_map::IndexMap;
+pub use normalization::{normalization, normalization_differs};
 pub use registry::{ShapeError, TransformClass, TransformEntry};
 pub use transformer::{SampleShape, TRANSFORMER, Transformer};
 pub use transforms::TRANSFORMS;

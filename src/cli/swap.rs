@@ -53,7 +53,7 @@ impl Line {
         let Line { mut common, model_path, output_dir, file_paths, patch_shape, stride_shape } =
             self;
         let mut set = |key: &str, value: serde_json::Value| {
-            common.overrides.push(format!("{key}={value}"));
+            common.flags.overrides.push(format!("{key}={value}"));
         };
         if let Some(path) = model_path {
             set("model_path", path.into());
@@ -87,7 +87,15 @@ impl Cli {
             }
             Some("predict3dunet") => {
                 let common = PredictLine::parse().line.common();
-                Command::Predict(Predict { common, skip_existing: false, shard: None })
+                Command::Predict(Predict {
+                    config: Some(common.config),
+                    checkpoint: None,
+                    inputs: Vec::new(),
+                    output: None,
+                    flags: common.flags,
+                    skip_existing: false,
+                    shard: None,
+                })
             }
             _ => return Cli::parse(),
         };
@@ -118,7 +126,7 @@ mod tests {
         let common = line.line.common();
         assert_eq!(common.config, Path::new("c.yaml"));
         assert_eq!(
-            common.overrides,
+            common.flags.overrides,
             [
                 r#"model_path="/a b/\"c\".pytorch""#,
                 r#"loaders.test.file_paths=["x.h5","y.h5"]"#,

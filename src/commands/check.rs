@@ -11,27 +11,33 @@ use crate::cli;
 use crate::config::{Tree, differences};
 use crate::files::check_writable;
 use crate::model::UNet;
+use crate::planning::{Findings, describe_input, doubtful_settings, look_at, look_at_training};
 use crate::predict::{FilePair, ImagePlan, PREDICTORS, PredictionPlan};
 use crate::samples::Division;
 use crate::train::{
-    Beginning, Learner, Start, TrainerSpec, TrainingPlan, Wish, check_directory, refuse_running,
+    Beginning, Learner, Start, TrainerSpec, TrainingPlan, Wish, check_directory, forecast,
+    in_words, refuse_running,
 };
 
 use super::estimate::Estimate;
+use super::predict::warn_of_contradiction;
 use super::settings::CommandSettings;
 use super::stage;
+
+/// Voxels of a volume to predict that are looked at one by one.
+const MOST_VOXELS: usize = 8 << 20;
 
 const GIB: f64 = (1u64 << 30) as f64;
 
 pub fn check(args: &cli::Check) -> Result<()> {
-    let tree = Tree::read(&args.common.config, &args.common.overrides)?;
-    let settings = CommandSettings::open(&tree, &args.common)?;
+    let tree = Tree::read(&args.common.config, &args.common.flags.overrides)?;
+    let settings = CommandSettings::open(&tree, &args.common.flags)?;
     for (here, there) in differences(&tree.root, tree.root.dialect()) {
         info!("{here} (in the other dialect: {there})");
     }
     let trains = settings.top.child("trainer").is_some();
     let result = if trains {
-        check_training(&settings, args.no_data)
+        check_training(&settings, args)
     } else {
         check_prediction(&settings, args.no_data)
     };
@@ -47,8 +53,9 @@ pub fn check(args: &cli::Check) -> Result<()> {
     Ok(())
 }
 
-fn check_training(settings: &CommandSettings<'_>, no_data: bool) -> Result<()> {
+fn check_training(settings: &CommandSettings<'_>, args: &cli::Check) -> Result<()> {
     let plan = TrainingPlan::read(&settings.top)?;
+    doubtful_settings(&settings.top, &plan).iter().for_each(|line| warn!("{line}"));
     let device = settings.device.one()?;
     let estimate = Estimate::training(&plan);
     estimate.ensure(device)?;
@@ -57,17 +64,20 @@ fn check_training(settings: &CommandSettings<'_>, no_data: bool) -> Result<()> {
     if plan.data.patch().is_some() {
         estimate.describe();
     }
-    if no_data {
+    if args.no_data {
         return Ok(());
     }
     let beginning = check_beginning(&plan.trainer)?;
     let seed = plan.learner.seed;
     let mut drawn = seed.unwrap_or(0);
-    if beginning != Beginning::Fresh {
-        let mut learner = Learner::new(plan.learner, Device::Cpu)?;
-        let heritage = learner.begin(&beginning, &plan.configuration, seed)?;
-        heritage.check_step(learner.step, &plan.trainer)?;
-        drawn = learner.progress.seed;
+    let mut learner = None;
+    if beginning != Beginning::Fresh || args.time {
+        let device = if args.time { device } else { Device::Cpu };
+        let mut begun = Learner::new(plan.learner, device)?;
+        let heritage = begun.begin(&beginning, &plan.configuration, seed)?;
+        heritage.check_step(begun.step, &plan.trainer)?;
+        drawn = begun.progress.seed;
+        learner = Some(begun);
     }
     let division = Division { batches: plan.trainer.accumulate, ..Division::NONE };
     let data = plan.data.open(&network, &plan.criteria, (drawn, division))?;
@@ -77,6 +87,23 @@ fn check_training(settings: &CommandSettings<'_>, no_data: bool) -> Result<()> {
             loader.data().len(),
             loader.batches_per_epoch(),
             loader.workers()
+        );
+    }
+    let classes = network.out_channels as usize;
+    let mut findings = Findings::default();
+    let looked = look_at_training(&settings.top, classes, &plan.criteria, &data, &mut findings);
+    findings.notes.iter().for_each(|line| info!("{line}"));
+    findings.warnings.iter().for_each(|line| warn!("{line}"));
+    looked?;
+    if let Some(mut learner) = learner.filter(|_| args.time) {
+        let forecast = forecast(&mut learner, &plan.criteria, &data, &plan.trainer)?;
+        info!(
+            "{} an iteration, {} iterations, {} validations of {}: {} here",
+            in_words(forecast.iteration),
+            forecast.iterations,
+            forecast.validations,
+            in_words(forecast.validation),
+            in_words(forecast.all())
         );
     }
     Ok(())
@@ -130,6 +157,7 @@ fn check_prediction(settings: &CommandSettings<'_>, no_data: bool) -> Result<()>
     let path = plan.checkpoint()?;
     net.load_checkpoint(path)?;
     info!("{}: fits the network", path.display());
+    warn_of_contradiction(path, top.node);
     let folders: BTreeSet<_> = files.iter().filter_map(|pair| pair.output.parent()).collect();
     for folder in folders {
         check_writable(folder).with_context(|| {
@@ -141,13 +169,19 @@ fn check_prediction(settings: &CommandSettings<'_>, no_data: bool) -> Result<()>
         let dataset = raw.reader;
         let tiling = plan.tile(&*dataset).with_context(|| input.display().to_string())?;
         plan.performance(file, raw.size)?;
+        let look = look_at(&*dataset, MOST_VOXELS)?;
+        let (values, warning) =
+            describe_input(&look, &plan.try_transforms(&*dataset, &look.statistics)?);
         info!(
-            "{}: {:?} {}, {} patches",
+            "{}: {:?} {}, {} patches, {values}",
             input.display(),
             dataset.shape(),
             dataset.element().name(),
             tiling.patch_count()
         );
+        if let Some(warning) = warning {
+            warn!("{}: {warning}", input.display());
+        }
     }
     Ok(())
 }

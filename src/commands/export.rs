@@ -11,8 +11,8 @@ use super::CommandSettings;
 
 pub fn export(args: &cli::Export) -> Result<()> {
     let format = args.chosen_format()?;
-    let tree = Tree::read(&args.common.config, &args.common.overrides)?;
-    let _ = CommandSettings::open(&tree, &args.common)?;
+    let tree = Tree::read(&args.common.config, &args.common.flags.overrides)?;
+    let _ = CommandSettings::open(&tree, &args.common.flags)?;
     let target = &args.target;
     let shown = target.display();
     ensure!(!target.exists(), "{shown}: exists and is not replaced");

@@ -85,6 +85,7 @@ fn summary_of(configuration: &Value) -> Map<String, Value> {
     for (name, pointer) in [
         ("model", "/model"),
         ("model_path", "/model_path"),
+        ("class_names", "/class_names"),
         ("checkpoint_dir", "/trainer/checkpoint_dir"),
         ("loss", "/loss/name"),
         ("optimizer", "/optimizer"),
@@ -141,6 +142,9 @@ fn of_checkpoint(path: &Path) -> Result<Map<String, Value>> {
     }
     if let Some(run) = own.and_then(|own| own.get("run")).and_then(plain) {
         found.insert("run".into(), run);
+    }
+    if let Some(data) = own.and_then(|own| own.get("data")).and_then(plain) {
+        found.insert("training_data".into(), data);
     }
     if let Some(config) = text("config") {
         let config: Value = serde_json::from_str(config).unwrap_or_default();

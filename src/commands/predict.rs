@@ -1,28 +1,31 @@
 //! `unet3d predict`: every input file through the network.
 
+use std::path::Path;
 use std::thread;
 
 use anyhow::{Result, anyhow, bail};
 use log::{info, warn};
 
 use crate::cli;
-use crate::config::Tree;
+use crate::config::{Node, Tree};
 use crate::device;
 use crate::ffi::tensor::huge_pages;
+use crate::planning::{Files, contradiction, prediction_of};
 use crate::predict::{
     DeviceNetwork, ImagePlan, Outcome, PREDICTORS, PredictionPlan, PredictionRun, Selection,
     predict_images,
 };
 use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
+use crate::train::Told;
 
 use super::estimate::Estimate;
 use super::{CommandSettings, stage};
 
 pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     huge_pages();
-    let tree = Tree::read(&args.common.config, &args.common.overrides)?;
-    let settings = CommandSettings::open(&tree, &args.common)?;
+    let tree = configuration(args)?;
+    let settings = CommandSettings::open(&tree, &args.flags)?;
     let predictor = settings.top.node.section_or_empty("predictor");
     let (entry, section) = PREDICTORS.open(&predictor)?;
     if entry.whole_images {
@@ -30,7 +33,8 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
         return predict_whole_images(&tree, &settings, tolerant);
     }
     let plan = PredictionPlan::read(&settings.top)?;
-    let threads = match args.common.threads {
+    warn_of_contradiction(plan.checkpoint()?, &tree.root);
+    let threads = match args.flags.threads {
         Some(threads) => usize::from(threads),
         None => thread::available_parallelism().map_or(1, |n| n.get()),
     };
@@ -57,6 +61,34 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     let outcome = run.execute(networks, reporter);
     tell_agreement(&outcome.agreements);
     report(&run, &outcome)
+}
+
+/// The configuration of `--config`, or the one that follows from `--checkpoint`.
+fn configuration(args: &cli::Predict) -> Result<Tree> {
+    let mut overrides = args.flags.overrides.clone();
+    if let Some(config) = &args.config {
+        if let Some(output) = &args.output {
+            let output = serde_json::Value::from(output.to_string_lossy());
+            overrides.push(format!("loaders.output_dir={output}"));
+        }
+        return Ok(Tree::read(config, &overrides)?);
+    }
+    let Some(checkpoint) = &args.checkpoint else { bail!("--config or --checkpoint is needed") };
+    let files = Files { checkpoint, inputs: &args.inputs, output: args.output.as_deref() };
+    let text = prediction_of(files)?;
+    let name = format!("the configuration in {}", checkpoint.display());
+    Ok(Tree::parse(&text, &name, &overrides)?)
+}
+
+/// Warns if the configuration contradicts what its checkpoint tells of its training.
+/// `root` is the top of the configuration.
+pub(super) fn warn_of_contradiction(checkpoint: &Path, root: &Node) {
+    // A checkpoint that cannot be read is reported when it is loaded.
+    if let Ok(Some(told)) = Told::by(checkpoint)
+        && let Some(what) = contradiction(&told, root)
+    {
+        warn!("{}: {what}", checkpoint.display());
+    }
 }
 
 /// Predicts images one after the other.

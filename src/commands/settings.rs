@@ -3,14 +3,14 @@
 use log::info;
 
 use crate::checkpoint::{Form, form};
-use crate::cli::Common;
+use crate::cli::RunFlags;
 use crate::config::{
     ConfigError, Dialect, Dialects, Node, Parameter, Section, Tree, Verdict, tell,
 };
 use crate::device::{DEVICE, DeviceWish, PRECISION};
 use crate::loss::LOSSES;
 use crate::metric::METRICS;
-use crate::model::NETWORKS;
+use crate::model::{CLASS_NAMES, NETWORKS};
 use crate::optim::{OPTIMIZERS, SCHEDULERS};
 use crate::predict::PREDICTORS;
 use crate::samples::DATA_SETS;
@@ -40,6 +40,7 @@ const FORK: &[Parameter] = &[
     Parameter::entry("predictor", &PREDICTORS.fork, "how predictions are made"),
     INSTANCES_SECTION,
     MODEL_PATH,
+    CLASS_NAMES,
     Parameter::integer("prediction_channel", 0, "keep this output channel only")
         .at_least(0.0)
         .optional(),
@@ -60,6 +61,7 @@ const UPSTREAM: &[Parameter] = &[
     Parameter::entry("predictor", &PREDICTORS.upstream, "how predictions are made"),
     INSTANCES_SECTION,
     MODEL_PATH,
+    CLASS_NAMES,
 ];
 
 const SEED: Parameter = Parameter::integer("manual_seed", 0, "fixes every random number of a run")
@@ -93,12 +95,12 @@ impl<'a> CommandSettings<'a> {
     ///
     /// # Errors
     /// Signs of both dialects, wrong types and impossible values.
-    pub fn open(tree: &'a Tree, common: &Common) -> Result<Self, ConfigError> {
+    pub fn open(tree: &'a Tree, flags: &RunFlags) -> Result<Self, ConfigError> {
         let verdict = tell(&tree.root, || told_by_checkpoint(&tree.root))?;
         tree.set_dialect(verdict.dialect);
         info!("read as a file of {}, told by {}", verdict.dialect, verdict.reason);
         let top = tree.root.section(*TOP.of(verdict.dialect))?;
-        Ok(CommandSettings { device: DeviceWish::read(&top, common.device.as_deref()), top })
+        Ok(CommandSettings { device: DeviceWish::read(&top, flags.device.as_deref()), top })
     }
 }
 

@@ -21,8 +21,8 @@ use super::CommandSettings;
 use super::estimate::Estimate;
 
 pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
-    let tree = Tree::read(&args.common.config, &args.common.overrides)?;
-    let settings = CommandSettings::open(&tree, &args.common)?;
+    let tree = Tree::read(&args.common.config, &args.common.flags.overrides)?;
+    let settings = CommandSettings::open(&tree, &args.common.flags)?;
     let plan = TrainingPlan::read(&settings.top)?;
     let device = settings.device.one()?;
     Estimate::training(&plan).ensure(device)?;
@@ -44,6 +44,7 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
     }
     let division = Division { batches: plan.trainer.accumulate, ..Division::NONE };
     let data = plan.data.open(&network, &plan.criteria, (learner.progress.seed, division))?;
+    learner.data = data.train.data().summary();
     tree.warnings().iter().for_each(|warning| warn!("{warning}"));
     announce(&learner, &data);
 

@@ -9,6 +9,7 @@ mod adapted_rand;
 mod average_precision;
 mod class_overlap;
 mod dice_coefficient;
+mod direction;
 mod label_images;
 mod mean_iou;
 mod parameters;
@@ -19,6 +20,7 @@ mod squared_error;
 mod upstream;
 
 pub use average_precision::Matching;
+pub use direction::higher_is_better;
 pub use rand_error::adapted_rand_error;
 pub use registry::{Metric, MetricEntry, read};
 

@@ -31,7 +31,7 @@ pub use geometry::PatchError;
 pub use graph::{Function, Graph, Instruction, Value};
 pub use join::Interpolation;
 pub use networks::NETWORKS;
-pub use spec::NetworkSpec;
+pub use spec::{CLASS_NAMES, NetworkSpec};
 pub use state::{MemoryFormat, NamedParameter, StateError};
 pub use unet::{Activation, UNet};
 pub use weights::{from_tensor, to_tensor};

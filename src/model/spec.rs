@@ -1,6 +1,6 @@
 //! The `model` section of a configuration, checked.
 
-use crate::config::{ConfigError, Node, Section, YamlValue};
+use crate::config::{ConfigError, Node, Parameter, Section, YamlValue};
 
 use super::NETWORKS;
 use super::block::Side;
@@ -21,6 +21,14 @@ pub struct NetworkSpec {
     pub final_sigmoid: bool,
     pub is_segmentation: bool,
 }
+
+/// The names of classes, a key at the top of a configuration.
+pub const CLASS_NAMES: Parameter = Parameter::texts(
+    "class_names",
+    "",
+    "names of the output channels, which checkpoints and predictions keep",
+)
+.optional();
 
 /// The channels of one level's block, and of what a decoder joins.
 pub(super) struct Stage {
@@ -72,6 +80,27 @@ impl NetworkSpec {
         join.check_maps(&spec.f_maps).map_err(|message| section.error("f_maps", message))?;
         spec.check_groups().map_err(|message| section.error("num_groups", message))?;
         Ok(spec)
+    }
+
+    /// The names of the output channels in [`CLASS_NAMES`] of the top of a configuration;
+    /// empty if there are none.
+    ///
+    /// # Errors
+    /// As many names as there are channels are needed.
+    pub fn class_names(&self, top: &Section<'_>) -> Result<Vec<String>, ConfigError> {
+        let names: Vec<String> =
+            top.texts(CLASS_NAMES.name).iter().map(|s| s.to_string()).collect();
+        if names.is_empty() || names.len() as i64 == self.out_channels {
+            return Ok(names);
+        }
+        Err(top.error(
+            CLASS_NAMES.name,
+            format!(
+                "{} name(s) for {} output channel(s) (`model.out_channels`): name each of them",
+                names.len(),
+                self.out_channels
+            ),
+        ))
     }
 
     /// The blocks of the network in the order in which they run: encoders from the

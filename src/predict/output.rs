@@ -14,7 +14,7 @@ use crate::files::FileState;
 use crate::format;
 use crate::stitch::FinishedBlock;
 use crate::volume::{
-    Calibration, Compression, Edition, Encoding, NewVolume, StoredType, VolumeId, VolumeWriter,
+    Compression, Edition, Encoding, NewVolume, StoredType, VolumeId, VolumeWriter,
 };
 
 use super::existing::{INPUT, check_replaceable, warn_of_other_input};
@@ -287,10 +287,11 @@ impl Output {
         let apart = spec.has_segmentation_apart(path).then(|| segmentation_path(path));
         let mut apart =
             apart.map(|path| ResultFile::create(run, &path, &summary.record)).transpose()?;
-        // Channels of the result are no channels of the input.
-        let calibration = Calibration { channels: Vec::new(), ..summary.calibration.clone() };
+        let plan = &run.plan;
         let begin = |file: &mut ResultFile, volume: NewVolume<'_>| -> Result<VolumeId> {
             let id = file.writer.begin(&volume)?;
+            let channels = if volume.has_channels { channels } else { 0 };
+            let calibration = plan.result_calibration(&summary.calibration, channels);
             file.writer.calibrate(id, &calibration)?;
             Ok(id)
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node, Section};
 use crate::device::Precision;
@@ -14,7 +15,9 @@ use crate::resample::grid::{self, Interpolation, grids_to, resampled};
 use crate::samples::slices::{self, Grid};
 use crate::samples::{FilePaths, Loaders};
 use crate::stitch::{Blending, Tiling, TilingError};
-use crate::volume::{Access, Calibration, Mirror, VolumeReader, VolumeShape};
+use crate::volume::{
+    Access, Calibration, Mirror, Sample, Statistics, Volume, VolumeReader, VolumeShape, Window,
+};
 
 use super::embeddings::RegionSpec;
 use super::files::{FilePair, pair_files, segmentation_path};
@@ -40,6 +43,8 @@ pub struct PredictionPlan {
     /// Sets of axes of (N, C, D, H, W) to flip. Predictions are averaged over the
     /// sets; the first one is empty.
     pub flips: Vec<Vec<i64>>,
+    /// Names of the output channels; empty if they have none.
+    pub class_names: Vec<String>,
     /// The only output channel to keep; `None` keeps all of them.
     pub channel: Option<usize>,
     pub output: OutputSpec,
@@ -146,6 +151,7 @@ impl PredictionPlan {
             batch_size: loaders.batch_size,
             transformer: Transformer::read_raw(transformer)?.with_statistics(loaders.statistics)?,
             flips,
+            class_names: network.class_names(top)?,
             channel,
             output,
             performance,
@@ -256,6 +262,26 @@ impl PredictionPlan {
         Ok(())
     }
 
+    /// What the transforms make of a patch in the middle of a volume, of which `statistics`
+    /// are told.
+    ///
+    /// # Errors
+    /// A file that cannot be read, values that a transform cannot work on.
+    pub fn try_transforms(
+        &self,
+        dataset: &dyn VolumeReader,
+        statistics: &Statistics,
+    ) -> Result<Volume> {
+        let (size, patch) = (dataset.size(), self.tiling.grid.patch);
+        let patch = [0, 1, 2].map(|axis| patch[axis].min(size[axis]));
+        let origin = [0, 1, 2].map(|axis| (size[axis] - patch[axis]) / 2);
+        let window = Window::new(origin, patch);
+        let raw = dataset.read_part(0..dataset.channels(), &window, 1)?;
+        let sample = Sample { raw, label: None, weight: None };
+        let key = SampleKey { seed: 0, epoch: 0, sample: 0 };
+        Ok(self.transformer.apply(sample, key, statistics)?.raw)
+    }
+
     /// Opens the ground truth that the result of a file, of size (z, y, x), is compared
     /// with, if that is asked for.
     ///
@@ -279,6 +305,18 @@ impl PredictionPlan {
             spec.truth
         );
         Performance::open(spec, truth, &shape).map(Some)
+    }
+
+    /// What a result of `channels` channels says of space: what the input does, and the
+    /// names of the classes.
+    pub fn result_calibration(&self, input: &Calibration, channels: usize) -> Calibration {
+        let names = match self.channel {
+            Some(channel) => self.class_names.get(channel..=channel).unwrap_or(&[]),
+            None => &self.class_names,
+        };
+        let named = names.len() == channels && self.regions.is_none();
+        let channels = if named { names.to_vec() } else { Vec::new() };
+        Calibration { channels, ..input.clone() }
     }
 
     /// Number of channels of the result.

@@ -15,8 +15,7 @@ use crate::files::FileState;
 use crate::format;
 use crate::stitch::FinishedBlock;
 use crate::volume::{
-    Block, Calibration, Encoding, SharedEnd, SharedSpec, SharedWriter, Statistics, VolumeReader,
-    Window,
+    Block, Encoding, SharedEnd, SharedSpec, SharedWriter, Statistics, VolumeReader, Window,
 };
 
 use super::existing::{INPUT, check_replaceable, warn_of_other_input};
@@ -73,7 +72,13 @@ impl SharedResult {
         let spec = &plan.output;
         let volumes = spec.volumes(plan.out_channels(), reader.size());
         let volumes: Vec<_> = volumes.into_iter().flatten().collect();
-        let calibration = Calibration { channels: Vec::new(), ..reader.calibration() };
+        let calibration = match &volumes[..] {
+            // A store says one thing of all its volumes.
+            [volume] if volume.has_channels => {
+                plan.result_calibration(&reader.calibration(), plan.out_channels())
+            }
+            _ => plan.result_calibration(&reader.calibration(), 0),
+        };
         let mut texts: Vec<(String, String)> =
             run.attributes.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
         texts.push((INPUT.to_owned(), record.to_owned()));

@@ -12,6 +12,7 @@ mod prefetch;
 mod random_scale;
 mod sample_set;
 pub mod slices;
+mod summary;
 mod volumes;
 
 pub use crate::volume::Window;
@@ -24,4 +25,5 @@ pub use loader::{Batches, Division, Loader, Position, SampleBatch};
 pub use loaders::{LOADERS, Loaders, PHASE, Patches, Phase, RandomScale};
 pub use prefetch::Prefetch;
 pub use sample_set::{Origin, SampleSet};
+pub use summary::RawSummary;
 pub use volumes::VolumePatches;

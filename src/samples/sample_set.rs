@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::RawSummary;
 use crate::volume::{Sample, Window};
 
 /// Samples that can be made in any order, by several threads at once.
@@ -27,6 +28,11 @@ pub trait SampleSet: Send + Sync {
 
     /// A rough upper bound of the memory that making one sample takes.
     fn sample_bytes(&self) -> usize;
+
+    /// What the raw data are like; `None` for whole images.
+    fn summary(&self) -> Option<RawSummary> {
+        None
+    }
 }
 
 /// The file and the part of it that a sample was cut from.

@@ -17,6 +17,7 @@ use super::loaders::{Loaders, Phase, RandomScale};
 use super::random_scale::rescale;
 use super::sample_set::{Origin, SampleSet};
 use super::slices::{SliceBuilder, Targets, WindowDraws};
+use super::summary::RawSummary;
 use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
 use crate::format;
@@ -78,6 +79,8 @@ struct FilePatches {
     label: Source,
     weight: Option<Source>,
     statistics: Statistics,
+    /// Size of a voxel along z, y and x in micrometres, if the file tells.
+    voxel_size: Option<[f64; 3]>,
     /// The windows of the first epoch.
     windows: Vec<Window>,
     /// Whether the user was told of a patch in which nothing counts.
@@ -274,6 +277,14 @@ impl SampleSet for VolumePatches {
         };
         self.files.iter().map(|file| file.sources().map(bytes).sum()).max().unwrap_or(0)
     }
+
+    fn summary(&self) -> Option<RawSummary> {
+        let told = |file: &FilePatches| {
+            let voxels = file.raw.size().iter().product::<usize>() * file.raw.channels();
+            (voxels as u64, file.statistics, file.voxel_size)
+        };
+        RawSummary::of(&self.files.iter().map(told).collect::<Vec<_>>())
+    }
 }
 
 fn shape(source: &Source, patch: [usize; 3]) -> VolumeShape {
@@ -342,6 +353,7 @@ impl FilePatches {
             None => (raw, label, weight),
         };
         let access = loaders.dataset.access;
+        let voxel_size = loaders.voxel_size.or_else(|| raw.voxel_size());
         let (raw, statistics) = Source::raw(raw, access)?;
         let readers = (label.clone(), weight.clone());
         let label = Source::label(label, access)?;
@@ -366,6 +378,7 @@ impl FilePatches {
             label,
             weight,
             statistics,
+            voxel_size,
             windows: Vec::new(),
             told: AtomicBool::new(false),
         })

@@ -42,4 +42,22 @@ impl TensorBatch {
             },
         })
     }
+
+    /// Moves the samples of a step to the device, in batches of `size`.
+    ///
+    /// # Errors
+    /// As [`TensorBatch::new`].
+    pub fn several(
+        samples: Vec<Sample>,
+        size: usize,
+        float: Kind,
+        device: Device,
+    ) -> Result<Vec<Self>> {
+        let mut batches = Vec::new();
+        let mut samples = samples.into_iter().peekable();
+        while samples.peek().is_some() {
+            batches.push(TensorBatch::new(samples.by_ref().take(size).collect(), float, device)?);
+        }
+        Ok(batches)
+    }
 }

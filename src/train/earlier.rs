@@ -15,7 +15,7 @@ use crate::optim::OPTIMIZERS;
 /// A configuration in its JSON form, as checkpoints hold it.
 #[derive(Debug)]
 pub(super) struct Configuration {
-    root: Node,
+    pub root: Node,
 }
 
 impl Configuration {

@@ -13,6 +13,7 @@ use crate::config::ConfigError;
 use crate::device::{Precision, find_not_finite};
 use crate::model::{MemoryFormat, UNet, from_tensor, to_tensor};
 use crate::optim::{Optimizer, Scheduler, Settings};
+use crate::samples::RawSummary;
 
 use super::average::Average;
 use super::beginning::Beginning;
@@ -38,6 +39,8 @@ pub struct Learner {
     pub form: Form,
     /// The samples of a step.
     pub step: StepSize,
+    /// What it learns from, for its checkpoints; `None` until the data are opened.
+    pub data: Option<RawSummary>,
 }
 
 /// What a run that goes on brings along, besides what the learner takes up.
@@ -111,6 +114,7 @@ impl Learner {
             higher_is_better,
             form,
             step,
+            data: None,
         })
     }
 
@@ -353,6 +357,7 @@ impl Learner {
             form: self.form,
             config: config.to_string(),
             logs: logs.to_string(),
+            data: self.data,
         };
         let model_state = self
             .net

@@ -67,6 +67,7 @@ impl TrainingPlan {
                  running statistics the batch has changed already; use `on_nan: stop`",
             ));
         }
+        network.class_names(top)?;
         loss.check_loaded(data.has_weights())?;
         metric.check_loaded(data.has_weights())?;
         Ok(TrainingPlan {

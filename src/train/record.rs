@@ -9,6 +9,8 @@ use tch::Device;
 use crate::checkpoint::{self, Checkpoint, Form, PickleValue, TensorData};
 use crate::model::{from_tensor, to_tensor};
 use crate::optim::{self, Setting, Settings};
+use crate::samples::RawSummary;
+use crate::volume::Statistics;
 
 use super::average::Average;
 use super::settings::TrainerSpec;
@@ -140,6 +142,8 @@ pub struct RunRecord {
     pub config: String,
     /// Folder of TensorBoard's files, below the checkpoint directory.
     pub logs: String,
+    /// What the raw data of training are like.
+    pub data: Option<RawSummary>,
 }
 
 impl RunRecord {
@@ -196,6 +200,7 @@ impl RunRecord {
                         .chain(divided.into_iter().flatten()),
                     ),
                 ),
+                ("data".into(), self.data.map(summary_value).into()),
                 ("config".into(), self.config.into()),
             ],
         }
@@ -234,6 +239,25 @@ impl RunRecord {
         harmless.then(|| logs.to_string())
     }
 
+    /// What the raw data of training are like; `None` for files of the Python program and
+    /// of earlier versions. `own` is what this program adds to a checkpoint.
+    pub fn data(own: &PickleValue) -> Option<RawSummary> {
+        let data = own.get("data")?;
+        let number = |key: &str| data.get(key)?.as_float();
+        let size = data.get("voxel_size").and_then(PickleValue::items);
+        let size = size.and_then(|size| size.iter().map(PickleValue::as_float).collect());
+        Some(RawSummary {
+            files: usize::try_from(data.get("files")?.as_int()?).ok()?,
+            statistics: Statistics {
+                min: number("min")?,
+                max: number("max")?,
+                mean: number("mean")?,
+                std: number("std")?,
+            },
+            voxel_size: size.and_then(|size: Vec<f64>| size.try_into().ok()),
+        })
+    }
+
     /// Name and state of the scheduler of a checkpoint; `None` for files of the
     /// Python program.
     pub fn scheduler(checkpoint: &Checkpoint) -> Option<(&str, Settings)> {
@@ -242,6 +266,19 @@ impl RunRecord {
         let named = entries.filter_map(|(name, value)| Some((name.as_str()?, value)));
         Some((name, settings(named)))
     }
+}
+
+fn summary_value(data: RawSummary) -> PickleValue {
+    let Statistics { min, max, mean, std } = data.statistics;
+    let size = data.voxel_size.map(|size| PickleValue::List(size.map(PickleValue::from).to_vec()));
+    PickleValue::dict([
+        ("files", PickleValue::from(data.files as i64)),
+        ("min", min.into()),
+        ("max", max.into()),
+        ("mean", mean.into()),
+        ("std", std.into()),
+        ("voxel_size", size.into()),
+    ])
 }
 
 /// The state of a scheduler as a dict. Earlier versions want six numbers of every

@@ -27,7 +27,7 @@ use super::{dump, images};
 use crate::tensorboard::EventWriter;
 
 /// Below this learning rate nothing is learned any more, and the run ends.
-const LOWEST_LEARNING_RATE: f64 = 1e-6;
+pub const LOWEST_LEARNING_RATE: f64 = 1e-6;
 /// Off a terminal, a line at least this often.
 const LINE_EVERY: Duration = Duration::from_secs(60);
 
@@ -371,13 +371,7 @@ impl<'a> Trainer<'a> {
     fn batches(&self, samples: Vec<Sample>) -> Result<Vec<TensorBatch>> {
         let Learner { device, precision, .. } = &self.run.learner;
         let (size, kind) = (self.run.data.train.batch_size(), precision.training().tensors);
-        let mut batches = Vec::new();
-        let mut samples = samples.into_iter().peekable();
-        while samples.peek().is_some() {
-            let batch = samples.by_ref().take(size).collect();
-            batches.push(TensorBatch::new(batch, kind, *device)?);
-        }
-        Ok(batches)
+        TensorBatch::several(samples, size, kind, *device)
     }
 
     /// Writes what TensorBoard shows of the first batch of a step, and the batch if asked.

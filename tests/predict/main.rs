@@ -6,6 +6,7 @@ mod support;
 mod embeddings;
 mod existing;
 mod formats;
+mod from_checkpoint;
 mod numbers;
 mod packages;
 mod program;

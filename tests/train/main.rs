@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod check_values;
 mod division;
 mod earlier_runs;
 mod labels;
