@@ -1,6 +1,6 @@
 """Finds and numbers fluorescent nuclei in 3D: makes images, trains, predicts and scores.
 
-The images come from scripts/make_cells.py: crowded nuclei, blurred and noisy, and their
+The images come from scripts/make_nuclei.py: crowded nuclei, blurred and noisy, and their
 truth. Two images are for training, one for validation, and one that the network never
 sees is numbered and scored. The same image, smoothed and cut at the threshold that suits
 it best, by the same rule, stands beside it.
@@ -18,7 +18,7 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageDraw, ImageFont
 
-import make_cells
+import make_nuclei
 from demo import OUT, ROOT, run
 
 CELLS = OUT / "cells"
@@ -42,10 +42,10 @@ def make_images():
     part that is kept."""
     for part, count, seed in PARTS:
         for number in range(count):
-            raw, mask = make_cells.image(np.random.default_rng((seed, number)), SHAPE)
+            raw, mask = make_nuclei.image(np.random.default_rng((seed, number)), SHAPE)
             folder = CELLS / "data" / part
-            make_cells.write(folder / "images" / f"{part}{number}.ome.tif", raw)
-            make_cells.write(folder / "masks" / f"{part}{number}.ome.tif", mask)
+            make_nuclei.write(folder / "images" / f"{part}{number}.ome.tif", raw)
+            make_nuclei.write(folder / "masks" / f"{part}{number}.ome.tif", mask)
     return raw, mask
 
 
@@ -86,13 +86,13 @@ def by_threshold(raw, mask, extra):
     smoothed."""
     folder = CELLS / "threshold"
     shutil.rmtree(folder, ignore_errors=True)
-    smooth = make_cells.blur(raw.astype(float), SMOOTH)
+    smooth = make_nuclei.blur(raw.astype(float), SMOOTH)
     foreground = (smooth >= best_threshold(smooth, mask)).astype(np.float32)
     path = CELLS / "foreground" / "kept0_predictions.h5"
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         data = file.create_dataset("predictions", data=foreground[None])
-        data.attrs["element_size_um"] = make_cells.VOXEL
+        data.attrs["element_size_um"] = make_nuclei.VOXEL
     run("instances", relative(path), "--output", relative(folder), *SPLIT, *extra)
     return folder
 
@@ -115,7 +115,7 @@ def draw(raw, truth, found, path):
     grey = np.repeat((shade[..., None] * 255).astype(np.uint8), 3, axis=-1)
     volumes = (grey, colours[truth].astype(np.uint8), colours[partner][found].astype(np.uint8))
     depth, height, width = truth.shape
-    tall = round(depth * make_cells.VOXEL[0] / make_cells.VOXEL[1])
+    tall = round(depth * make_nuclei.VOXEL[0] / make_nuclei.VOXEL[1])
     scale, gap, head = 2, 10, 28
     picture = Image.new(
         "RGB", (3 * (width * scale + gap) + gap, head + (height + tall) * scale + 2 * gap), (24, 24, 28)

@@ -1,7 +1,7 @@
 """Makes images of fluorescent nuclei in 3D, as a light-sheet microscope sees them, with
 their truth.
 
-    python scripts/make_cells.py OUT [--images 1] [--shape 48 160 160] [--seed 0]
+    python scripts/make_nuclei.py OUT [--images 1] [--shape 48 160 160] [--seed 0]
 
 writes OUT/images/<i>.ome.tif, (D, H, W) uint16, and OUT/masks/<i>.ome.tif, the number of
 the nucleus at each voxel, 0 outside. Voxels are 1 x 0.4 x 0.4 um (z, y, x).
