@@ -107,8 +107,10 @@ impl Contrastive {
         let count = ids.size()[0];
         let sizes = sizes.f_to_kind(kind)?;
         let per_instance = |values: &Tensor, shape: &[i64]| {
-            let zeros = Tensor::f_zeros(shape, (kind, values.device()))?;
-            zeros.f_index_add(-1, &instance, values)
+            // `index_add` adds one voxel after the other: in float32, small numbers would
+            // get lost in the sums of millions.
+            let zeros = Tensor::f_zeros(shape, (Kind::Double, values.device()))?;
+            zeros.f_index_add(-1, &instance, &values.f_to_kind(Kind::Double)?)?.f_to_kind(kind)
         };
 
         let means = per_instance(&embeddings, &[embeddings.size()[0], count])?.f_div(&sizes)?;

@@ -72,19 +72,31 @@ fn slabs(size: [usize; 3], channels: usize) -> Vec<Window> {
         .collect()
 }
 
-/// Windows at the points of a sequence that fills space evenly, that of Roberts ("The
-/// Unreasonable Effectiveness of Quasirandom Sequences", 2018): multiples of the powers of
-/// the inverse of the root of x⁴ = x + 1, modulo 1.
+/// Windows at the points of Hammersley's set ("Monte Carlo methods for solving multivariable
+/// problems", 1960), which fills space evenly: n over their number along z, and the radical
+/// inverses of n in base 2 and 3 along y and x.
 fn spread(size: [usize; 3]) -> Vec<Window> {
-    const ROOT: f64 = 1.220_744_084_605_759_5;
     let window = [0, 1, 2].map(|axis| WINDOW[axis].min(size[axis]));
-    let place = |number: usize, axis: usize| {
-        let share = (0.5 + number as f64 / ROOT.powi(axis as i32 + 1)).fract();
-        (share * (size[axis] - window[axis] + 1) as f64) as usize
-    };
     (0..WINDOWS)
-        .map(|number| Window::new([0, 1, 2].map(|axis| place(number, axis)), window))
+        .map(|number| {
+            let slab = (number as f64 + 0.5) / WINDOWS as f64;
+            let shares = [slab, radical_inverse(number, 2), radical_inverse(number, 3)];
+            let origin = [0, 1, 2]
+                .map(|axis| (shares[axis] * (size[axis] - window[axis] + 1) as f64) as usize);
+            Window::new(origin, window)
+        })
         .collect()
+}
+
+/// The digits of a number, mirrored at the point: from 0 to 1.
+fn radical_inverse(mut number: usize, base: usize) -> f64 {
+    let (mut share, mut unit) = (0.0, 1.0);
+    while number > 0 {
+        unit /= base as f64;
+        share += (number % base) as f64 * unit;
+        number /= base;
+    }
+    share
 }
 
 #[derive(Default)]
@@ -236,13 +248,13 @@ mod tests {
         let size = [100, 1000, 2000];
         let windows = spread(size);
         assert!(windows.iter().all(|window| window.fits(size)));
-        let halves: std::collections::HashSet<_> = windows
-            .iter()
-            .map(|window| {
-                [0, 1, 2].map(|axis| 2 * window.origin[axis] >= size[axis] - WINDOW[axis])
-            })
-            .collect();
-        assert_eq!(halves.len(), 8, "every octant has one");
+        for axis in 0..3 {
+            let mut quarters = [0; 4];
+            for window in &windows {
+                quarters[4 * window.origin[axis] / (size[axis] - WINDOW[axis] + 1)] += 1;
+            }
+            assert!(quarters.iter().all(|count| (3..=5).contains(count)), "{axis}: {quarters:?}");
+        }
         assert!(spread([3, 4, 5]).iter().all(|window| *window == Window::whole([3, 4, 5])));
         let slabs = slabs([10, 2048, 1024], 1);
         assert_eq!(slabs.iter().map(|slab| slab.size[0]).collect::<Vec<_>>(), [2; 5]);

@@ -3,7 +3,7 @@
 //! They add: the sums of a batch are those of its parts, added up.
 
 use anyhow::Result;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::{ALL_BUT_CHANNEL, Labels};
 
@@ -33,15 +33,18 @@ impl LabelSums {
                 })
             }
             Labels::OneHot { index, channels } => {
-                // Of every voxel's probabilities only that of its class counts.
-                let set = index.f_ge(0)?.f_to_kind(kind)?.f_flatten(0, -1)?;
+                // Of every voxel's probabilities only that of its class counts. `index_add`
+                // adds one voxel after the other: in float32, small numbers would get lost
+                // in the sums of millions.
+                let wide = Kind::Double;
+                let set = index.f_ge(0)?.f_to_kind(wide)?.f_flatten(0, -1)?;
                 let class = index.f_clamp_min(0)?;
                 let of_class = probabilities.f_gather(1, &class.f_unsqueeze(1)?, false)?;
                 let class = class.f_flatten(0, -1)?;
-                let zeros = Tensor::f_zeros(*channels, (kind, set.device()))?;
-                let both =
-                    zeros.f_index_add(0, &class, &of_class.f_flatten(0, -1)?.f_mul(&set)?)?;
-                let labels = zeros.f_index_add(0, &class, &set)?;
+                let zeros = Tensor::f_zeros(*channels, (wide, set.device()))?;
+                let of_class = of_class.f_flatten(0, -1)?.f_to_kind(wide)?.f_mul(&set)?;
+                let both = zeros.f_index_add(0, &class, &of_class)?.f_to_kind(kind)?;
+                let labels = zeros.f_index_add(0, &class, &set)?.f_to_kind(kind)?;
                 Ok(Self { both, labels_squared: labels.shallow_clone(), labels })
             }
         }
@@ -95,5 +98,25 @@ impl DiceSums {
         };
         let all = self.probabilities_squared.f_add(&self.labels_squared)?.f_clamp_min(epsilon)?;
         Ok(both.f_mul_scalar(2.0)?.f_div(&all)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    #[test]
+    fn sums_of_millions_of_voxels_are_those_of_dense_labels() {
+        let (side, channels) = (144, 2);
+        let size = [1, channels, side, side, side];
+        let probabilities = Tensor::full(size, 0.1, (Kind::Float, Device::Cpu));
+        let index = Tensor::zeros([1, side, side, side], (Kind::Int64, Device::Cpu));
+        let sums = LabelSums::new(&probabilities, &Labels::OneHot { index, channels }).unwrap();
+        let (voxels, of) = ((side * side * side) as f64, |sums: &Tensor| sums.double_value(&[0]));
+        assert!((of(&sums.both) / (0.1 * voxels) - 1.0).abs() < 1e-6, "{}", of(&sums.both));
+        assert_eq!(of(&sums.labels), voxels);
+        assert_eq!(sums.both.double_value(&[1]), 0.0);
     }
 }
