@@ -200,7 +200,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name, work in [("instances", instances), ("names", names), ("scores", scores)]:
             if options.only in (None, name):
-                work(options, Path(folder))
+                own = Path(folder) / name
+                own.mkdir()
+                work(options, own)
 
 
 if __name__ == "__main__":
