@@ -33,7 +33,6 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
         return predict_whole_images(&tree, &settings, tolerant);
     }
     let plan = PredictionPlan::read(&settings.top)?;
-    warn_of_contradiction(plan.checkpoint()?, &tree.root);
     let threads = match args.flags.threads {
         Some(threads) => usize::from(threads),
         None => thread::available_parallelism().map_or(1, |n| n.get()),
@@ -48,6 +47,7 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     let devices = settings.device.all()?;
     let estimate = Estimate::prediction(&plan);
     devices.iter().try_for_each(|device| estimate.ensure(*device))?;
+    warn_of_contradiction(plan.checkpoint()?, &tree.root);
     let selection = Selection { shard: args.shard, skip_existing: args.skip_existing };
     let run = PredictionRun::new(plan, selection, stage, on_signals()?)?;
     let networks = devices
