@@ -10,6 +10,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod device;
+pub mod distributed;
 pub mod evaluate;
 pub mod ffi;
 pub mod files;

@@ -65,13 +65,22 @@ pub(super) fn check(message: *mut c_char) -> Result<(), TchError> {
         return Ok(());
     }
     // SAFETY: the shim returns either null or a null-terminated text from
-    // malloc that is ours to free, exactly once, which happens here.
-    let text = unsafe {
-        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
-        unet3d_free(message);
-        text
-    };
-    Err(TchError::Torch(text))
+    // malloc that is ours to free.
+    Err(TchError::Torch(unsafe { take_text(message) }))
+}
+
+/// A text that the shim made, which is freed.
+///
+/// # Safety
+/// `text` is a null-terminated text from malloc that nobody else frees or reads later.
+// SAFETY: a promise of the caller, who alone knows where the text comes from.
+pub(super) unsafe fn take_text(text: *mut c_char) -> String {
+    // SAFETY: the caller's promise; it is freed exactly once, here.
+    unsafe {
+        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+        unet3d_free(text);
+        copy
+    }
 }
 
 /// Element types of vectors whose memory a tensor can take over.

@@ -7,6 +7,7 @@ mod architecture;
 mod command_line;
 mod config;
 mod documentation;
+mod gloo_headers;
 mod packaging;
 mod published_settings;
 mod reference_pages;

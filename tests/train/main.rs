@@ -11,6 +11,7 @@ mod lost_data;
 mod machine;
 mod program;
 mod published;
+mod ranks;
 mod recorded;
 mod stops;
 mod tensorboard;

@@ -1,0 +1,2 @@
+// Stand-in: nothing of this header is used. See README.md.
+#pragma once
