@@ -140,6 +140,37 @@ fn chunks_that_fit_no_memory_are_refused() {
 
 /// Files cut off at any place are refused by name, or hold all of their voxels.
 #[test]
+fn strips_that_the_file_cannot_hold_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("claims.tif");
+    for (compression, word) in [(1u16, "2000000000 bytes"), (8, "2000000000 bytes")] {
+        // One strip of 2 × 10⁹ bytes, of which eight are there.
+        let entries: [(u16, u16, u32); 9] = [
+            (256, 4, 1_000_000),
+            (257, 4, 2000),
+            (258, 3, 8),
+            (259, 3, compression.into()),
+            (262, 3, 1),
+            (273, 4, 8),
+            (277, 3, 1),
+            (278, 4, 2000),
+            (279, 4, 8),
+        ];
+        let mut bytes = b"II*\0\x10\0\0\0".to_vec();
+        bytes.extend([0; 8]);
+        bytes.extend((entries.len() as u16).to_le_bytes());
+        for (tag, kind, value) in entries {
+            bytes.extend([tag, kind].map(u16::to_le_bytes).concat());
+            bytes.extend([1, value].map(u32::to_le_bytes).concat());
+        }
+        bytes.extend([0; 4]);
+        fs::write(&path, bytes).unwrap();
+        let message = format!("{:#}", format::open(&path, "raw").err().unwrap());
+        assert!(message.contains(word) && message.contains("claims.tif"), "{message}");
+    }
+}
+
+#[test]
 fn nothing_is_read_of_truncated_files_but_whole_volumes() {
     let files = [
         ("v.nrrd", ""),

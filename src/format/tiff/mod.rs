@@ -60,6 +60,9 @@ pub(super) static ENTRY: Format = Format {
 /// Bytes of a list in a directory, such as that of the strips of a page, at most.
 const LONGEST_LIST: usize = 256 << 20;
 
+/// Strips of so many bytes are read before it is asked whether they can be true.
+const HARMLESS: u128 = 1 << 20;
+
 type PageDecoder = Decoder<BufReader<Positioned<Arc<File>>>>;
 
 /// A stack of grey pages, opened and not read yet.
@@ -128,6 +131,7 @@ impl TiffReader {
         let chunk = [chunk_height as usize, chunk_width as usize];
         let strips = decoder.find_tag_unsigned_vec::<u64>(Tag::StripOffsets).ok().flatten();
         let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression)?;
+        page.ensure_possible(chunk, compression, input.size).context("page 0")?;
         let mut pages = 1;
         while decoder.more_images() {
             let damaged = || format!("page {pages} (the first is page 0)");
@@ -297,7 +301,37 @@ fn decoder(file: &Arc<File>) -> Result<PageDecoder> {
     Ok(decoder.with_limits(limits))
 }
 
+/// How many bytes a byte of a strip can become at most: a run of zstd is a block of 128 KiB
+/// in four bytes, deflate repeats 258 bytes by two bits, a code of LZW stands for 4 KiB.
+fn best_ratio(compression: u16) -> u64 {
+    match compression {
+        1 => 1,
+        5 => 4096,
+        8 | 32946 => 1032,
+        _ => 32768,
+    }
+}
+
 impl PageLayout {
+    /// An error if strips of `chunk` pixels are larger than anything that a file of `size`
+    /// bytes can hold: reading one would take memory for nothing.
+    fn ensure_possible(
+        &self,
+        chunk: [usize; 2],
+        compression: Option<u16>,
+        size: u64,
+    ) -> Result<()> {
+        let pixels = chunk[0].min(self.height) as u128 * chunk[1].min(self.width) as u128;
+        let bytes = pixels * u128::from(self.bits) / 8;
+        let most = u128::from(size) * u128::from(best_ratio(compression.unwrap_or(1)));
+        ensure!(
+            bytes <= most.max(HARMLESS),
+            "it claims strips of {bytes} bytes, but the file has only {size}: it is damaged or was \
+             not copied completely"
+        );
+        Ok(())
+    }
+
     fn of(page: &mut PageDecoder) -> Result<PageLayout> {
         let compression = page.find_tag_unsigned::<u16>(Tag::Compression)?.unwrap_or(1);
         ensure!(
