@@ -6,7 +6,7 @@ sees is numbered and scored. The same image, smoothed and cut at the threshold t
 it best, by the same rule, stands beside it.
 
 `make demo-cells` runs this script, which writes to demo/cells/ only. Arguments such as
---threads 1 are passed on to the program.
+--threads 1 are passed on to training and prediction.
 """
 
 import csv
@@ -49,23 +49,23 @@ def make_images():
     return raw, mask
 
 
-def training_data(part, output, extra):
+def training_data(part, output):
     folder = CELLS / "data" / part
     images, masks = relative(folder / "images"), relative(folder / "masks")
     # Existing files are never replaced, so what an earlier demo made goes first.
     shutil.rmtree(CELLS / output, ignore_errors=True)
     run("make-training-data", "--raw", images, "--label", masks, "--instances",
-        "--output", relative(CELLS / output), *extra)
+        "--output", relative(CELLS / output))
 
 
-def scores(folder, extra):
+def scores(folder):
     """Scores of the label images of a folder against the truth: name to value."""
     truth = relative(CELLS / "data" / "kept" / "masks")
     shutil.rmtree(CELLS / "scores" / folder.name, ignore_errors=True)
     output = CELLS / "scores" / folder.name
     images = relative(CELLS / "data" / "kept" / "images")
     run("evaluate", relative(folder), truth, "--kind", "instances", "--raw", images,
-        "--output", relative(output), "--report", relative(output / "report.html"), *extra)
+        "--output", relative(output), "--report", relative(output / "report.html"))
     with open(output / "scores.csv", newline="") as file:
         row = next(csv.DictReader(file))
     return row
@@ -81,7 +81,7 @@ def best_threshold(raw, mask):
     return int(dice.argmax())
 
 
-def by_threshold(raw, mask, extra):
+def by_threshold(raw, mask):
     """Numbers the nuclei of the kept image by the best threshold, after its noise is
     smoothed."""
     folder = CELLS / "threshold"
@@ -93,7 +93,7 @@ def by_threshold(raw, mask, extra):
     with h5py.File(path, "w") as file:
         data = file.create_dataset("predictions", data=foreground[None])
         data.attrs["element_size_um"] = make_nuclei.VOXEL
-    run("instances", relative(path), "--output", relative(folder), *SPLIT, *extra)
+    run("instances", relative(path), "--output", relative(folder), *SPLIT)
     return folder
 
 
@@ -137,14 +137,14 @@ def main():
     extra = sys.argv[1:]
     print("Making images of nuclei ...", flush=True)
     raw, mask = make_images()
-    training_data("train", "training", extra)
-    training_data("val", "validation", extra)
+    training_data("train", "training")
+    training_data("val", "validation")
     training = run("train", "--config", TRAIN_CONFIG, "--overwrite", *extra)
     for folder in ("predictions", "nuclei"):
         shutil.rmtree(CELLS / folder, ignore_errors=True)
     prediction = run("predict", "--config", PREDICT_CONFIG, *extra)
-    network = scores(CELLS / "nuclei", extra)
-    threshold = scores(by_threshold(raw, mask, extra), extra)
+    network = scores(CELLS / "nuclei")
+    threshold = scores(by_threshold(raw, mask))
 
     print(f"\nTraining took {training:.0f} s, prediction and numbering {prediction:.0f} s.")
     print(f"Nuclei in an image that the network never saw ({mask.max()} are there):\n")

@@ -141,7 +141,8 @@ pub struct Instances {
     /// Do as SegmentationTools.jl does, faults and all.
     #[arg(long)]
     pub original: bool,
-    /// Leave out inputs whose results exist and are newer.
+    /// Leave out inputs whose results are whole and were made of the same files with the
+    /// same settings.
     #[arg(long)]
     pub skip_existing: bool,
     /// Take a share of the files: I/N (from 1), or slurm in a job array.
