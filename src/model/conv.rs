@@ -1,5 +1,6 @@
 //! Convolutions, which may be computed in another type than the rest of a network.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use tch::{Device, Kind, TchError, Tensor};
@@ -37,12 +38,46 @@ impl Conv {
     }
 
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        self.with_padding(x, self.padding)
+    }
+
+    fn with_padding(&self, x: &Tensor, padding: [i64; 3]) -> Result<Tensor, TchError> {
         convolve(self.kinds, x, &self.weight, self.bias.as_ref(), |x, weight, bias| {
             if is_left_to_slow_conv(x)? && has_onednn() {
-                return x.f_mkldnn_convolution(weight, bias, self.padding, [1; 3], [1; 3], 1);
+                return x.f_mkldnn_convolution(weight, bias, padding, [1; 3], [1; 3], 1);
             }
-            x.f_conv3d(weight, bias, [1, 1, 1], self.padding, [1, 1, 1], 1)
+            x.f_conv3d(weight, bias, [1, 1, 1], padding, [1, 1, 1], 1)
         })
+    }
+
+    /// Length along z of what comes out of maps with so many planes.
+    pub fn depth(&self, planes: i64) -> i64 {
+        planes + 2 * self.padding[0] + 1 - self.kernel_depth()
+    }
+
+    /// Planes `out` of the result, where `input` gives planes of maps that have `depth`.
+    pub fn forward_planes(
+        &self,
+        out: &Range<i64>,
+        depth: i64,
+        input: impl Fn(Range<i64>) -> Result<Tensor, TchError>,
+    ) -> Result<Tensor, TchError> {
+        let [z, y, x] = self.padding;
+        // What the kernel sees, with the zeros around the maps.
+        let (low, high) = (out.start - z, out.end - 1 - z + self.kernel_depth());
+        let mut maps = input(low.max(0)..high.min(depth))?;
+        let zeros = [(-low).max(0), (high - depth).max(0)];
+        if zeros != [0, 0] {
+            maps = maps.f_constant_pad_nd([0, 0, 0, 0, zeros[0], zeros[1]])?;
+        }
+        self.with_padding(&maps, [0, y, x])
+    }
+
+    fn kernel_depth(&self) -> i64 {
+        match self.weight.size()[..] {
+            [_, _, depth, _, _] => depth,
+            _ => 1,
+        }
     }
 
     pub fn record(&self, graph: &mut Graph, x: Value) -> Value {

@@ -6,6 +6,7 @@ use crate::ffi::tensor::leaky_relu_;
 
 use super::conv::Conv;
 use super::graph::{Function, Graph, Value};
+use super::maps::{Maps, empty_channels_last, slabs};
 use super::norm::{BatchNorm, GroupNorm};
 use super::state::Builder;
 
@@ -130,6 +131,21 @@ enum Layer {
     },
 }
 
+impl Layer {
+    /// Whether, in prediction, a plane of the result depends on one plane alone.
+    fn is_local(&self) -> bool {
+        !matches!(self, Layer::Conv(_) | Layer::GroupNorm(_))
+    }
+}
+
+/// A group norm at the beginning of steps, and the steps that follow.
+fn split_norm(steps: &[Layer]) -> (Option<&GroupNorm>, &[Layer]) {
+    match steps.split_first() {
+        Some((Layer::GroupNorm(norm), rest)) => (Some(norm), rest),
+        _ => (None, steps),
+    }
+}
+
 /// The reference's `SingleConv`.
 #[derive(Debug)]
 pub struct ConvUnit {
@@ -183,8 +199,76 @@ impl ConvUnit {
     }
 
     /// (N, C_in, D, H, W) to (N, C_out, D', H', W').
-    pub fn forward(&self, mut x: Tensor, training: bool) -> Result<Tensor, TchError> {
-        for step in &self.steps {
+    pub fn forward(&self, x: impl Into<Maps>, training: bool) -> Result<Tensor, TchError> {
+        let x = x.into();
+        let in_slabs = !training && x.suit_slabs()?;
+        let conv = self.steps.iter().position(|step| matches!(step, Layer::Conv(_)));
+        match conv {
+            Some(at) if in_slabs && self.steps[..at].iter().skip(1).all(Layer::is_local) => {
+                self.forward_in_slabs(x, at)
+            }
+            _ => self.run(&self.steps, x.whole()?, training),
+        }
+    }
+
+    /// As [`ConvUnit::forward`] in prediction, some planes at a time; `conv` is the place of
+    /// the convolution among the steps. Besides what goes in and what comes out, there are
+    /// only those planes in memory.
+    fn forward_in_slabs(&self, x: Maps, conv: usize) -> Result<Tensor, TchError> {
+        let (before, after) = self.steps.split_at(conv);
+        let Some((Layer::Conv(conv), after)) = after.split_first() else {
+            return self.run(&self.steps, x.whole()?, false);
+        };
+        let (norm, before) = split_norm(before);
+        let statistics = norm.map(|norm| norm.statistics(&x)).transpose()?;
+        let normalized = |maps: Tensor| match norm.zip(statistics.as_ref()) {
+            Some((norm, statistics)) => norm.normalize(&maps, statistics),
+            None => Ok(maps),
+        };
+        let local = after.iter().take_while(|step| step.is_local()).count();
+        let (local, mut left) = after.split_at(local);
+
+        let mut size = x.size();
+        let depth = size[2];
+        size[2] = conv.depth(depth);
+        let mut result = None;
+        for slab in slabs(&size) {
+            let planes = conv.forward_planes(&slab, depth, |planes| {
+                self.run(before, normalized(x.planes(planes)?)?, false)
+            })?;
+            let planes = self.run(local, planes, false)?;
+            let whole = match &result {
+                Some(whole) => whole,
+                None => {
+                    let shape = planes.size();
+                    let shape = [1, shape[1], size[2], shape[3], shape[4]];
+                    result.insert(empty_channels_last(shape, &planes)?)
+                }
+            };
+            whole.f_narrow(2, slab.start, slab.end - slab.start)?.f_copy_(&planes)?;
+        }
+        drop(x);
+        let Some(mut result) = result else {
+            return Err(TchError::Shape("a convolution of no planes".into()));
+        };
+        // What a group norm changes is written where it was read.
+        while let (Some(norm), rest) = split_norm(left) {
+            let whole = Maps::Whole(result);
+            let statistics = norm.statistics(&whole)?;
+            let local = rest.iter().take_while(|step| step.is_local()).count();
+            let (local, rest) = rest.split_at(local);
+            for slab in slabs(&whole.size()) {
+                let mut place = whole.planes(slab)?;
+                let planes = self.run(local, norm.normalize(&place, &statistics)?, false)?;
+                place.f_copy_(&planes)?;
+            }
+            (result, left) = (whole.whole()?, rest);
+        }
+        Ok(result)
+    }
+
+    fn run(&self, steps: &[Layer], mut x: Tensor, training: bool) -> Result<Tensor, TchError> {
+        for step in steps {
             x = match step {
                 Layer::Conv(conv) => conv.forward(&x)?,
                 Layer::GroupNorm(norm) => norm.forward(&x, training)?,
