@@ -6,7 +6,7 @@ use tch::{Device, TchError, Tensor};
 
 use crate::device::{FormatChoice, Kinds, MemoryFormat, Purpose};
 
-use super::layer::ConvUnit;
+use super::layer::{ConvUnit, UnitSpec};
 use super::spec::NetworkSpec;
 use super::state::{Builder, InitialWeights, State, TensorOptions};
 
@@ -101,8 +101,10 @@ impl Layer {
         };
         let mut state = State::default();
         let mut builder = Builder::new(&mut state, options);
-        let unit = ConvUnit::new(&mut builder, (channels, channels), &spec.unit)?;
-        // No value is drawn: the run's random numbers do not depend on trials.
+        // Nothing is drawn, here or in dropout: the run's random numbers do not depend on
+        // trials.
+        let unit = UnitSpec { dropout: 0.0, ..spec.unit.clone() };
+        let unit = ConvUnit::new(&mut builder, (channels, channels), &unit)?;
         tch::no_grad(|| {
             state
                 .parameters()
@@ -125,8 +127,7 @@ impl Layer {
             }
             Purpose::Training => {
                 let x = self.x.f_detach()?.f_set_requires_grad(true)?;
-                // Without dropout and statistics of batches, which change what follows.
-                self.unit.forward(x, false)?.f_sum(self.x.f_kind()?)?.f_backward()
+                self.unit.forward(x, true)?.f_sum(self.x.f_kind()?)?.f_backward()
             }
         }
     }
