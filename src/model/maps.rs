@@ -15,6 +15,9 @@ const SLAB_BYTES: i64 = 128 << 20;
 /// Planes that are worked on at a time, at least: those at the ends are read twice.
 const FEWEST_PLANES: i64 = 8;
 
+/// Voxels from which on a convolution joins maps itself.
+const MANY: i64 = 1 << 14;
+
 /// Feature maps (N, C, D, H, W).
 pub enum Maps {
     Whole(Tensor),
@@ -55,8 +58,8 @@ impl Maps {
         }
     }
 
-    /// Whether they are worth being worked on in slabs: on the CPU, in float32, one patch
-    /// at a time, whose voxels lie one after the other.
+    /// Whether they are worth being worked on in slabs, or joined by the convolution: on the
+    /// CPU, in float32, one patch at a time, whose voxels lie one after the other.
     pub fn suit_slabs(&self) -> Result<bool, TchError> {
         let tensors = match self {
             Maps::Whole(tensor) => vec![tensor],
@@ -71,7 +74,13 @@ impl Maps {
             }
         }
         let size = self.size();
-        Ok(size[0] == 1 && slabs(&size).len() > 1)
+        let doubled = match self {
+            Maps::Joined(joined) => {
+                joined.is_doubled() && size[2..].iter().product::<i64>() >= MANY
+            }
+            Maps::Whole(_) => false,
+        };
+        Ok(size[0] == 1 && (doubled || slabs(&size).len() > 1))
     }
 
     /// One tensor.
@@ -88,7 +97,7 @@ impl Maps {
     /// Some planes (1, C, n, H, W).
     pub fn planes(&self, planes: Range<i64>) -> Result<Tensor, TchError> {
         match self {
-            Maps::Whole(tensor) => tensor.f_narrow(2, planes.start, planes.end - planes.start),
+            Maps::Whole(tensor) => narrow_planes(tensor, planes),
             Maps::Joined(joined) => joined.planes(planes),
         }
     }
@@ -109,6 +118,11 @@ impl Maps {
     }
 }
 
+/// Planes of maps (N, C, D, H, W).
+pub fn narrow_planes(maps: &Tensor, planes: Range<i64>) -> Result<Tensor, TchError> {
+    maps.f_narrow(2, planes.start, planes.end - planes.start)
+}
+
 /// (1, C, D, H, W), channels last, as (D·H·W, C).
 fn rows(maps: &Tensor) -> Result<Tensor, TchError> {
     maps.f_permute([0, 2, 3, 4, 1])?.f_contiguous()?.f_view([-1, maps.size()[1]])
@@ -125,22 +139,39 @@ pub fn slabs(size: &[i64]) -> Vec<Range<i64>> {
 }
 
 impl Joined {
+    /// Whether a voxel of the level below is a square of 2 × 2 of the joined planes.
+    pub fn is_doubled(&self) -> bool {
+        let [skip, below] = [&self.skip, &self.below].map(Tensor::size);
+        (3..5).all(|axis| skip[axis] == 2 * below[axis])
+    }
+
+    /// The encoder's maps, and those of the level below as they are there.
+    pub fn parts(&self) -> (&Tensor, &Tensor) {
+        (&self.skip, &self.below)
+    }
+
+    /// Planes (1, C', n, h, w) of maps like those below, as the joined ones show them.
+    pub fn planes_of(&self, below: &Tensor, planes: Range<i64>) -> Result<Tensor, TchError> {
+        let size = below.size();
+        let depth = self.skip.size()[2];
+        let shape = [1, size[1], planes.end - planes.start, size[3], size[4]];
+        let shown = empty_channels_last(shape, below)?;
+        for (to, z) in planes.enumerate() {
+            let source = below.f_narrow(2, nearest(z, size[2], depth), 1)?;
+            shown.f_narrow(2, to as i64, 1)?.f_copy_(&source)?;
+        }
+        Ok(shown)
+    }
+
     fn planes(&self, planes: Range<i64>) -> Result<Tensor, TchError> {
         let [skip, below] = [&self.skip, &self.below].map(Tensor::size);
         let (start, count) = (planes.start, planes.end - planes.start);
         let shape = [1, skip[1] + below[1], count, skip[3], skip[4]];
         let joined = empty_channels_last(shape, &self.skip)?;
         joined.f_narrow(1, 0, skip[1])?.f_copy_(&self.skip.f_narrow(2, start, count)?)?;
-        let sources: Vec<i64> = planes.map(|z| nearest(z, below[2], skip[2])).collect();
-        if let (Some(&low), Some(&high)) = (sources.first(), sources.last()) {
-            let thick = self.below.f_narrow(2, low, high + 1 - low)?;
-            let thick =
-                thick.f_upsample_nearest3d([high + 1 - low, skip[3], skip[4]], None, None, None)?;
-            for (z, source) in sources.iter().enumerate() {
-                let mut to = joined.f_narrow(1, skip[1], below[1])?.f_narrow(2, z as i64, 1)?;
-                to.f_copy_(&thick.f_narrow(2, source - low, 1)?)?;
-            }
-        }
+        let shown = self.planes_of(&self.below, planes)?;
+        let shown = shown.f_upsample_nearest3d([count, skip[3], skip[4]], None, None, None)?;
+        joined.f_narrow(1, skip[1], below[1])?.f_copy_(&shown)?;
         Ok(joined)
     }
 

@@ -56,8 +56,19 @@ impl GroupNorm {
 
     /// Normalizes maps, or some of their planes, by the statistics of all of them.
     pub fn normalize(&self, x: &Tensor, of: &GroupStatistics) -> Result<Tensor, TchError> {
-        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
-        let (mean, variance) = (Some(&of.mean), Some(&of.variance));
+        self.normalize_channels(x, of, 0)
+    }
+
+    /// As [`GroupNorm::normalize`], where `x` has the channels from `first` on.
+    pub fn normalize_channels(
+        &self,
+        x: &Tensor,
+        of: &GroupStatistics,
+        first: i64,
+    ) -> Result<Tensor, TchError> {
+        let part = |values: &Tensor| values.f_narrow(0, first, x.size()[1]);
+        let (weight, bias) = (Some(part(&self.weight)?), Some(part(&self.bias)?));
+        let (mean, variance) = (Some(part(&of.mean)?), Some(part(&of.variance)?));
         x.f_batch_norm(weight, bias, mean, variance, false, 0.0, 1e-5, true)
     }
 
