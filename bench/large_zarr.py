@@ -2,7 +2,7 @@
 
     python bench/large_zarr.py [--size 2560,2048,2048] [--threads 2] [--folder /data]
 
-Needs numpy and zarr 3. The volume is generated slab by slab: uint16, chunks of 64³ in shards of
+Needs numpy and zarr 3. The volume is made of eight generated shards and copies of them: uint16, chunks of 64³ in shards of
 256³, 21 GB with the default size. The network is the smallest of the family, one level of one
 feature map, so that reading and writing are what is measured; the probabilities are written as
 uint8, again in shards. `--limit` sets the memory in MiB that the program may take
@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 import zarr
-from zarr_volume import write, write_small
+from zarr_volume import write_large, write_small
 
 CONFIG = """
 manual_seed: 1
@@ -72,7 +72,7 @@ def main():
         write_small(folder)
         start = time.perf_counter()
         chunk = min(64, options.shard)
-        volume = write(folder / "volume.zarr", size, (chunk,) * 3, (options.shard,) * 3)
+        volume = write_large(folder / "volume.zarr", size, (chunk,) * 3, (options.shard,) * 3)
         gigabytes = float(np.prod(size)) * 2 / 1e9
         print(f"{size} uint16, {gigabytes:.2f} GB, written in {time.perf_counter() - start:.0f} s", flush=True)
         config = folder / "config.yaml"

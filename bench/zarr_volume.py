@@ -1,5 +1,7 @@
 """A volume of smooth structures with noise in a Zarr store, written slab by slab."""
 
+import shutil
+
 import numpy as np
 import zarr
 
@@ -24,6 +26,22 @@ def write(path, shape, chunks, shards=None, dtype="uint16", labels=False):
                 mean = 1000 + 300 * wave
                 slab[number] = mean + np.sqrt(mean) * generator.standard_normal(mean.shape, "float32")
         array[z : z + step] = slab
+    return array
+
+
+def write_large(path, shape, chunks, shards, distinct=8):
+    """As `write`, of whole shards: some are made, and their files stand for all others too."""
+    template = path.with_name(path.name + ".template")
+    made = (distinct * shards[0], *shards[1:])
+    write(template, made, chunks, shards)
+    array = zarr.create_array(path, shape=shape, dtype="uint16", chunks=chunks, shards=shards)
+    counts = [size // shard for size, shard in zip(shape, shards, strict=True)]
+    assert [count * shard for count, shard in zip(counts, shards)] == list(shape), "whole shards"
+    for number, (z, y, x) in enumerate(np.ndindex(*counts)):
+        place = path / "c" / str(z) / str(y) / str(x)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(template / "c" / str(number % distinct) / "0" / "0", place)
+    shutil.rmtree(template)
     return array
 
 
