@@ -41,7 +41,7 @@ use crate::volume::{
 };
 
 pub use axes::ReadOptions;
-pub use names::{common_name, file_of, is_label_name, output_place, stem};
+pub use names::{common_name, file_of, is_label_name, output_place, says_axes, stem};
 pub use notes::VOLUME;
 pub use pairs::pair;
 

@@ -65,9 +65,15 @@ pub(super) fn choices(path: &Path, options: &ReadOptions) -> Result<(PathBuf, Re
     Ok((PathBuf::from(text), options))
 }
 
+/// Whether a path says what the axes of its file are.
+pub fn says_axes(path: &Path) -> bool {
+    choices(path, &ReadOptions::default()).is_ok_and(|(_, options)| options.axes.is_some())
+}
+
 /// The name of a file of volumes without its extension: `v` for `v.ome.tif`, `v.nii.gz`
-/// and `v.zarr`. Choices are part of it: `v_t3` for `v.tif:t=3`. Of an array within a
-/// store it is the name of the store with that of the array: `v_0` for `v.zarr/0`.
+/// and `v.zarr`. Choices of a part of the volume are in it: `v_t3` for `v.tif:t=3`. Of an
+/// array within a store it is the name of the store with that of the array: `v_0` for
+/// `v.zarr/0`.
 pub fn stem(path: &Path) -> String {
     output_place(path).1
 }
@@ -88,7 +94,10 @@ pub fn output_place(path: &Path) -> (PathBuf, String) {
             stem.to_string_lossy().into_owned()
         }
     };
-    let parts = [stem, within.unwrap_or_default(), choices.replace(['=', '/'], "")];
+    // What axes a file has chooses no part of it.
+    let chosen: Vec<&str> = choices.split(':').filter(|text| !text.starts_with("axes=")).collect();
+    let chosen = chosen.join(":").replace(['=', '/'], "");
+    let parts = [stem, within.unwrap_or_default(), chosen];
     let parts: Vec<String> = parts
         .iter()
         .flat_map(|part| part.split(':'))
@@ -143,6 +152,7 @@ mod tests {
             ("v", "v"),
             (".tif", ".tif"),
             ("v.tif:t=3", "v_t3"),
+            ("v.tif:axes=tzyx:t=3", "v_t3"),
         ] {
             assert_eq!(stem(Path::new(path)), expected, "{path}");
         }

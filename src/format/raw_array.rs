@@ -86,10 +86,20 @@ pub(super) fn data_beside(header: &Path, name: &str, said: &str) -> Result<Input
 pub(super) fn at_the_end(data: &InputFile, dims: &[usize], stored: StoredType) -> Result<u64> {
     let bytes = dims.iter().try_fold(stored.size() as u64, |all, &n| all.checked_mul(n as u64));
     let bytes = bytes.context("its size is larger than any volume")?;
-    data.size
-        .checked_sub(bytes)
-        .with_context(|| format!("the data end after {} of {bytes} bytes", data.size))
+    data.size.checked_sub(bytes).with_context(|| cut_off(data.size, bytes))
 }
+
+/// What is wrong with a file that ends before its last voxel.
+pub(super) fn cut_off(there: u64, bytes: u64) -> String {
+    format!(
+        "the data end after {there} of {bytes} bytes: the file is damaged or was not copied \
+         completely"
+    )
+}
+
+/// What is wrong with compressed voxels that cannot be unpacked.
+const DAMAGED: &str =
+    "the data cannot be unpacked: the file is damaged or was not copied completely";
 
 /// A volume in one piece, opened and not read yet.
 #[derive(Debug)]
@@ -112,7 +122,7 @@ impl RawArray {
             .context("its size is larger than any volume")?;
         if layout.packing == Packing::Plain {
             let there = layout.data.size.saturating_sub(layout.offset);
-            ensure!(there >= bytes as u64, "the data end after {there} of {bytes} bytes");
+            ensure!(there >= bytes as u64, "{}", cut_off(there, bytes as u64));
         }
         Ok(RawArray { layout, unpacked: Mutex::new(None) })
     }
@@ -130,8 +140,8 @@ impl RawArray {
             Packing::Gzip { skip } => (Box::new(MultiGzDecoder::new(file)), skip),
             Packing::Zlib => (Box::new(ZlibDecoder::new(file)), 0),
         };
-        let skipped = io::copy(&mut stream.by_ref().take(skip), &mut io::sink())
-            .context("the data cannot be unpacked")?;
+        let skipped =
+            io::copy(&mut stream.by_ref().take(skip), &mut io::sink()).context(DAMAGED)?;
         ensure!(skipped == skip, "the data end before their first voxel");
         Ok(stream)
     }
@@ -156,7 +166,7 @@ impl RawArray {
     }
 
     fn ensure_whole(&self, found: u64) -> Result<()> {
-        ensure!(found == self.bytes(), "the data end after {found} of {} bytes", self.bytes());
+        ensure!(found == self.bytes(), "{}", cut_off(found, self.bytes()));
         Ok(())
     }
 
@@ -172,9 +182,7 @@ impl RawArray {
                 let mut part = stream.by_ref().take(plane_bytes.len() as u64);
                 let mut filled = 0;
                 loop {
-                    let n = part
-                        .read(&mut plane_bytes[filled..])
-                        .context("the data cannot be unpacked")?;
+                    let n = part.read(&mut plane_bytes[filled..]).context(DAMAGED)?;
                     filled += n;
                     if n == 0 || filled == plane_bytes.len() {
                         break;

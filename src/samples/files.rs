@@ -29,6 +29,8 @@ pub struct FilePaths {
     pub node: Node,
     labels: Option<Node>,
     weights: Option<Node>,
+    /// Axes of the raw files, where their paths do not say them.
+    axes: Option<String>,
 }
 
 /// The files of one raw volume, its labels and its weights. `None` if they are in the
@@ -44,7 +46,7 @@ impl FilePaths {
     /// Takes the keys from the section of a phase.
     ///
     /// # Errors
-    /// If `file_paths` is missing.
+    /// If `file_paths` is missing, and axes that make no volume.
     pub fn read(phase: &Section<'_>) -> Result<FilePaths, ConfigError> {
         let optional = |key: &str| match phase.knows(key) {
             true => phase.child(key).cloned(),
@@ -54,6 +56,13 @@ impl FilePaths {
             node: phase.required("file_paths")?.clone(),
             labels: optional("label_paths"),
             weights: optional("weight_paths"),
+            axes: match phase.maybe_text("axes") {
+                Some(axes) => Some(
+                    format::ReadOptions::parse_axes(axes)
+                        .map_err(|error| phase.error("axes", error.to_string()))?,
+                ),
+                None => None,
+            },
         })
     }
 
@@ -88,6 +97,11 @@ impl FilePaths {
                     .map(|raw| SampleFiles { raw, ..SampleFiles::default() })
                     .collect(),
             });
+        }
+        if let Some(axes) = &self.axes {
+            for file in files.iter_mut().filter(|file| !format::says_axes(&file.raw)) {
+                file.raw.as_mut_os_string().push(format!(":axes={axes}"));
+            }
         }
         let open = |label: &SampleFiles| label.label.is_none();
         add(&mut files, self.labels.as_ref(), "label file", open, |file| &mut file.label)?;

@@ -85,12 +85,14 @@ pub const PHASE: Dialects<&[Parameter]> = Dialects {
         FILE_PATHS,
         LABEL_PATHS,
         WEIGHT_PATHS,
+        AXES,
         Parameter::entry("slice_builder", &SLICE_BUILDERS.fork, "how patches are cut"),
         Parameter::section("transformer", TRANSFORMER.fork, "what is done to each patch"),
     ],
     upstream: &[
         FILE_PATHS,
         LABEL_PATHS,
+        AXES,
         Parameter::entry("slice_builder", &SLICE_BUILDERS.upstream, "how patches are cut"),
         Parameter::section("transformer", TRANSFORMER.upstream, "what is done to each patch"),
     ],
@@ -113,6 +115,14 @@ const WEIGHT_PATHS: Parameter = Parameter::texts(
     "weight_paths",
     "",
     "files of the weight maps, as `label_paths`; in the same files if absent",
+)
+.optional();
+
+const AXES: Parameter = Parameter::text(
+    "axes",
+    "",
+    "what the axes of the raw files are, the slowest first, as in `zyx` or `czyx`, in place of \
+     what TIFF, Zarr, NRRD, NIfTI and MetaImage files say; `:axes=zyx` at the end of a path goes first",
 )
 .optional();
 

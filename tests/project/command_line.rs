@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::support::lab::Lab;
-use crate::support::program::unet3d;
+use crate::support::program::{unet3d, with_flags};
 
 #[test]
 fn a_key_is_explained_by_its_path_its_end_or_a_name() {
@@ -58,3 +58,43 @@ fn every_command_has_a_man_page() {
     let train = fs::read_to_string(folder.join("unet3d-train.1")).unwrap();
     assert!(train.contains("resume"), "{train}");
 }
+
+#[test]
+fn feature_maps_that_do_not_fit_the_transposed_convolutions_are_told() {
+    let lab = Lab::new();
+    let upstream = UPSTREAM.replace("NETWORK", "UNet3D");
+    for network in ["UNet3D", "ResidualUNet3D", "ResidualUNetSE3D", "UNet2D", "ResidualUNet2D"] {
+        let patch = if network.ends_with("2D") { "[1, 64, 64]" } else { "[16, 64, 64]" };
+        let text = upstream.replace("UNet3D", network).replace("PATCH", patch);
+        let config = lab.config("c.yaml", &text);
+        let check = |maps: &str| {
+            let maps = format!("model.f_maps={maps}");
+            with_flags("check", &config, &["--no-data"], &[&maps])
+        };
+        check("[4, 8, 16]").succeeded();
+        check("[4, 8, 12]").failed_with(2, &["`model.f_maps`", "deconv", "12 is not twice 8"]);
+    }
+    // ASGD does not run upstream either.
+    let config = lab.config("c.yaml", &upstream.replace("PATCH", "[16, 64, 64]"));
+    with_flags("check", &config, &["--no-data"], &["optimizer={name: ASGD}"])
+        .failed_with(2, &["`optimizer.name`", "ASGD", "fails upstream too"]);
+}
+
+const UPSTREAM: &str = "
+device: cpu
+model: {name: NETWORK, in_channels: 1, out_channels: 1, num_groups: 2, upsample: deconv}
+trainer: {checkpoint_dir: '@/run', max_num_epochs: 1, max_num_iterations: 1}
+optimizer: {learning_rate: 0.01}
+loss: {name: BCEWithLogitsLoss}
+eval_metric: {name: MSE}
+loaders:
+  train: &data
+    file_paths: ['@/train.h5']
+    slice_builder: {name: SliceBuilder, patch_shape: PATCH, stride_shape: PATCH}
+    transformer:
+      raw: [{name: ToTensor, expand_dims: true}]
+      label: [{name: ToTensor, expand_dims: true}]
+  val:
+    <<: *data
+    file_paths: ['@/val.h5']
+";

@@ -2,12 +2,13 @@
 
     VENV/bin/python tests/soak/exchange.py [--program target/release/unet3d]
 
-Needs a Python with pytorch3dunet 1.9.6, bioimageio.core 0.11, onnxruntime, h5py and PyYAML.
+Needs a Python with pytorch3dunet 1.9.6, bioimageio.core 0.11, onnx, onnxruntime, h5py
+and PyYAML.
 
 For each network of wolny/pytorch-3dunet: a training of two iterations, whose checkpoint
 pytorch3dunet loads (torch.load with weights_only) into its own network and goes on with; its
 predictions agree with those of unet3d. The network as a package with all three formats of
-weights, which bioimageio.core tests, and which `unet3d import` takes back. The same for packages
+weights, which bioimageio.core and, for ONNX, onnx.checker test, and which `unet3d import` takes back. The same for packages
 of the fork's networks, whose code is in the package. Last a package that bioimageio.spec writes
 (tests/fixtures/make_package.py) is imported.
 """
@@ -20,9 +21,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 
 import h5py
 import numpy as np
+import onnx
 import torch
 import yaml
 from bioimageio.core import test_model
@@ -136,6 +139,9 @@ def check_package(program, folder, config_file, checkpoint):
         summary = test_model(package, weight_format=weights)
         if summary.status != "passed":
             sys.exit(f"bioimageio.core of {weights}:\n{summary.format()}")
+    with zipfile.ZipFile(package) as files:
+        (name,) = [name for name in files.namelist() if name.endswith(".onnx")]
+        onnx.checker.check_model(onnx.load_from_string(files.read(name)), full_check=True)
     run(program, "import", package, "--output", folder / "again")
 
 

@@ -79,6 +79,15 @@ const CASES: &[Case] = &[
     ("plain3.zarr", "zarr.json", b"\"zstd\"", b"\"lz4\"", &["lz4", "blosc, zstd, gzip or none"]),
     ("types/uint16_2.zarr", ".zarray", b"\"zstd\"", b"\"bz2\"", &["bz2", "blosc, zstd, gzip"]),
     ("plain.nhdr", "", b"encoding: raw", b"encoding: bzip2", &["save it as raw or gzip"]),
+    (
+        "plain.nhdr",
+        "",
+        b"endian: little\nencoding: raw",
+        b"encoding: ascii",
+        &["save it as raw or gzip"],
+    ),
+    ("plain.nhdr", "", b"endian: little", b"endian: middle", &["`endian` is middle"]),
+    ("plain.nhdr", "", b"plain.raw", b"LIST\na.raw\nb.raw", &["several files", "as one file"]),
     // Compression of TIFF: tag 259, one number of 16 bits, 1 for none becomes LZMA.
     (
         "v.tif",
@@ -116,6 +125,16 @@ fn each_fault_is_one_error_with_file_and_cure() {
     bytes[280 + 4..284 + 4].copy_from_slice(&0.15f32.to_le_bytes());
     fs::write(&path, bytes).unwrap();
     refused(&path, &["right angles", "resample"], "v.nii");
+    // HDF5, whose fields cannot be replaced in place.
+    let (_folder, path) = copied("expected.h5");
+    let file = hdf5::File::append(&path).unwrap();
+    file.dataset("raw").unwrap().attr("element_size_um").unwrap().write(&[0.5, 0.0, 0.1]).unwrap();
+    drop(file);
+    refused(&path, &["voxel size", "above 0", "`raw`"], "expected.h5");
+    // An archive of a store.
+    let archive = path.with_file_name("v.zarr");
+    fs::write(&archive, "PK").unwrap();
+    refused(&archive, &["a Zarr store is a directory", "unpack"], "v.zarr");
 }
 
 #[test]
@@ -209,6 +228,11 @@ fn nothing_is_read_of_truncated_files_but_whole_volumes() {
                     let message = format!("{error:#}");
                     let name = opened.split('/').next().unwrap();
                     assert!(message.contains(name), "{opened} {length}: {message}");
+                    // What is left of the voxels is not enough, and the cure is told.
+                    assert!(
+                        length < all / 3 || message.contains("not copied completely"),
+                        "{opened} {length} of {all}: {message}"
+                    );
                 }
             }
         }

@@ -159,6 +159,36 @@ fn a_directory_without_hdf5_files_stands_for_its_images() {
     }
 }
 
+/// Pages that pass for time points, with a key in place of a choice at the end of each path.
+#[test]
+fn the_configuration_says_what_the_axes_are() {
+    let lab = Lab::new();
+    images(&lab);
+    lab.balls("val.h5", [4, 16, 16], 2);
+    let expected = trained(&lab, "expected.h5", &[]);
+    // The note of tifffile's becomes one of ImageJ's, for which there is room.
+    let note = b"ImageJ=1.54f\nimages=7\nframes=7\n\0";
+    let mut bytes = fs::read(lab.path("v.tif")).unwrap();
+    let place = |bytes: &[u8], wanted: &[u8]| {
+        bytes.windows(wanted.len()).position(|found| found == wanted).unwrap()
+    };
+    let text = place(&bytes, b"{\"shape\":");
+    bytes[text..text + note.len()].copy_from_slice(note);
+    let length = place(&bytes, &[14, 1, 2, 0, 23, 0, 0, 0]) + 4;
+    bytes[length] = note.len() as u8;
+    fs::write(lab.path("v.tif"), bytes).unwrap();
+    let config = lab.config("train.yaml", &TRAIN.replace("IMAGE", "v.tif"));
+    with_config("check", &config, &[]).failed_with(1, &["v.tif", "axis t"]);
+    let axes = "loaders.train.axes=zyx";
+    assert!(trained(&lab, "v.tif", &[axes]) == expected);
+    let config = lab.config("predict.yaml", &PREDICT.replace("IMAGE", "v.tif"));
+    with_config("predict", &config, &["loaders.test.axes=ZYX"]).succeeded();
+    let found = format::read(&lab.path("out/v_predictions.tif"), "").unwrap();
+    assert_eq!(found.size(), [7, 19, 23]);
+    with_config("check", &config, &["loaders.test.axes=zyw"])
+        .failed_with(2, &["loaders.test.axes", "t, c, z, y and x"]);
+}
+
 #[test]
 fn damaged_images_are_refused_with_file_and_reason() {
     let lab = Lab::new();
@@ -249,6 +279,7 @@ const RAW: &[(&str, bool)] = &[
     ("zstd.tif", false),
     ("packbits.tif", false),
     ("tiles.tif", false),
+    ("lzw_tiles.tif", false),
     ("big.tif", false),
     ("white.tif", false),
     ("imagej.tif", true),
@@ -261,6 +292,7 @@ const RAW: &[(&str, bool)] = &[
     ("group.zarr", false),
     ("group.zarr/raw", false),
     ("group2.zarr", false),
+    ("zlib2.zarr", false),
     ("time_imagej.tif:t=0", true),
     ("time.nii:t=0", true),
     ("time04.zarr:t=0", true),

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::Array4;
+use unet3d::format;
 use unet3d::format::h5::{H5File, H5Reader};
 use unet3d::volume::{
     Element, Mirror, Source, Statistics, Values, Volume, VolumeFile, VolumeReader, Window,
@@ -288,4 +289,28 @@ fn a_file_that_is_being_written_is_not_called_damaged() {
     );
     let error = format!("{:#}", H5File::open(&path).unwrap_err());
     assert!(error.contains("growing.h5: another program has the HDF5 file open"), "{error}");
+}
+
+/// A list of texts, as h5py writes it, or one text with a line for each.
+#[test]
+fn channels_may_be_named_in_either_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.h5");
+    let file = hdf5::File::create(&path).unwrap();
+    let text = |text: &str| text.parse::<hdf5::types::VarLenUnicode>().unwrap();
+    for (name, list) in [("list", true), ("lines", false)] {
+        let data = file.new_dataset::<u8>().shape((2, 1, 2, 3)).create(name).unwrap();
+        let attribute = data.new_attr_builder();
+        if list {
+            attribute.with_data(&[text("GFP"), text("RFP")]).create("channel_names").unwrap();
+        } else {
+            let attribute = data.new_attr::<hdf5::types::VarLenUnicode>().create("channel_names");
+            attribute.unwrap().write_scalar(&text("GFP\nRFP")).unwrap();
+        }
+    }
+    drop(file);
+    for name in ["list", "lines"] {
+        let reader = format::open(&path, name).unwrap();
+        assert_eq!(reader.calibration().channels, ["GFP", "RFP"], "{name}");
+    }
 }

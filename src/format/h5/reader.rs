@@ -80,7 +80,7 @@ impl H5Reader {
             Storage::Library
         };
         let chunk = handle.chunk().as_deref().and_then(with_channels);
-        Ok(H5Reader {
+        let reader = H5Reader {
             file: file.clone(),
             name: name.to_string(),
             handle,
@@ -90,7 +90,22 @@ impl H5Reader {
             chunk: chunk.filter(|chunk| chunk.iter().all(|&n| n > 0)),
             storage,
             files,
-        })
+        };
+        reader.calibration().check().with_context(|| format!("the data set `{name}`"))?;
+        Ok(reader)
+    }
+
+    /// The texts of an attribute: an array of them as h5py writes lists, or one with a line
+    /// for each.
+    fn texts(&self, name: &str) -> Vec<String> {
+        let Ok(attribute) = self.handle.attr(name) else { return Vec::new() };
+        if let Ok(texts) = attribute.read_raw::<VarLenUnicode>()
+            && attribute.ndim() > 0
+        {
+            return texts.iter().map(|text| text.as_str().to_owned()).collect();
+        }
+        let text = attribute.read_scalar::<VarLenUnicode>();
+        text.map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default()
     }
 
     fn read_stored<S: Stored>(
@@ -180,22 +195,17 @@ impl VolumeReader for H5Reader {
 
     fn calibration(&self) -> Calibration {
         let numbers = |name| -> Option<Vec<f64>> { self.handle.attr(name).ok()?.read_raw().ok() };
-        let size = numbers(ELEMENT_SIZE).and_then(|size| <[f64; 3]>::try_from(size).ok());
-        let spacing = size.filter(|size| size.iter().all(|axis| *axis > 0.0));
+        let spacing = numbers(ELEMENT_SIZE).and_then(|size| <[f64; 3]>::try_from(size).ok());
         let directions = numbers(DIRECTIONS)
             .filter(|numbers| numbers.len() == 9)
             .map(|n| [[n[0], n[1], n[2]], [n[3], n[4], n[5]], [n[6], n[7], n[8]]]);
-        let channels = self.handle.attr(CHANNELS).ok();
-        let channels = channels.and_then(|names| names.read_scalar::<VarLenUnicode>().ok());
         let origin: Option<[f64; 3]> = numbers(ORIGIN).and_then(|origin| origin.try_into().ok());
         Calibration {
             spacing,
             unit: spacing.or(origin).map(|_| LengthUnit::Micrometre),
             origin,
             directions,
-            channels: channels
-                .map(|names| names.as_str().lines().map(str::to_owned).collect())
-                .unwrap_or_default(),
+            channels: self.texts(CHANNELS),
         }
     }
 

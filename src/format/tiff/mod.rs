@@ -2,6 +2,7 @@
 //!
 //! Pages are slices or channels as the metadata say, or slices where they say nothing.
 
+mod lone_tile;
 mod ome;
 mod stack;
 mod writer;
@@ -27,6 +28,7 @@ use super::by_tiles::{PLANES, read_by_tiles};
 use super::contiguous::Contiguous;
 use super::notes::Notes;
 use super::positioned::Positioned;
+use super::raw_array::cut_off;
 use super::single::{Attributes, SingleVolume};
 use super::standing::of_single;
 use super::stored::{Stored, StoredType, with_stored};
@@ -108,7 +110,7 @@ impl TiffReader {
     fn open(path: &Path, options: &ReadOptions) -> Result<(TiffReader, Attributes)> {
         let input = InputFile::open(path, "a TIFF file")?;
         let name = input.path.display().to_string();
-        TiffReader::of(input, options).context(name)
+        TiffReader::of(input, options).map_err(explained).context(name)
     }
 
     fn of(input: InputFile, options: &ReadOptions) -> Result<(TiffReader, Attributes)> {
@@ -148,7 +150,7 @@ impl TiffReader {
             );
             ensure!(
                 other.stored == page.stored && other.bits == page.bits,
-                "page {pages} has another type of numbers than the first"
+                "page {pages} has another type of numbers than the first: save all pages as one type"
             );
             pages += 1;
         }
@@ -185,7 +187,7 @@ impl TiffReader {
                 let size = page.stored.size();
                 let bytes = dims.iter().product::<usize>() as u64 * size as u64;
                 let there = input.size.saturating_sub(offset);
-                ensure!(there >= bytes, "the data end after {there} of {bytes} bytes");
+                ensure!(there >= bytes, "{}", cut_off(there, bytes));
                 let offset = offset + (first * size) as u64;
                 let big_endian = decoder.byte_order() == ByteOrder::BigEndian;
                 Some(Contiguous { offset, strides, big_endian })
@@ -243,11 +245,18 @@ impl TiffReader {
                 for column in x / cw..(x + width).div_ceil(cw) {
                     let index = u32::try_from(row * across + column)?;
                     let (data_width, data_height) = decoder.chunk_data_dimensions(index);
-                    let (dh, dw) = (data_height as usize, data_width as usize);
+                    let alone = lone_tile::is_one(decoder, data_width)?;
+                    // What is read of the tile; of its width, all where it is read alone.
+                    let dh = data_height as usize;
+                    let dw = if alone { cw } else { data_width as usize };
                     memory::ensure_room(&[dh, dw], size_of::<S>())?;
                     let row_bytes = (dw * usize::from(self.page.bits)).div_ceil(8);
-                    scratch.resize(dh * row_bytes, 0);
-                    decoder.read_chunk_bytes(index, scratch)?;
+                    if alone {
+                        lone_tile::read(decoder, &self.file, &self.page, index, dh, scratch)?;
+                    } else {
+                        scratch.resize(dh * row_bytes, 0);
+                        decoder.read_chunk_bytes(index, scratch)?;
+                    }
                     if self.page.inverted {
                         scratch.iter_mut().for_each(|byte| *byte = !*byte);
                     }
@@ -270,7 +279,7 @@ impl TiffReader {
             }
             Ok(())
         };
-        self.with_decoder(read).with_context(|| format!("page {page}"))
+        self.with_decoder(read).map_err(explained).with_context(|| format!("page {page}"))
     }
 
     fn read_stored<S: Stored>(
@@ -290,15 +299,33 @@ impl TiffReader {
     }
 }
 
+/// Says what is likely behind an error of the decoder.
+fn explained(error: anyhow::Error) -> anyhow::Error {
+    let damaged = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(
+            cause.downcast_ref(),
+            Some(TiffError::IoError(_) | TiffError::FormatError(_) | TiffError::IntSizeError)
+        )
+    };
+    match error.chain().any(damaged) {
+        true => error.context("the file is damaged or was not copied completely"),
+        false => error,
+    }
+}
+
 fn decoder(file: &Arc<File>) -> Result<PageDecoder> {
     let file = Positioned { file: file.clone(), position: 0 };
     let decoder = Decoder::new(BufReader::new(file)).context("not a TIFF file that can be read")?;
-    // What is too large for the memory is refused before it is decoded. Lists of a damaged
-    // file may claim any length.
+    Ok(decoder.with_limits(limits()))
+}
+
+/// What is too large for the memory is refused before it is decoded. Lists of a damaged file
+/// may claim any length.
+fn limits() -> Limits {
     let mut limits = Limits::unlimited();
     limits.ifd_value_size = LONGEST_LIST;
     limits.decoding_buffer_size = LONGEST_LIST;
-    Ok(decoder.with_limits(limits))
+    limits
 }
 
 /// How many bytes a byte of a strip can become at most: a run of zstd is a block of 128 KiB

@@ -129,11 +129,31 @@ fn calibration(pixels: Node<'_, '_>) -> Calibration {
         found.spacing = Some([convert(z, z_unit), convert(y, y_unit), convert(x, x_unit)]);
         found.unit = if same { x_unit } else { Some(LengthUnit::Micrometre) };
     }
+    if let Some(origin) = origin(pixels) {
+        let unit = *found.unit.get_or_insert(LengthUnit::Micrometre);
+        found.origin = Some(origin.map(|length| length / unit.micrometres()));
+    }
     let channels = pixels.children().filter(|node| node.has_tag_name_without_space("Channel"));
     let names: Option<Vec<_>> =
         channels.map(|channel| channel.attribute("Name").map(str::to_owned)).collect();
     found.channels = names.unwrap_or_default();
     found
+}
+
+/// Place (z, y, x) of the first plane in micrometres, if the file gives it in a unit of length.
+/// The default of OME, the frame of reference of the stage, is none.
+fn origin(pixels: Node<'_, '_>) -> Option<[f64; 3]> {
+    let is_first = |plane: &Node<'_, '_>| {
+        plane.has_tag_name_without_space("Plane")
+            && ["TheZ", "TheC", "TheT"].iter().all(|axis| plane.attribute(*axis) == Some("0"))
+    };
+    let first = pixels.children().find(is_first)?;
+    let place = |axis: char| -> Option<f64> {
+        let unit = LengthUnit::parse(first.attribute(format!("Position{axis}Unit").as_str())?)?;
+        let place: f64 = first.attribute(format!("Position{axis}").as_str())?.parse().ok()?;
+        Some(place * unit.micrometres())
+    };
+    Some([place('Z')?, place('Y')?, place('X')?])
 }
 
 fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {
@@ -178,6 +198,22 @@ mod tests {
         assert_eq!(found.pages, None);
         assert_eq!(found.calibration.spacing, Some([0.5, 0.1, 0.1]));
         assert_eq!(found.calibration.channels, ["GFP", "RFP"]);
+    }
+
+    #[test]
+    fn the_first_plane_has_a_place_where_its_unit_is_one_of_length() {
+        let plane = |z: usize, unit: &str| {
+            format!(
+                "<Plane TheZ=\"{z}\" TheC=\"0\" TheT=\"0\" PositionZ=\"3\" PositionZUnit=\"{unit}\" \
+                 PositionY=\"2000\" PositionYUnit=\"nm\" PositionX=\"1\" PositionXUnit=\"{unit}\"/>"
+            )
+        };
+        let sizes = format!("{SIZES} PhysicalSizeX=\"0.1\" PhysicalSizeY=\"0.2\"");
+        let origin = |inside: &str| stack(&xml(&sizes, inside), 6).unwrap().calibration.origin;
+        let planes = format!("<TiffData/>{}{}", plane(1, "mm"), plane(0, "µm"));
+        assert_eq!(origin(&planes), Some([3.0, 2.0, 1.0]));
+        assert_eq!(origin(&plane(0, "reference frame")), None);
+        assert_eq!(origin("<TiffData/>"), None);
     }
 
     #[test]

@@ -373,11 +373,11 @@ fn ome(volume: &SpooledVolume) -> Result<String> {
          SizeY=\"{h}\" SizeC=\"{channels}\" SizeZ=\"{d}\" SizeT=\"1\"",
         escaped(&volume.name)
     );
+    let unit = match space.unit {
+        None | Some(LengthUnit::Micrometre) => "&#181;m",
+        Some(unit) => unit.symbol(),
+    };
     if let Some(spacing) = space.spacing {
-        let unit = match space.unit {
-            None | Some(LengthUnit::Micrometre) => "&#181;m",
-            Some(unit) => unit.symbol(),
-        };
         for (axis, size) in ["Z", "Y", "X"].iter().zip(spacing) {
             write!(xml, " PhysicalSize{axis}=\"{size}\" PhysicalSize{axis}Unit=\"{unit}\"")?;
         }
@@ -391,7 +391,15 @@ fn ome(volume: &SpooledVolume) -> Result<String> {
         xml.push_str("/>");
     }
     let pages = channels * d;
-    write!(xml, "<TiffData IFD=\"0\" PlaneCount=\"{pages}\"/></Pixels></Image></OME>")?;
+    write!(xml, "<TiffData IFD=\"0\" PlaneCount=\"{pages}\"/>")?;
+    if let Some(origin) = space.origin {
+        xml.push_str("<Plane TheZ=\"0\" TheT=\"0\" TheC=\"0\"");
+        for (axis, place) in ["Z", "Y", "X"].iter().zip(origin) {
+            write!(xml, " Position{axis}=\"{place}\" Position{axis}Unit=\"{unit}\"")?;
+        }
+        xml.push_str("/>");
+    }
+    xml.push_str("</Pixels></Image></OME>");
     Ok(xml)
 }
 

@@ -95,11 +95,16 @@ fn read(path: &Path) -> Result<Option<Value>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     match fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => bail!(
+            "it is a file, and a Zarr store is a directory: unpack it if it is an archive of one"
+        ),
         Err(error) => return Err(error).context(name),
         Ok(found) => ensure!(found.is_file() && found.len() <= LARGEST, "{name}: no metadata"),
     }
     let text = fs::read(path).with_context(|| name.clone())?;
-    serde_json::from_slice(&text).map(Some).with_context(|| format!("{name}: not JSON"))
+    serde_json::from_slice(&text).map(Some).with_context(|| {
+        format!("{name}: not JSON: the store is damaged or was not copied completely")
+    })
 }
 
 fn object(value: Option<&Value>) -> Map<String, Value> {

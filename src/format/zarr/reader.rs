@@ -265,7 +265,10 @@ impl ZarrArray {
             .enumerate()
             .all(|(axis, n)| n == unit[axis].min(shape[axis] - origin[axis]));
         let bytes = self.chunk(&number, !whole).with_context(|| {
-            format!("the chunk {number:?} cannot be read; the store is damaged")
+            format!(
+                "the chunk {number:?} cannot be read; the store is damaged or was not copied \
+                 completely"
+            )
         })?;
         let (strides, _) = self.axes.strides(&self.unit);
         let within: usize = {

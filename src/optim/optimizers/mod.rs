@@ -43,6 +43,7 @@ pub static OPTIMIZERS: Dialects<Registry<OptimizerEntry>> = Dialects {
         shared: &[LEARNING_RATE, WEIGHT_DECAY],
         refused: &[
             ("LBFGS", "needs a function that computes the loss again, and fails upstream too"),
+            ("ASGD", "fails upstream too, where its keys are handed to Adamax"),
             ("SparseAdam", "works on sparse gradients, which no network here has"),
         ],
     },
