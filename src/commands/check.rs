@@ -143,9 +143,10 @@ fn check_prediction(settings: &CommandSettings<'_>, no_data: bool) -> Result<()>
         return Ok(());
     }
     let plan = PredictionPlan::read(top)?;
-    stage(&settings.top, 1)?;
+    let stage = stage(&settings.top, 1)?;
     let devices = settings.device.all()?;
     let files = if no_data { Vec::new() } else { plan.files()? };
+    stage.iter().try_for_each(|stage| stage.check(&files))?;
     let estimate = Estimate::prediction(&plan);
     devices.iter().try_for_each(|device| estimate.ensure(*device))?;
     let net = UNet::uninitialized(&plan.network, Kind::Float, Device::Cpu)?;
