@@ -19,10 +19,6 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    if let Err(error) = surroundings::check_working_directory() {
-        fail(&error.to_string());
-        return ExitCode::from(FAILED);
-    }
     end_at_once();
     if let Err(error) = surroundings::without_hdf5_variables() {
         fail(&error.to_string());

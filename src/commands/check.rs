@@ -62,7 +62,7 @@ fn check_training(settings: &CommandSettings<'_>, args: &cli::Check) -> Result<(
     let network = plan.learner.network.clone();
     describe(&UNet::uninitialized(&network, Kind::Float, Device::Cpu)?);
     if plan.data.patch().is_some() {
-        estimate.describe();
+        estimate.describe(device);
     }
     if args.no_data {
         return Ok(());
@@ -151,7 +151,9 @@ fn check_prediction(settings: &CommandSettings<'_>, no_data: bool) -> Result<()>
     devices.iter().try_for_each(|device| estimate.ensure(*device))?;
     let net = UNet::uninitialized(&plan.network, Kind::Float, Device::Cpu)?;
     describe(&net);
-    estimate.describe();
+    if let Some(device) = devices.first() {
+        estimate.describe(*device);
+    }
     if no_data {
         return Ok(());
     }

@@ -18,8 +18,9 @@ use super::write::{Finished, MARK, has_our_form};
 
 /// Version, settings and the state of the input files, as text.
 ///
-/// It is kept in a hidden file beside the result, `.<name>.recipe`, with the sums of the
-/// files of the result: most of their formats have no place for either.
+/// It is kept in a hidden file beside the result, `.<stem>.recipe`, with the sums of the
+/// files of the result: most of their formats have no place for either. Results of one
+/// prediction in several formats, which share their table, share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe(String);
 
@@ -65,6 +66,7 @@ impl Recipe {
             for path in &result.paths {
                 text += &result.line(path, &sum(path)?);
             }
+            text += &result.lines_of_others();
             files::write(&result.place(), |mut file| file.write_all(text.as_bytes()))
         };
         keep().with_context(|| format!("{}: writing failed", result.place().display()))
@@ -76,7 +78,7 @@ impl ResultFiles {
     fn place(&self) -> PathBuf {
         let first = self.first();
         let mut name = OsString::from(".");
-        name.push(first.file_name().unwrap_or_default());
+        name.push(first.file_stem().unwrap_or_default());
         name.push(".recipe");
         first.with_file_name(name)
     }
@@ -96,6 +98,18 @@ impl ResultFiles {
     /// one of the recipe: files of one result may be named alike.
     fn line(&self, path: &Path, sum: &str) -> String {
         format!("{SUM}{sum} {}\n", self.name(path))
+    }
+
+    /// The lines of files that are not of this result, as of the label image in another
+    /// format.
+    fn lines_of_others(&self) -> String {
+        let names: Vec<String> = self.paths.iter().map(|path| self.name(path)).collect();
+        let text = self.recipe().unwrap_or_default();
+        let lines = text.lines().filter(|line| {
+            let sum_and_name = line.strip_prefix(SUM).and_then(|line| line.split_once(' '));
+            sum_and_name.is_some_and(|(_, name)| !names.iter().any(|own| own == name))
+        });
+        lines.map(|line| format!("{line}\n")).collect()
     }
 
     fn name(&self, path: &Path) -> String {
@@ -276,6 +290,15 @@ mod tests {
         fs::remove_file(two).unwrap();
         keep(&result, two, "id,voxels: ours").unwrap();
         recipe.note(&result).unwrap();
+        // The same regions in another format share the table.
+        let other = one.with_extension("tif");
+        let shared = ResultFiles { paths: vec![other.clone(), one.clone()], antsun: false };
+        shared.check_replaceable().unwrap();
+        shared.begin().unwrap();
+        keep(&shared, &other, "another image").unwrap();
+        recipe.note(&shared).unwrap();
+        result.check_replaceable().unwrap();
+        shared.check_replaceable().unwrap();
         // Without the notes nothing is known of them; ANTSUN leaves none.
         fs::remove_file(result.place()).unwrap();
         let error = result.check_replaceable().unwrap_err().to_string();

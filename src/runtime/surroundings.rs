@@ -28,18 +28,6 @@ fn is_unwanted(name: &OsStr) -> bool {
         && !HDF5_KEPT.iter().any(|kept| name == *kept)
 }
 
-/// Checks that there is a working directory. Libraries end the process where there is none.
-///
-/// # Errors
-/// One that was removed, or that may not be looked into.
-pub fn check_working_directory() -> io::Result<()> {
-    env::current_dir().map(drop).map_err(|error| {
-        io::Error::other(format!(
-            "the working directory cannot be used ({error}); change to another one"
-        ))
-    })
-}
-
 /// Starts the program anew, as the same process, without those variables of the
 /// environment that may not reach the HDF5 library, if there are any: a process cannot
 /// change its own environment safely. To be called first of all.

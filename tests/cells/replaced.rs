@@ -109,7 +109,7 @@ fn corrected_regions_stay_with_and_without_the_notes_of_their_making() {
     fs::remove_dir_all(lab.path("out")).unwrap();
     make("h5", &[]).succeeded();
     fs::remove_file(lab.path("out/a_instances.csv")).unwrap();
-    fs::remove_file(lab.path("out/.a_instances.h5.recipe")).unwrap();
+    fs::remove_file(lab.path("out/.a_instances.recipe")).unwrap();
     make("h5", &["--threshold", "0.6"]).succeeded();
     for name in ["a_instances.csv", "a_instances.h5"] {
         fs::remove_file(lab.path(&format!("out/{name}"))).unwrap();
@@ -178,6 +178,7 @@ fn scores_that_somebody_changed_stay() {
         let labels = Array3::from_shape_fn((2, 6, 6), |(_, y, _)| u16::from(y > 2));
         let file = File::create(lab.path(&format!("{folder}/a.h5"))).unwrap();
         file.new_dataset_builder().with_data(&labels).create("instances").unwrap();
+        file.close().unwrap();
     }
     let words = ["found", "truth", "--kind=instances", "--output=out"];
     let with = |report: &str| run(&lab, "evaluate", &[&words[..], &["--report", report]].concat());
@@ -237,6 +238,7 @@ fn names_and_label_inputs_take_no_other_files_place() {
     let regions = Array3::from_shape_fn((4, 8, 8), |(_, y, _)| u16::from(y > 3));
     let file = File::create(lab.path("regions.h5")).unwrap();
     file.new_dataset_builder().with_data(&regions).create("roi").unwrap();
+    file.close().unwrap();
     lab.volume("image.h5", &[("raw", Array4::<f32>::ones((2, 4, 8, 8)).into_dyn())]);
     lab.volume("p.h5", &[("predictions", Array4::<f32>::ones((2, 4, 8, 8)).into_dyn())]);
     fs::write(lab.path("names.txt"), "AVA\n").unwrap();

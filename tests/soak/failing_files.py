@@ -1,6 +1,6 @@
 """Lets the n-th read or write of a run fail, for every n, and sees what is left.
 
-    python tests/soak/failing_files.py [--most 200] [--only predict:read] [--program target/release/unet3d]
+    python tests/soak/failing_files.py [--most 200] [--only predict:read] [--program PATH]
 
 A C compiler makes fail_nth.c into a library that is preloaded. For each of a training and
 a prediction, first the reads and writes of a run are counted; then the run is repeated with

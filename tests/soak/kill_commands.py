@@ -35,9 +35,9 @@ def content(path):
 
 def contents(folder):
     """What is in all files of a folder but those that are hidden, within folders too."""
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
-    shown = [p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
-    return {str(p.relative_to(folder)): content(p) for p in shown}
+    names = [p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.is_file()]
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return {str(name): content(folder / name) for name in shown}
 
 
 def prepare(folder, program):
