@@ -120,7 +120,8 @@ fn networks_of_the_fork_are_exported_with_their_code() {
     for name in ["full.zip", "full.pt", "full.onnx"] {
         let mut limited = Command::new("sh");
         limited.args(["-c", "ulimit -f 4; exec \"$0\" \"$@\""]);
-        limited.arg(env!("CARGO_BIN_EXE_unet3d")).args(["export", "--config"]).arg(&config);
+        limited.arg(env!("CARGO_BIN_EXE_unet3d")).args(["export", "--config"]);
+        limited.arg(lab.path("predict.yaml"));
         limited.arg("--checkpoint").arg(&weights).args(["--author", "Nobody", "--set", order]);
         let run = Run::from(limited.arg(lab.path(name)).env_clear().output().unwrap());
         run.failed_with(1, &[name, "File too large"]);
