@@ -16,6 +16,7 @@ use super::safetensors;
 use super::source::{Location, ReadSeek, Reader, Source, Storage, read_entry, zip_fault};
 use super::unpickle::{self, Input};
 use super::value::PickleValue;
+use crate::files::open_ordinary;
 
 /// An open checkpoint.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ impl File {
     /// Reads the pickle of a checkpoint. Tensors are read when asked for; the
     /// file stays open as long as one of them lives.
     pub fn open(path: &Path) -> Result<File, CheckpointError> {
-        let file = std::fs::File::open(path)
+        let file = open_ordinary(path)
             .map_err(|source| CheckpointError::Read { path: path.to_path_buf(), source })?;
         Self::from_reader(path, BufReader::new(file))
     }
@@ -146,7 +147,7 @@ fn read_zip(name: &Path, reader: Box<dyn ReadSeek>, length: u64) -> Result<Pickl
 /// The SHA-256 of a file, as 64 hexadecimal digits.
 pub fn sha256(path: &Path) -> Result<String, CheckpointError> {
     let hash = || -> std::io::Result<String> {
-        let mut reader = BufReader::with_capacity(1 << 20, std::fs::File::open(path)?);
+        let mut reader = BufReader::with_capacity(1 << 20, open_ordinary(path)?);
         let mut hasher = Sha256::new();
         loop {
             let chunk = reader.fill_buf()?;

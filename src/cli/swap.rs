@@ -1,7 +1,7 @@
 //! The command lines of `train3dunet` and `predict3dunet`, for scripts that call the
 //! Python program: links of these names lead to this one.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap::{Args, Parser};
@@ -82,11 +82,11 @@ impl Cli {
         let name = called.as_deref().map(Path::new).and_then(Path::file_name);
         let command = match name.and_then(OsStr::to_str) {
             Some("train3dunet") => {
-                let common = TrainLine::parse().line.common();
+                let common = TrainLine::parse_from(arguments()).line.common();
                 Command::Train(Train { common, resume: None, overwrite: false })
             }
             Some("predict3dunet") => {
-                let common = PredictLine::parse().line.common();
+                let common = PredictLine::parse_from(arguments()).line.common();
                 Command::Predict(Predict {
                     config: Some(common.config),
                     checkpoint: None,
@@ -97,15 +97,54 @@ impl Cli {
                     shard: None,
                 })
             }
-            _ => return Cli::parse(),
+            _ => return Cli::parse_from(arguments()),
         };
         Cli { command }
     }
 }
 
+/// The arguments of the process, with the home directory for a `~` that the shell left, as
+/// in `--output=~/out`.
+fn arguments() -> impl Iterator<Item = OsString> {
+    let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    std::env::args_os().map(move |argument| match &home {
+        Some(home) => with_home(&argument, home).unwrap_or(argument),
+        None => argument,
+    })
+}
+
+/// An argument whose path begins with `~`, with the home directory in its place.
+fn with_home(argument: &OsStr, home: &Path) -> Option<OsString> {
+    let text = argument.to_str()?;
+    let (flag, path) = match text.split_once('=') {
+        Some((flag, path)) if flag.starts_with("--") => (&text[..=flag.len()], path),
+        _ => ("", text),
+    };
+    let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+    let mut whole = OsString::from(flag);
+    whole.push(home.join(rest.trim_start_matches('/')));
+    Some(whole)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_may_begin_at_home() {
+        let home = Path::new("/home/me");
+        for (argument, whole) in [
+            ("~", Some("/home/me/")),
+            ("~/a.tif", Some("/home/me/a.tif")),
+            ("--output=~/out", Some("--output=/home/me/out")),
+            ("~x.tif", None),
+            ("./~/a.tif", None),
+            ("--set=model_path=~/a", None),
+            ("a=~/b", None),
+        ] {
+            assert_eq!(with_home(argument.as_ref(), home), whole.map(OsString::from), "{argument}");
+        }
+    }
 
     #[test]
     fn flags_become_overrides() {

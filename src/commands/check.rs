@@ -62,7 +62,7 @@ fn check_training(settings: &CommandSettings<'_>, args: &cli::Check) -> Result<(
     let network = plan.learner.network.clone();
     describe(&UNet::uninitialized(&network, Kind::Float, Device::Cpu)?);
     if plan.data.patch().is_some() {
-        estimate.describe();
+        estimate.describe(device);
     }
     if args.no_data {
         return Ok(());
@@ -143,14 +143,17 @@ fn check_prediction(settings: &CommandSettings<'_>, no_data: bool) -> Result<()>
         return Ok(());
     }
     let plan = PredictionPlan::read(top)?;
-    stage(&settings.top, 1)?;
+    let stage = stage(&settings.top, 1)?;
     let devices = settings.device.all()?;
     let files = if no_data { Vec::new() } else { plan.files()? };
+    stage.iter().try_for_each(|stage| stage.check(&files))?;
     let estimate = Estimate::prediction(&plan);
     devices.iter().try_for_each(|device| estimate.ensure(*device))?;
     let net = UNet::uninitialized(&plan.network, Kind::Float, Device::Cpu)?;
     describe(&net);
-    estimate.describe();
+    if let Some(device) = devices.first() {
+        estimate.describe(*device);
+    }
     if no_data {
         return Ok(());
     }

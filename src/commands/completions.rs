@@ -2,18 +2,18 @@
 //! from the same definitions as the flags.
 
 use std::fs;
-use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Completions, Man};
+use crate::runtime::report::print;
 
 /// Prints the completions of a shell.
 pub fn completions(options: &Completions) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut Cli::command(), "unet3d", &mut script);
-    io::stdout().write_all(&script).context("the completions cannot be written")
+    print(&script).context("the completions cannot be written")
 }
 
 /// Writes a man page for the program and for each of its commands.

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
 
 use crate::cli::{self, CompressionKind, Usage, ZarrVersion};
-use crate::files::{destination, identity};
-use crate::format::{self, Format, ReadOptions};
+use crate::files::is_taken;
+use crate::format::{self, Format, Inputs, ReadOptions};
 use crate::resample::grid::{Grid, Interpolation, resampled};
 use crate::runtime::report::Reporter;
 use crate::volume::{
@@ -37,13 +37,12 @@ pub fn convert(options: &cli::Convert, reporter: &Reporter) -> Result<()> {
             format::patterns()
         )
     })?;
-    let same = identity(&format::file_of(&options.input))
-        .is_some_and(|input| identity(output) == Some(input));
-    ensure!(!same, "{}: is the input itself; choose another name", output.display());
+    Inputs::new([options.input.as_path()]).check(output)?;
     may_replace(options)(output)?;
-    // A folder that does not exist is told before anything is read.
-    destination(output).with_context(|| output.display().to_string())?;
     let (reader, stored) = open(options, format)?;
+    // Voxels may lie in files that the input names, such as the data file of a header.
+    let files = reader.files();
+    Inputs::new(files.iter().map(PathBuf::as_path)).check(output)?;
     let threads = match options.threads {
         Some(threads) => usize::from(threads),
         None => thread::available_parallelism().map_or(1, |n| n.get()),
@@ -102,13 +101,24 @@ pub fn convert(options: &cli::Convert, reporter: &Reporter) -> Result<()> {
     Ok(())
 }
 
-/// Whether what stands under the output's name may go.
+/// Whether what stands under the output's name may go: a file or a store of voxels, if that
+/// is asked for, and never a folder or a device.
 fn may_replace(options: &cli::Convert) -> impl Fn(&Path) -> Result<()> + '_ {
     |path| {
-        if options.overwrite || path.symlink_metadata().is_err() {
+        if !is_taken(path) {
             return Ok(());
         }
-        bail!("{}: exists; it is replaced with `--overwrite` alone", path.display())
+        ensure!(
+            options.overwrite,
+            "{}: exists; it is replaced with `--overwrite` alone",
+            path.display()
+        );
+        ensure!(
+            path.is_file() || format::is_store(path),
+            "{}: is neither a file nor a store of voxels, and is not replaced",
+            path.display()
+        );
+        Ok(())
     }
 }
 

@@ -10,6 +10,14 @@ use crate::train::TrainingPlan;
 
 const GIB: f64 = (1u64 << 30) as f64;
 
+/// Bytes of the program and its libraries on the CPU.
+const PROGRAM: u64 = 160 << 20;
+
+/// Bytes that convolutions and their gradients work with on the CPU, and that malloc keeps in
+/// pieces, at most; of small networks it is four times their feature maps. Measured: see
+/// `docs/reliability.md`.
+const SCRATCH: u64 = 640 << 20;
+
 /// What a run takes on its device, in bytes.
 #[derive(Clone, Debug)]
 pub struct Estimate {
@@ -19,8 +27,10 @@ pub struct Estimate {
     patch: Option<[usize; 3]>,
     /// Of the weights alone.
     weights: u64,
-    /// About.
+    /// About, of feature maps and weights alone.
     all: u64,
+    /// About, on the CPU: with all that a run takes there.
+    on_cpu: u64,
     /// Certainly.
     least: u64,
 }
@@ -30,12 +40,17 @@ impl Estimate {
     /// and two of the optimizer.
     pub fn training(plan: &TrainingPlan) -> Self {
         let (weights, activations) = (plan.learner.network.weight_bytes(), plan.activation_bytes());
+        // A checkpoint holds copies of the weights and of the optimizer's state.
+        let kept = activations.saturating_add(weights.saturating_mul(7));
         Estimate {
             what: "training",
             batch: plan.data.batch_size(),
             patch: plan.data.patch(),
             weights,
             all: activations.saturating_add(weights.saturating_mul(4)),
+            on_cpu: kept
+                .saturating_add(activations.saturating_mul(4).min(SCRATCH))
+                .saturating_add(PROGRAM),
             // In half precision, and without a state of the optimizer.
             least: (activations / 2).saturating_add(weights.saturating_mul(2)),
         }
@@ -52,6 +67,8 @@ impl Estimate {
             patch: Some(patch),
             weights,
             all: all.saturating_add(weights),
+            // The tensors of the checkpoint are read before they become weights.
+            on_cpu: all.saturating_add(weights.saturating_mul(2)).saturating_add(PROGRAM),
             // Batches are made smaller where memory is short.
             least: (activations / 8).saturating_add(weights / 2),
         }
@@ -79,19 +96,25 @@ impl Estimate {
                 }
             );
         }
-        if self.all > there {
+        let all = self.all_on(device);
+        if all > there {
             warn!(
                 "{self} takes about {:.1} GiB of memory, and {machine} has {:.1} GiB",
-                gib(self.all),
+                gib(all),
                 gib(there)
             );
         }
         Ok(())
     }
 
-    /// Prints the estimate.
-    pub fn describe(&self) {
-        info!("{self}: about {:.1} GiB on the device", self.all as f64 / GIB);
+    /// Prints the estimate for a device.
+    pub fn describe(&self, device: Device) {
+        let place = if device.is_cuda() { "on the device" } else { "in all" };
+        info!("{self}: about {:.1} GiB {place}", self.all_on(device) as f64 / GIB);
+    }
+
+    fn all_on(&self, device: Device) -> u64 {
+        if device.is_cuda() { self.all } else { self.on_cpu }
     }
 }
 

@@ -1,7 +1,9 @@
 //! `unet3d evaluate`: scores of predictions against truth.
 
 use std::fs;
-use std::path::Path;
+use std::io::Read;
+use std::iter;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -9,14 +11,15 @@ use std::thread;
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
 use log::{error, info, warn};
-use serde_json::Value;
 
 use crate::cli;
 use crate::evaluate::{
-    EvaluationKind, EvaluationPair, EvaluationPlan, MADE_BY, Scored, Summary, guess_kind,
-    is_report, pair_files, report, score, view,
+    EvaluationKind, EvaluationPair, EvaluationPlan, Scored, Summary, guess_kind, is_report,
+    noted_tables, pair_files, report, score, view,
 };
-use crate::instances::write_text;
+use crate::files::{InputFile, PartialFile, is_taken, sha256_of};
+use crate::format::{Inputs, check_distinct};
+use crate::instances::partners::shown;
 use crate::runtime::report::Reporter;
 
 /// Scores every prediction, and writes the tables and the report.
@@ -34,9 +37,12 @@ pub fn evaluate(options: &cli::Evaluate, reporter: &Reporter) -> Result<()> {
         options.raw.as_deref(),
     )?;
     info!("{} file(s), scored as {}", pairs.len(), kind.name());
-    let summary_file = options.output.join("summary.json");
-    let table_file = options.output.join("scores.csv");
-    check_outputs(&summary_file, &table_file, options.report.as_deref())?;
+    let outputs = Outputs {
+        summary: options.output.join("summary.json"),
+        table: options.output.join("scores.csv"),
+        report: options.report.as_deref(),
+    };
+    outputs.check(&pairs)?;
     fs::create_dir_all(&options.output)
         .with_context(|| format!("making the folder {}", options.output.display()))?;
 
@@ -62,14 +68,18 @@ pub fn evaluate(options: &cli::Evaluate, reporter: &Reporter) -> Result<()> {
     summary.failed.iter().for_each(|(_, fault)| error!("{fault}"));
     ensure!(!summary.files.is_empty(), "none of {} files could be scored", summary.failed.len());
 
-    let json = serde_json::to_string_pretty(&summary.json())?;
-    write_text(&summary_file, &(json + "\n"))?;
-    write_text(&table_file, &summary.csv())?;
-    if let Some(path) = &options.report {
-        write_report(&plan, options, &summary, path)?;
+    let table = summary.csv();
+    outputs.check_replaceable(&outputs.table)?;
+    // The table that stands there is ours, too, should the run end before it is replaced.
+    let before = text_of(&outputs.table).map(|text| sha256_of(text.as_bytes()));
+    let tables: Vec<String> = iter::once(sha256_of(table.as_bytes())).chain(before).collect();
+    outputs.write(&outputs.summary, &summary.text(&tables))?;
+    outputs.write(&outputs.table, &table)?;
+    if let Some(path) = outputs.report {
+        write_report(&plan, options, &summary, path, &outputs)?;
     }
     tell(&summary);
-    info!("{} and {}", summary_file.display(), table_file.display());
+    info!("{} and {}", shown(&outputs.summary), shown(&outputs.table));
     if !summary.failed.is_empty() {
         bail!(
             "{} of {} file(s) failed",
@@ -80,23 +90,78 @@ pub fn evaluate(options: &cli::Evaluate, reporter: &Reporter) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to replace files that are not ours.
-fn check_outputs(summary: &Path, table: &Path, report: Option<&Path>) -> Result<()> {
-    let ours = |path: &Path, is_ours: bool| {
+/// The files that are written.
+struct Outputs<'a> {
+    summary: PathBuf,
+    table: PathBuf,
+    report: Option<&'a Path>,
+}
+
+impl Outputs<'_> {
+    fn all(&self) -> impl Iterator<Item = &Path> {
+        [self.summary.as_path(), &self.table].into_iter().chain(self.report)
+    }
+
+    /// Checks that no input and nothing that is not ours would be replaced, and no output by
+    /// another.
+    fn check(&self, pairs: &[EvaluationPair]) -> Result<()> {
+        let inputs = pairs.iter().flat_map(|pair| {
+            let others = pair.against.iter().chain(&pair.raw);
+            [&pair.found, &pair.truth].into_iter().chain(others).map(PathBuf::as_path)
+        });
+        let inputs = Inputs::new(inputs);
+        check_distinct(self.all().map(|path| (path, path)), |one, other, _| {
+            format!("{} and {} are one file: give each its own name", shown(one), shown(other))
+        })?;
+        for path in self.all() {
+            inputs.check(path)?;
+            self.check_replaceable(path)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that nothing is lost if a new output takes its place under a path.
+    fn check_replaceable(&self, path: &Path) -> Result<()> {
+        if !is_taken(path) {
+            return Ok(());
+        }
+        let Some(text) = text_of(path) else {
+            bail!("{}: is no ordinary file, and is not replaced", shown(path));
+        };
+        let as_written = if path == self.table {
+            self.noted_tables().contains(&sha256_of(text.as_bytes()))
+        } else if path == self.summary {
+            noted_tables(&text).is_some()
+        } else {
+            is_report(&text)
+        };
         ensure!(
-            !path.exists() || is_ours,
-            "{}: exists and was not written by this command; it is not replaced. Move it away, or \
-             choose another place",
-            path.display()
+            as_written,
+            "{}: exists and was not written by this command, or was changed since; it is not \
+             replaced. Move it away, or choose another place",
+            shown(path)
         );
         Ok(())
-    };
-    let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-    let made_by_us = serde_json::from_str::<Value>(&read(summary))
-        .is_ok_and(|value| value.get("made_by") == Some(&Value::from(MADE_BY)));
-    ours(summary, made_by_us)?;
-    ours(table, read(table).starts_with("file,class,"))?;
-    report.map_or(Ok(()), |path| ours(path, is_report(path)))
+    }
+
+    /// The SHA-256 of our tables that may stand there.
+    fn noted_tables(&self) -> Vec<String> {
+        text_of(&self.summary).and_then(|text| noted_tables(&text)).unwrap_or_default()
+    }
+
+    fn write(&self, path: &Path, text: &str) -> Result<()> {
+        let failed = || format!("{}: writing failed", shown(path));
+        let partial = PartialFile::of_text(path, text).with_context(failed)?;
+        partial.replace_if(|path| self.check_replaceable(path))?.with_context(failed)
+    }
+}
+
+/// The text of an ordinary file. Others could be waited for without end.
+fn text_of(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    let input = InputFile::open(path, "a text").ok()?;
+    (&input.file).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The result of each file, in the order of the files.
@@ -139,6 +204,7 @@ fn write_report(
     options: &cli::Evaluate,
     summary: &Summary,
     path: &Path,
+    outputs: &Outputs<'_>,
 ) -> Result<()> {
     let mut views = Vec::new();
     if plan.kind != EvaluationKind::Names {
@@ -154,8 +220,8 @@ fn write_report(
         fs::create_dir_all(folder)
             .with_context(|| format!("making the folder {}", folder.display()))?;
     }
-    write_text(path, &report(summary, &views))?;
-    info!("{}", path.display());
+    outputs.write(path, &report(summary, &views))?;
+    info!("{}", shown(path));
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! `unet3d export`: a network and its weights for other programs.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use log::info;
 
 use crate::cli::{self, ExportFormat, WeightsFormat};
 use crate::config::Tree;
+use crate::format::check_new;
 use crate::package::{self, Credits, ExtraWeights};
 
 use super::CommandSettings;
@@ -15,7 +16,7 @@ pub fn export(args: &cli::Export) -> Result<()> {
     let _ = CommandSettings::open(&tree, &args.common.flags)?;
     let target = &args.target;
     let shown = target.display();
-    ensure!(!target.exists(), "{shown}: exists and is not replaced");
+    check_new(&[target])?;
     let net = package::load(&tree.root, &args.checkpoint)?;
     match format {
         ExportFormat::Package => {

@@ -1,6 +1,7 @@
 //! `unet3d info`: what a file is.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::thread;
 
@@ -13,6 +14,7 @@ use crate::config::Tree;
 use crate::files;
 use crate::format::{self, MADE_BY, Standing};
 use crate::predict::{INPUT, standing_of};
+use crate::runtime::report::print;
 use crate::samples::MADE_BY_PREDICTION;
 use crate::volume::{StatisticsBuilder, Values, Volume, VolumeFile, VolumeReader};
 
@@ -25,17 +27,23 @@ const MOST_LABELS: usize = 256;
 /// Labels that are printed, at most.
 const SHOWN_LABELS: usize = 16;
 
+/// What is wrong where stdout takes nothing.
+const NOT_PRINTED: &str = "what was found cannot be printed";
+
 pub fn info(options: &cli::Info) -> Result<()> {
     let mut all = Vec::new();
     for path in &options.files {
         let found = describe(path, !options.no_voxels)?;
         if !options.json {
-            print(&found);
+            let mut text = String::new();
+            list(&found, &mut text);
+            print(text.as_bytes()).context(NOT_PRINTED)?;
         }
         all.push(Value::Object(found));
     }
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        let text = serde_json::to_string_pretty(&all)? + "\n";
+        print(text.as_bytes()).context(NOT_PRINTED)?;
     }
     Ok(())
 }
@@ -354,32 +362,42 @@ fn count(part: &Volume, labels: &mut Option<BTreeMap<i64, u64>>) {
 }
 
 /// Prints what is known, a line each.
-fn print(found: &Map<String, Value>) {
+fn list(found: &Map<String, Value>, out: &mut String) {
     let text = |key: &str| found.get(key).and_then(Value::as_str).unwrap_or_default();
     let format = text("format");
     let of = if format.is_empty() { String::new() } else { format!(", {format}") };
-    println!("{}: {}{of}", text("file"), text("kind"));
+    let _ = writeln!(out, "{}: {}{of}", text("file"), text("kind"));
     for (key, value) in found {
         match key.as_str() {
             "file" | "kind" | "format" | "configuration" => {}
-            "volumes" => value.as_array().into_iter().flatten().for_each(print_volume),
-            _ => println!("  {}: {}", key.replace('_', " "), shown(value)),
+            "volumes" => value.as_array().into_iter().flatten().for_each(|volume| {
+                list_volume(volume, out);
+            }),
+            _ => {
+                let _ = writeln!(out, "  {}: {}", key.replace('_', " "), shown(value));
+            }
         }
     }
 }
 
-fn print_volume(volume: &Value) {
+fn list_volume(volume: &Value, out: &mut String) {
     let name = volume.get("name").and_then(Value::as_str).unwrap_or("volume");
     if let Some(error) = volume.get("error").and_then(Value::as_str) {
-        println!("  {name}: no volume: {error}");
+        let _ = writeln!(out, "  {name}: no volume: {error}");
         return;
     }
-    let list = |key: &str| volume.get(key).map(shown).unwrap_or_default();
+    let entry = |key: &str| volume.get(key).map(shown).unwrap_or_default();
     let chunks = match volume.get("chunks") {
         Some(chunks) => format!(", chunks {}", shown(chunks)),
         None => String::new(),
     };
-    println!("  {name}: {} {}, axes {}{chunks}", list("shape"), list("type"), list("axes"));
+    let _ = writeln!(
+        out,
+        "  {name}: {} {}, axes {}{chunks}",
+        entry("shape"),
+        entry("type"),
+        entry("axes")
+    );
     for (key, label) in [
         ("voxel_size_um", "voxel size (z, y, x) in µm"),
         ("origin", "origin (z, y, x)"),
@@ -387,12 +405,12 @@ fn print_volume(volume: &Value) {
         ("channel_names", "channels"),
     ] {
         if let Some(value) = volume.get(key) {
-            println!("    {label}: {}", shown(value));
+            let _ = writeln!(out, "    {label}: {}", shown(value));
         }
     }
     if volume.get("min").is_some() {
-        let [min, max, mean, std] = ["min", "max", "mean", "std"].map(list);
-        println!("    range {min} to {max}, mean {mean}, standard deviation {std}");
+        let [min, max, mean, std] = ["min", "max", "mean", "std"].map(entry);
+        let _ = writeln!(out, "    range {min} to {max}, mean {mean}, standard deviation {std}");
     }
     let Some(histogram) = volume.get("histogram").and_then(Value::as_array) else { return };
     let counts: Vec<(i64, u64)> = histogram
@@ -409,7 +427,7 @@ fn print_volume(volume: &Value) {
     if counts.len() > SHOWN_LABELS {
         parts.push(format!("… {} values in all", counts.len()));
     }
-    println!("    values: {}", parts.join(", "));
+    let _ = writeln!(out, "    values: {}", parts.join(", "));
 }
 
 /// A value in one line.

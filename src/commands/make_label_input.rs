@@ -9,6 +9,7 @@ use log::info;
 use ndarray::{Array3, Array4, Axis};
 
 use crate::cli::{self, Usage};
+use crate::files::read_text;
 use crate::format;
 use crate::format::h5::ArrayFile;
 use crate::instances::naming::{
@@ -29,9 +30,7 @@ pub fn make_label_input(options: &cli::MakeLabelInput) -> Result<()> {
     if size.contains(&0) {
         bail!(Usage("--crop: no axis can be 0".into()));
     }
-    for output in [&options.output, &options.regions_output] {
-        ensure!(!output.exists(), "{}: exists, and is not replaced", output.display());
-    }
+    format::check_new(&[&options.output, &options.regions_output])?;
     let (image, pad, element) = image(options)?;
     let reader = format::open(&options.regions, &options.regions_dataset)?;
     let regions = read_regions(&*reader, 1)?;
@@ -119,14 +118,12 @@ fn tables(
     names: &Path,
     most: u32,
 ) -> Result<RegionTables> {
-    let text =
-        fs::read_to_string(human).with_context(|| format!("{} cannot be read", human.display()))?;
+    let text = read_text(human)?;
     let context = || human.display().to_string();
     let labels = human_labels(&text, options.min_confidence).with_context(context)?;
     let counts: HashMap<String, f64> = match &options.counts {
         Some(path) => {
-            let text = fs::read_to_string(path)
-                .with_context(|| format!("{} cannot be read", path.display()))?;
+            let text = read_text(path)?;
             // JSON is YAML.
             serde_saphyr::from_str(&text)
                 .with_context(|| format!("{}: names and counts are needed", path.display()))?

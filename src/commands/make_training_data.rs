@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use ndarray::Array3;
 
 use crate::cli;
+use crate::files::is_taken;
+use crate::format;
 use crate::runtime::report::Reporter;
 use crate::training_data::{
     Pair, Weighting, images, lost, painted, pair, read_image, read_labels, write,
@@ -25,7 +27,7 @@ pub fn make_training_data(options: &cli::MakeTrainingData, reporter: &Reporter) 
     let taken: Vec<_> = pairs
         .iter()
         .map(|pair| output(options, pair))
-        .filter(|path| path.exists())
+        .filter(|path| is_taken(path))
         .map(|path| path.display().to_string())
         .collect();
     ensure!(
@@ -33,6 +35,9 @@ pub fn make_training_data(options: &cli::MakeTrainingData, reporter: &Reporter) 
         "nothing is overwritten: remove these or choose another --output:\n  {}",
         taken.join("\n  ")
     );
+    for pair in &pairs {
+        format::check_new(&[&output(options, pair)])?;
+    }
     let bar = reporter.bar(pairs.len() as u64, "images");
     for pair in &pairs {
         bar.set_message(pair.name.clone());

@@ -1,20 +1,19 @@
 //! `unet3d name-cells`: one name for each region.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use log::{info, warn};
 
 use crate::cli::{self, Usage};
+use crate::files::{PartialFile, read_text};
 use crate::format;
 use crate::instances::naming::{
     MatrixPlan, NameMatrix, NamedRegion, Pairs, Regions, UNKNOWN, averaged, coordinates,
     give_names, label_table, read_matrix, read_names, read_regions, table_rows, write_matrix,
 };
-use crate::instances::write_text;
 
 /// Names the regions of one animal.
 pub fn name_cells(options: &cli::NameCells) -> Result<()> {
@@ -35,9 +34,8 @@ pub fn name_cells(options: &cli::NameCells) -> Result<()> {
         Some(threads) => usize::from(threads),
         None => thread::available_parallelism().map_or(1, |n| n.get()),
     };
-    for output in [Some(&options.output), options.matrix.as_ref()].into_iter().flatten() {
-        ensure!(!output.exists(), "{}: exists, and is not replaced", output.display());
-    }
+    let outputs = [Some(&options.output), options.matrix.as_ref()];
+    format::check_new(&outputs.into_iter().flatten().map(PathBuf::as_path).collect::<Vec<_>>())?;
     let names = read_names(&options.names, &options.names_dataset)?;
     let mut plan = options.plan();
     if let Some(path) = &options.matches {
@@ -92,10 +90,12 @@ pub fn name_cells(options: &cli::NameCells) -> Result<()> {
     let regions = Regions { coordinates: &places, sizes: Some(&matrix.sizes) };
     let mut rows = give_names(&plan, &names, &matrix, &regions)?;
     cropped(options, &matrix, &places, &mut rows);
-    write_text(&options.output, &label_table(&rows))?;
+    let failed = || format!("{}: writing failed", options.output.display());
+    let table = PartialFile::of_text(&options.output, &label_table(&rows)).with_context(failed)?;
     if let Some(path) = &options.matrix {
         write_matrix(path, &matrix, &names)?;
     }
+    table.keep_new().with_context(failed)?;
     let named = rows.iter().filter(|row| row.name != UNKNOWN).count();
     info!("{}: {named} of {} region(s) have a name", options.output.display(), rows.len());
     Ok(())
@@ -130,13 +130,9 @@ fn cropped(
     }
 }
 
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
-}
-
 /// A number a line.
 fn numbers(path: &Path) -> Result<Vec<i64>> {
-    let text = read(path)?;
+    let text = read_text(path)?;
     let lines = text.lines().map(str::trim).zip(1..).filter(|(line, _)| !line.is_empty());
     lines
         .map(|(line, number)| {
@@ -151,7 +147,7 @@ fn numbers(path: &Path) -> Result<Vec<i64>> {
 
 /// The first two columns of a table.
 fn pairs(path: &Path) -> Result<Vec<[String; 2]>> {
-    let rows = table_rows(&read(path)?).with_context(|| path.display().to_string())?;
+    let rows = table_rows(&read_text(path)?).with_context(|| path.display().to_string())?;
     rows.iter()
         .map(|row| match &row[..] {
             [one, other, ..] => Ok([one.trim().to_owned(), other.trim().to_owned()]),
@@ -162,7 +158,7 @@ fn pairs(path: &Path) -> Result<Vec<[String; 2]>> {
 
 /// The cell of each (prediction, region).
 fn links(path: &Path, options: &cli::NameCells) -> Result<BTreeMap<(usize, u32), u32>> {
-    let rows = table_rows(&read(path)?).with_context(|| path.display().to_string())?;
+    let rows = table_rows(&read_text(path)?).with_context(|| path.display().to_string())?;
     let (heading, rows) = rows.split_first().context("it is empty")?;
     let column = |name: &str| {
         heading.iter().position(|cell| cell.trim().eq_ignore_ascii_case(name)).with_context(|| {

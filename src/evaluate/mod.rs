@@ -23,6 +23,6 @@ pub use report::{is_report, report};
 pub use score::{ClassRow, FileScores, score};
 pub use semantic::{ClassScores, IGNORED, class_scores};
 pub use statistics::{Mean, mean, wilcoxon};
-pub use summary::{MADE_BY, Scored, Summary};
+pub use summary::{Scored, Summary, noted_tables};
 pub use surface::{Boxed, SurfaceDistances, surface_distances};
 pub use views::{SliceView, view};

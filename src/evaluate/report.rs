@@ -1,9 +1,5 @@
 //! The report: one page that needs no other file and no network.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -11,6 +7,7 @@ use serde_json::{Value, json};
 use super::plan::Better;
 use super::summary::{MADE_BY, Summary};
 use super::views::SliceView;
+use crate::files::{SEAL, is_sealed, sealed};
 
 const PAGE: &str = include_str!("report/page.html");
 const STYLE: &str = include_str!("report/page.css");
@@ -55,17 +52,17 @@ pub fn report(summary: &Summary, views: &[SliceView]) -> String {
     });
     // Nothing in the data may end the element that holds it.
     let data = data.to_string().replace('<', "\\u003c");
-    PAGE.replace("{{generator}}", MADE_BY)
+    let page = PAGE
+        .replace("{{generator}}", MADE_BY)
+        .replace("{{checksum}}", SEAL)
         .replace("{{style}}", STYLE)
         .replace("{{script}}", SCRIPT)
-        .replace("{{data}}", &data)
+        .replace("{{data}}", &data);
+    sealed(&page)
 }
 
-/// Whether a file is a report of ours, so that nothing is lost by replacing it.
-pub fn is_report(path: &Path) -> bool {
-    let mark = format!("<meta name=\"generator\" content=\"{MADE_BY}\">");
-    let mut start = String::new();
-    File::open(path)
-        .and_then(|file| file.take(1024).read_to_string(&mut start))
-        .is_ok_and(|_| start.contains(&mark))
+/// Whether a text is a report of ours that nobody has changed.
+pub fn is_report(text: &str) -> bool {
+    text.contains(&format!("<meta name=\"generator\" content=\"{MADE_BY}\">"))
+        && is_sealed(text, "<meta name=\"checksum\" content=\"")
 }

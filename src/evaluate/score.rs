@@ -1,10 +1,10 @@
 //! The scores of one file.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::files::read_text;
 use crate::instances::naming::human_labels;
 
 use super::images::{ClassMaps, channel_maps, class_maps, label_images, numbered};
@@ -136,9 +136,7 @@ fn objects(plan: &EvaluationPlan, found: &Path, truth: &Path) -> Result<FileScor
 
 fn names(plan: &EvaluationPlan, found: &Path, truth: &Path) -> Result<FileScores> {
     let read = |path: &Path, least: f64| {
-        let text = fs::read_to_string(path)
-            .with_context(|| format!("{} cannot be read", path.display()))?;
-        human_labels(&text, least).with_context(|| path.display().to_string())
+        human_labels(&read_text(path)?, least).with_context(|| path.display().to_string())
     };
     let names = name_scores(&read(found, f64::NEG_INFINITY)?, &read(truth, plan.min_confidence)?);
     ensure!(

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use crate::files::{SEAL, is_sealed, sealed};
 use crate::instances::naming::table_field;
 
 use super::names::{Agreement, NameScores};
@@ -15,6 +16,20 @@ use super::statistics::{Mean, mean, wilcoxon};
 
 /// By what files of ours are known.
 pub const MADE_BY: &str = "unet3d evaluate";
+
+/// Keys of `summary.json`: the checksum of the text, and the SHA-256 of tables of scores that
+/// stood beside it, the present one first.
+pub const CHECKSUM: &str = "checksum";
+pub const TABLES: &str = "scores_sha256";
+
+/// The SHA-256 of the tables that a text of [`Summary::text`] names; `None` if the text is
+/// another one, or was changed.
+pub fn noted_tables(text: &str) -> Option<Vec<String>> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    let ours = value["made_by"] == MADE_BY && is_sealed(text, &format!("\"{CHECKSUM}\": \""));
+    let tables = value[TABLES].as_array().filter(|_| ours)?;
+    Some(tables.iter().filter_map(|sum| sum.as_str().map(str::to_owned)).collect())
+}
 
 /// A file with its scores, and those of the other prediction of it.
 #[derive(Clone, Debug)]
@@ -124,6 +139,15 @@ impl Summary {
             }
         }
         text
+    }
+
+    /// The whole as the text of `summary.json`, with its own checksum and that of each table
+    /// that may stand beside it.
+    pub fn text(&self, tables: &[String]) -> String {
+        let mut whole = self.json();
+        whole[CHECKSUM] = SEAL.into();
+        whole[TABLES] = json!(tables);
+        sealed(&format!("{whole:#}\n"))
     }
 
     /// The whole as JSON.

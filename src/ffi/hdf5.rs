@@ -2,9 +2,11 @@
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::mem::MaybeUninit;
+use std::ptr;
 
 use hdf5::plist::DatasetCreate;
 use hdf5_sys::h5d::H5Dwrite_chunk;
+use hdf5_sys::h5f::H5Fget_file_image;
 use hdf5_sys::h5l::{H5L_info2_t, H5L_type_t, H5Lget_info2, H5Lget_val};
 use hdf5_sys::h5p::{
     H5P_DEFAULT, H5Pget_virtual_count, H5Pget_virtual_dsetname, H5Pget_virtual_filename,
@@ -45,6 +47,25 @@ pub fn write_chunk(
         })
     })?;
     Ok(())
+}
+
+/// The bytes of an open file, as they are on the disk or would be.
+///
+/// # Errors
+/// What the library cannot bring to an end, such as a chunk that is not compressed yet.
+pub fn file_image(file: &hdf5::File) -> hdf5::Result<Vec<u8>> {
+    file.flush()?;
+    hdf5::sync::sync(|| {
+        // SAFETY: the library's lock is held by `sync`, and the file is open for as long as
+        // `file` lives. Without a buffer HDF5 only tells the length.
+        let length = unsafe { H5Fget_file_image(file.id(), ptr::null_mut(), 0) };
+        let mut bytes = vec![0u8; hdf5::h5check(length)? as usize];
+        let (buffer, size) = (bytes.as_mut_ptr().cast(), bytes.len());
+        // SAFETY: as above; HDF5 writes at most as many bytes as `bytes` has.
+        let written = unsafe { H5Fget_file_image(file.id(), buffer, size) };
+        hdf5::h5check(written)?;
+        Ok(bytes)
+    })
 }
 
 /// Makes `folder` the only one that is searched for filters that are not built in.

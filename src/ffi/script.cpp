@@ -1,7 +1,8 @@
 // Writes a module of TorchScript that is given by its tensors and its source.
 #include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/export.h>
 
-#include <fstream>
+#include <cstring>
 #include <string>
 
 #include "guard.h"
@@ -21,10 +22,11 @@ Module child(Module &parent, const std::string &name) {
 
 } // namespace
 
-// `names` are those of the state dict, with dots between the modules.
-extern "C" char *unet3d_save_script(const char *path, const char *source,
-                                    const char *const *names, at::Tensor *const *tensors,
-                                    const bool *trained, size_t count) {
+// `names` are those of the state dict, with dots between the modules. `bytes` gets the
+// archive, which is freed with `unet3d_free`, and `size` its length.
+extern "C" char *unet3d_script(const char *source, const char *const *names,
+                               at::Tensor *const *tensors, const bool *trained, size_t count,
+                               char **bytes, size_t *size) {
   return unet3d::guarded([&] {
     Module root("UNet");
     for (size_t i = 0; i < count; i++) {
@@ -38,10 +40,16 @@ extern "C" char *unet3d_save_script(const char *path, const char *source,
     }
     root.register_attribute("training", c10::BoolType::get(), false);
     root.define(source);
-    // A stream, because a path would name the folder within the archive.
-    std::ofstream file(path, std::ios::binary);
-    root.save(file);
-    file.close();
-    TORCH_CHECK(file.good(), "the file could not be written to its end");
+    // In memory: torch ends the process where a file cannot be written to its end.
+    std::string archive;
+    torch::jit::ExportModule(root, [&](const void *data, size_t length) {
+      archive.append(static_cast<const char *>(data), length);
+      return length;
+    });
+    char *copy = static_cast<char *>(std::malloc(archive.size()));
+    TORCH_CHECK(copy != nullptr, "there is not enough memory for the archive");
+    std::memcpy(copy, archive.data(), archive.size());
+    *bytes = copy;
+    *size = archive.size();
   });
 }

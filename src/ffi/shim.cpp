@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <climits>
 #include <cstdlib>
 #include <vector>
@@ -31,6 +32,23 @@ std::vector<at::Tensor> list(at::Tensor *const *tensors, size_t count) {
 }
 
 } // namespace
+
+// Where the working directory was removed, libraries end the process with words that say
+// nothing of it, before the program begins. This runs before their initialization.
+#ifdef __linux__
+static void check_working_directory(int, char **, char **) {
+  char path[PATH_MAX];
+  if (getcwd(path, sizeof path) != nullptr || errno != ENOENT) return;
+  static const char text[] =
+      "error: the working directory does not exist any more; change to another one\n";
+  // There is no other place to say it, if this fails.
+  (void)!write(STDERR_FILENO, text, sizeof text - 1);
+  _exit(1);
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const before_all)(
+    int, char **, char **) = check_working_directory;
+#endif
 
 extern "C" {
 

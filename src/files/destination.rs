@@ -23,6 +23,11 @@ pub fn destination(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// Whether anything stands under a path, be it a link that leads nowhere.
+pub fn is_taken(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
 /// The path without links, `.` and `..`.
 fn follow(path: &Path) -> io::Result<PathBuf> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };

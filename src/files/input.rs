@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -75,6 +75,30 @@ impl InputFile {
             Err(error) => bail!("{name}: the file is out of reach by now: {error}"),
         }
     }
+}
+
+/// Opens a file for reading. A pipe or a device would be waited for, or read, without end.
+///
+/// # Errors
+/// One that is missing or not readable, or is no ordinary file.
+pub fn open_ordinary(path: &Path) -> io::Result<File> {
+    let found = fs::metadata(path)?;
+    if !found.is_file() && !found.is_dir() {
+        return Err(io::Error::other("is no ordinary file"));
+    }
+    File::open(path)
+}
+
+/// The text of an ordinary file.
+///
+/// # Errors
+/// As [`open_ordinary`], and one that is no UTF-8. The message names the file.
+pub fn read_text(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    open_ordinary(path)
+        .and_then(|mut file| file.read_to_string(&mut text))
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(text)
 }
 
 /// What tells a file from all others, whatever links and spellings lead to it:

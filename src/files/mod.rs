@@ -1,6 +1,6 @@
 //! Files and directories as such, whatever is in them: writing a file whole or
 //! not at all, locks on directories, where paths lead, and listing files in natural
-//! order; notes of the state of files.
+//! order; notes of the state of files, and seals of texts.
 
 mod destination;
 mod input;
@@ -9,16 +9,18 @@ mod list;
 mod lock;
 mod partial_directory;
 mod record;
+mod seal;
 mod writable;
 mod write;
 
-pub use destination::destination;
-pub use input::{FileState, InputFile, identity};
+pub use destination::{destination, is_taken};
+pub use input::{FileState, InputFile, identity, open_ordinary, read_text};
 pub use leftovers::remove_leftovers;
 pub use list::{by_natural_order, list, list_paths};
 pub use lock::{Lock, lock_directory};
 pub use partial_directory::{PartialDirectory, remove, rename_if, sync_all_below};
 pub use record::{is_current, record, recorded_input};
+pub use seal::{SEAL, is_sealed, sealed, sha256_of};
 pub use writable::check_writable;
 pub use write::{PartialFile, copy, write, write_new};
 

@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,16 @@ impl PartialFile {
             }
         }
         Err(removed())
+    }
+
+    /// A file with this text, which waits for its name.
+    ///
+    /// # Errors
+    /// As [`PartialFile::create`], and a full disk.
+    pub fn of_text(target: &Path, text: &str) -> io::Result<PartialFile> {
+        let partial = PartialFile::create(target)?;
+        partial.file().write_all(text.as_bytes())?;
+        Ok(partial)
     }
 
     /// Where the file is until it has its name.
@@ -231,7 +241,6 @@ pub(super) fn sync_directory(_directory: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::files::names;
-    use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

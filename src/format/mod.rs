@@ -12,6 +12,7 @@ mod nifti;
 mod notes;
 mod nrrd;
 pub mod nrrd_writer;
+mod outputs;
 mod pack;
 mod pairs;
 mod parallel;
@@ -43,6 +44,7 @@ use crate::volume::{
 pub use axes::ReadOptions;
 pub use names::{common_name, file_of, is_label_name, output_place, says_axes, stem};
 pub use notes::VOLUME;
+pub use outputs::{Inputs, check_distinct, check_new};
 pub use pairs::pair;
 
 /// Begins a file at a path, with that many threads for compression.

@@ -7,23 +7,24 @@ use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::files::{self, InputFile};
+use crate::files::{InputFile, PartialFile};
 
 /// Writes a label image of a size (D, H, W) and voxel size (z, y, x): uint16, or
 /// uint32 where labels exceed 65,535. `slice` fills the labels of slice z, (H, W).
-/// What stood under the path is replaced when the file is whole.
+/// The file waits for its name.
 pub fn write_labels(
     path: &Path,
     size: [usize; 3],
     voxel_size: [f64; 3],
     largest: u32,
     mut slice: impl FnMut(usize, &mut [u32]),
-) -> Result<()> {
+) -> Result<PartialFile> {
     let [depth, height, width] = size;
     let wide = largest > u32::from(u16::MAX);
     let mut labels = vec![0; height * width];
-    files::write(path, |file| {
-        let mut file = BufWriter::new(file);
+    let mut write = || -> io::Result<PartialFile> {
+        let partial = PartialFile::create(path)?;
+        let mut file = BufWriter::new(partial.file());
         file.write_all(header(size, voxel_size, wide).as_bytes())?;
         let mut packed = GzEncoder::new(&mut file, Compression::default());
         let mut bytes = Vec::new();
@@ -38,9 +39,11 @@ pub fn write_labels(
             packed.write_all(&bytes)?;
         }
         packed.finish()?;
-        file.into_inner().map(drop).map_err(io::IntoInnerError::into_error)
-    })
-    .with_context(|| format!("{}: writing failed", path.display()))
+        file.flush()?;
+        drop(file);
+        Ok(partial)
+    };
+    write().with_context(|| format!("{}: writing failed", path.display()))
 }
 
 /// Whether a file begins with a header of ours, so that nothing is lost by replacing
@@ -93,6 +96,8 @@ mod tests {
                 labels.copy_from_slice(&[0, 1, largest]);
                 labels[0] = z as u32;
             })
+            .unwrap()
+            .replace()
             .unwrap();
             assert!(is_labels(&path));
         }

@@ -240,6 +240,12 @@ impl VolumeReader for RawArray {
         &self.layout.path
     }
 
+    fn files(&self) -> Vec<PathBuf> {
+        let Layout { path, data, .. } = &self.layout;
+        let apart = (data.path != *path).then(|| data.path.clone());
+        [path.clone()].into_iter().chain(apart).collect()
+    }
+
     fn stored(&self) -> StoredType {
         self.layout.stored
     }

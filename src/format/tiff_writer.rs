@@ -1,7 +1,7 @@
 //! Label images as TIFF stacks: one slice a page.
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -16,30 +16,33 @@ const LARGE: usize = 3 << 30;
 
 /// Writes a label image of a size (D, H, W): uint16, or uint32 where labels exceed
 /// 65,535, as BigTIFF if it is large. `slice` fills the labels of slice z, (H, W).
-/// What stood under the path is replaced when the file is whole.
+/// The file waits for its name.
 pub fn write_labels(
     path: &Path,
     size: [usize; 3],
     largest: u32,
     note: &str,
     slice: impl FnMut(usize, &mut [u32]),
-) -> Result<()> {
-    let write = || -> Result<()> {
+) -> Result<PartialFile> {
+    let write = || -> Result<PartialFile> {
         let partial = PartialFile::create(path)?;
-        let file = BufWriter::new(partial.file());
+        let mut file = BufWriter::new(partial.file());
         let bytes = size.iter().product::<usize>().saturating_mul(4);
         if bytes > LARGE {
-            pages(TiffEncoder::new_big(file)?, size, largest, note, slice)?;
+            pages(TiffEncoder::new_big(&mut file)?, size, largest, note, slice)?;
         } else {
-            pages(TiffEncoder::new(file)?, size, largest, note, slice)?;
+            pages(TiffEncoder::new(&mut file)?, size, largest, note, slice)?;
         }
-        Ok(partial.replace()?)
+        // Dropped, it would not tell of a full disk.
+        file.flush()?;
+        drop(file);
+        Ok(partial)
     };
     write().with_context(|| format!("{}: writing failed", path.display()))
 }
 
 fn pages<K: tiff::encoder::TiffKind>(
-    mut encoder: TiffEncoder<BufWriter<&File>, K>,
+    mut encoder: TiffEncoder<&mut BufWriter<&File>, K>,
     [depth, height, width]: [usize; 3],
     largest: u32,
     note: &str,
@@ -81,6 +84,8 @@ mod tests {
             write_labels(&path, [2, 2, 2], largest, "ours", |z, labels| {
                 labels.copy_from_slice(&[z as u32, 1, 2, largest]);
             })
+            .unwrap()
+            .replace()
             .unwrap();
             assert_eq!(note(&path).as_deref(), Some("ours"));
             let read = super::super::read(&path, "").unwrap();

@@ -9,14 +9,14 @@ use crate::files::{InputFile, PartialFile};
 use crate::regions::Runs;
 
 use super::planes::{Planes, slabs};
-use super::write::MADE_BY;
+use super::write::MARK;
 
 /// The key of the text by which a picture is known again.
 const KEY: &str = "Software";
 
 /// Writes the maximum projection of the probability, and beside it for every column
-/// of voxels the first region that it meets.
-pub fn write_preview(path: &Path, probability: &dyn Planes, regions: &Runs) -> Result<()> {
+/// of voxels the first region that it meets. The file waits for its name.
+pub fn preview(path: &Path, probability: &dyn Planes, regions: &Runs) -> Result<PartialFile> {
     let [depth, height, width] = probability.size();
     let mut most = vec![0.0f32; height * width];
     for slices in slabs(probability) {
@@ -45,18 +45,18 @@ pub fn write_preview(path: &Path, probability: &dyn Planes, regions: &Runs) -> R
             pixels.extend(colour(*label));
         }
     }
-    let write = || -> Result<()> {
+    let write = || -> Result<PartialFile> {
         let partial = PartialFile::create(path)?;
         let file = BufWriter::new(partial.file());
         let mut encoder =
             png::Encoder::new(file, u32::try_from(2 * width)?, u32::try_from(height)?);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
-        encoder.add_text_chunk(KEY.into(), MADE_BY.into())?;
+        encoder.add_text_chunk(KEY.into(), MARK.made_by.into())?;
         let mut writer = encoder.write_header()?;
         writer.write_image_data(&pixels)?;
         writer.finish()?;
-        Ok(partial.replace()?)
+        Ok(partial)
     };
     write().with_context(|| format!("{}: the preview cannot be written", path.display()))
 }
@@ -66,7 +66,7 @@ pub(super) fn is_preview(path: &Path) -> bool {
     let Ok(InputFile { file, .. }) = InputFile::open(path, "a picture") else { return false };
     png::Decoder::new(BufReader::new(file)).read_info().is_ok_and(|reader| {
         let texts = &reader.info().uncompressed_latin1_text;
-        texts.iter().any(|chunk| chunk.keyword == KEY && chunk.text == MADE_BY)
+        texts.iter().any(|chunk| chunk.keyword == KEY && chunk.text == MARK.made_by)
     })
 }
 

@@ -1,19 +1,27 @@
-//! Writes label images and tables, and knows its own again.
+//! Writes label images, and knows the files of a result again.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use ndarray::ArrayView4;
 
-use crate::files;
-use crate::format::{self, nrrd_writer, tiff_writer};
+use crate::files::PartialFile;
+use crate::format::{self, MADE_BY, Mark, nrrd_writer, tiff_writer};
 use crate::regions::Runs;
-use crate::volume::{Calibration, Compression, Edition, Encoding, NewVolume, StoredType};
+use crate::volume::{
+    Calibration, Compression, Edition, Encoding, NewVolume, StoredType, VolumeWriter,
+};
 
 /// By what files of ours are known.
-pub const MADE_BY: &str = "unet3d instances";
+pub const MARK: Mark<'static> = Mark {
+    made_by: "unet3d instances",
+    volumes: &["instances"],
+    attributes: &["unet3d_version", "settings"],
+    earlier: &[],
+    otherwise: "was not written by this command",
+};
 
 /// The format of a label image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +41,17 @@ impl LabelFile {
     }
 }
 
+/// A file that is complete and waits for its name.
+pub enum Finished {
+    /// One of HDF5, which tells by its own checksum whether it was changed.
+    Volume(Box<dyn VolumeWriter>),
+    Other(PartialFile),
+}
+
 /// Writes the regions 1 to `count` as a label image, uint16 or, for more of them,
 /// uint32. In HDF5 it is the data set `instances`, compressed by that many threads,
 /// and the file carries `settings`.
-pub fn write_labels(
+pub fn label_image(
     path: &Path,
     file: LabelFile,
     regions: &Runs,
@@ -44,22 +59,24 @@ pub fn write_labels(
     voxel_size: Option<[f64; 3]>,
     settings: &str,
     threads: usize,
-) -> Result<()> {
+) -> Result<Finished> {
     let size = regions.size();
     let slice = |z: usize, labels: &mut [u32]| regions.expand(z..z + 1, labels, |label| label);
     match file {
         LabelFile::Nrrd => {
             let spacing = voxel_size.unwrap_or([1.0; 3]);
-            nrrd_writer::write_labels(path, size, spacing, count, slice)
+            nrrd_writer::write_labels(path, size, spacing, count, slice).map(Finished::Other)
         }
-        LabelFile::Tiff => tiff_writer::write_labels(path, size, count, MADE_BY, slice),
+        LabelFile::Tiff => {
+            tiff_writer::write_labels(path, size, count, MARK.made_by, slice).map(Finished::Other)
+        }
         LabelFile::Hdf5 => {
             // Blocks are handed over as float32.
             ensure!(count <= 1 << 24, "{}: {count} regions are too many", path.display());
             let [depth, height, width] = size;
             let wide = count > u32::from(u16::MAX);
             let mut file = format::create(path, threads)?;
-            file.attribute("made_by", MADE_BY)?;
+            file.attribute(MADE_BY, MARK.made_by)?;
             file.attribute("unet3d_version", env!("CARGO_PKG_VERSION"))?;
             file.attribute("settings", settings)?;
             let volume = file.begin(&NewVolume {
@@ -84,30 +101,23 @@ pub fn write_labels(
                 let shape = (1, slices.len(), height, width);
                 file.write(volume, [0, z, 0], ArrayView4::from_shape(shape, &labels)?)?;
             }
-            file.finish()
+            Ok(Finished::Volume(file))
         }
     }
 }
 
-/// Writes a text, replacing what stood there.
-pub fn write_text(path: &Path, text: &str) -> Result<()> {
-    files::write(path, |mut file| file.write_all(text.as_bytes()))
-        .with_context(|| format!("{}: writing failed", path.display()))
-}
-
-/// Whether a file was written by `unet3d instances`, or by ANTSUN in its own folders,
-/// so that nothing is lost by replacing it.
-pub fn is_ours(path: &Path) -> bool {
+/// Whether a file has the form of those that `unet3d instances` writes, or ANTSUN in its
+/// own folders. Whether somebody has changed it since, the form does not tell.
+pub fn has_our_form(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    match extension.as_str() {
-        "nrrd" => nrrd_writer::is_labels(path),
-        "tif" => tiff_writer::note(path).as_deref() == Some(MADE_BY),
-        "csv" => starts_with(path, "id,voxels"),
-        "txt" => starts_with(path, "index\n") || is_signal(path),
-        "png" => super::preview::is_preview(path),
-        _ => format::open_file(path)
-            .is_ok_and(|file| file.attribute("made_by").ok().flatten().as_deref() == Some(MADE_BY)),
-    }
+    path.is_file()
+        && match extension.as_str() {
+            "nrrd" => nrrd_writer::is_labels(path),
+            "tif" => tiff_writer::note(path).as_deref() == Some(MARK.made_by),
+            "csv" => starts_with(path, "id,voxels"),
+            "txt" => starts_with(path, "index\n") || is_signal(path),
+            _ => false,
+        }
 }
 
 fn starts_with(path: &Path, text: &str) -> bool {

@@ -59,9 +59,10 @@ impl UNet {
     pub fn load_checkpoint(&self, path: &Path) -> Result<()> {
         let mut state = read_model_state(path)?;
         strip_prefixes(&mut state);
+        // One by one, so that the bytes of a tensor go when it is made.
         let tensors = state
-            .iter()
-            .map(|(name, data)| Ok((name.clone(), to_tensor(data)?)))
+            .into_iter()
+            .map(|(name, data)| Ok((name, to_tensor(&data)?)))
             .collect::<Result<Vec<_>>>()?;
         self.load_state_dict(&tensors).with_context(|| {
             format!(

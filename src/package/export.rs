@@ -1,7 +1,7 @@
 //! A network with its weights as a package of format 0.5.
 
 use std::fmt::Write as _;
-use std::io::{BufWriter, Write};
+use std::io::{Cursor, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -112,16 +112,24 @@ pub fn export(
 
     let partial = PartialFile::create(target)
         .with_context(|| format!("{}: cannot be written", target.display()))?;
-    let mut archive = ZipWriter::new(BufWriter::new(partial.file().try_clone()?));
-    for (name, bytes) in &files {
+    pack(&files)
+        .and_then(|archive| Ok(partial.file().write_all(&archive)?))
+        .with_context(|| format!("{}: cannot be written", target.display()))?;
+    partial.keep_new().with_context(|| target.display().to_string())
+}
+
+/// A zip archive of these files. It is made in memory, as its writer prints what it cannot
+/// write.
+fn pack(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in files {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Deflated)
             .large_file(bytes.len() > 1 << 30);
         archive.start_file(name, options)?;
         archive.write_all(bytes)?;
     }
-    archive.finish()?.flush()?;
-    partial.keep_new().with_context(|| target.display().to_string())
+    Ok(archive.finish()?.into_inner())
 }
 
 /// Names of the files with weights.

@@ -19,6 +19,7 @@ use crate::config::{Dialect, Tree};
 use crate::device::stack;
 use crate::ffi::tensor::as_slice;
 use crate::files::PartialFile;
+use crate::format::check_new;
 use crate::model::{NetworkSpec, UNet};
 use crate::volume::{Statistics, Volume};
 
@@ -51,12 +52,11 @@ pub fn import(package: &Package, directory: &Path) -> Result<Imported> {
     let directory = directory.canonicalize()?;
     let (checkpoint, configuration) =
         (directory.join("weights.pytorch"), directory.join("predict.yaml"));
-    for path in [&checkpoint, &configuration] {
-        ensure!(!path.exists(), "{}: exists and is not replaced", path.display());
-    }
+    check_new(&[&checkpoint, &configuration])?;
 
     let weights = package.read(&description.weights)?;
-    let partial = PartialFile::create(&checkpoint)?;
+    let partial = PartialFile::create(&checkpoint)
+        .with_context(|| format!("{}: cannot be written", checkpoint.display()))?;
     partial.file().write_all(&weights).with_context(|| checkpoint.display().to_string())?;
     drop(weights);
     // Plain networks of both dialects have the same names, and may differ in the slope of a
@@ -73,10 +73,10 @@ pub fn import(package: &Package, directory: &Path) -> Result<Imported> {
     let first = attempts.next().context("there is no dialect")?;
     let found = first.or_else(|fault| attempts.find_map(Result::ok).ok_or(fault));
     let (yaml, difference) = found.with_context(|| shown.clone())?;
-    partial.keep_new()?;
-    let file = PartialFile::create(&configuration)?;
-    file.file().write_all(yaml.as_bytes())?;
-    file.keep_new()?;
+    let failed = || format!("{}: cannot be written", configuration.display());
+    let file = PartialFile::of_text(&configuration, &yaml).with_context(failed)?;
+    partial.keep_new().with_context(|| checkpoint.display().to_string())?;
+    file.keep_new().with_context(failed)?;
     Ok(Imported { name: description.name, configuration, checkpoint, difference })
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use zip::ZipArchive;
 
 use crate::config::Tree;
+use crate::files::open_ordinary;
 
 /// Largest description in bytes.
 const LARGEST_TEXT: u64 = 16 << 20;
@@ -48,7 +49,7 @@ impl Package {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             (Place::Folder(folder), vec![name])
         } else {
-            let file = File::open(path).with_context(|| format!("{shown}: cannot be opened"))?;
+            let file = open_ordinary(path).with_context(|| format!("{shown}: cannot be opened"))?;
             let archive = ZipArchive::new(file)
                 .with_context(|| format!("{shown}: neither a folder, a rdf.yaml nor a zip"))?;
             let there = |name: &&&str| archive.index_for_name(name).is_some();
@@ -100,7 +101,7 @@ impl Package {
         let mut bytes = Vec::new();
         match &self.place {
             Place::Folder(folder) => {
-                let file = File::open(folder.join(name)).with_context(context)?;
+                let file = open_ordinary(&folder.join(name)).with_context(context)?;
                 file.take(most + 1).read_to_end(&mut bytes).with_context(context)?;
             }
             Place::Archive(archive) => {

@@ -4,12 +4,13 @@
 //! of which every size is computed when it runs, so that it takes patches of every size.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::ffi::script::{ScriptTensor, save_script};
-use crate::files::PartialFile;
+use crate::ffi::script::{ScriptTensor, script};
+use crate::files;
 use crate::model::{Function, Graph, Interpolation, UNet, Value};
 
 /// Writes the network, with its final activation, as a TorchScript archive.
@@ -17,24 +18,16 @@ use crate::model::{Function, Graph, Interpolation, UNet, Value};
 /// # Errors
 /// A file that exists or cannot be written.
 pub fn write_torchscript(net: &UNet, target: &Path) -> Result<()> {
-    let partial = PartialFile::create(target)
-        .with_context(|| format!("{}: cannot be written", target.display()))?;
-    save(net, partial.path())
-        .with_context(|| format!("{}: cannot be written", target.display()))?;
-    partial.keep_new().with_context(|| target.display().to_string())
+    let archive = torchscript(net)?;
+    files::write_new(target, |mut file| file.write_all(&archive))
+        .with_context(|| format!("{}: cannot be written", target.display()))
 }
 
 /// The bytes of the network as a TorchScript archive.
 ///
 /// # Errors
-/// No room for a temporary file.
+/// A network that TorchScript does not take.
 pub fn torchscript(net: &UNet) -> Result<Vec<u8>> {
-    let file = tempfile::NamedTempFile::new()?;
-    save(net, file.path())?;
-    Ok(std::fs::read(file.path())?)
-}
-
-fn save(net: &UNet, path: &Path) -> Result<()> {
     let trained: Vec<String> = net.parameters().into_iter().map(|entry| entry.name).collect();
     let tensors: Vec<ScriptTensor> = net
         .state_dict()
@@ -42,7 +35,7 @@ fn save(net: &UNet, path: &Path) -> Result<()> {
         .map(|(name, tensor)| ScriptTensor { trained: trained.contains(&name), name, tensor })
         .collect();
     let source = source(&net.graph(), net.spec().anatomy.planar);
-    Ok(save_script(path, &source, &tensors)?)
+    Ok(script(&source, &tensors)?)
 }
 
 /// The method `forward`.

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use crate::files::{destination, identity};
-use crate::format::{self, FORMATS, Format};
+use crate::format::{self, FORMATS, Format, Inputs};
 use crate::samples::SampleFiles;
 use crate::volume::{Compression, Encoding};
 
@@ -81,18 +82,18 @@ pub fn beside(result: &Path, extension: &str) -> PathBuf {
 }
 
 /// Gives each input its output: `<stem>_predictions` with the extension of that format, or
-/// of the input's, beside the input or in `directory`. `apart` gives the other file that the
-/// result at a path consists of, if there is one.
+/// of the input's, beside the input or in `directory`. `others` gives the other files that the
+/// result at a path consists of.
 ///
 /// # Errors
 /// A message if an output is one of the inputs or of the files of ground truth, or the output
-/// of two inputs, whatever links and spellings lead to it.
+/// of two inputs, whatever links and spellings lead to it, or if it would lie within a store.
 pub fn pair_files(
     inputs: Vec<SampleFiles>,
     directory: Option<&Path>,
     format: Option<OutputFormat>,
     compression: Compression,
-    apart: impl Fn(&Path) -> Option<PathBuf>,
+    others: impl Fn(&Path) -> Vec<PathBuf>,
 ) -> Result<Vec<FilePair>, String> {
     let output = |input: &Path| {
         let (beside, stem) = format::output_place(input);
@@ -115,7 +116,7 @@ pub fn pair_files(
         .filter_map(|path| identity(&format::file_of(path)))
         .collect();
     for FilePair { input, output, .. } in &files {
-        for output in [Some(output.clone()), apart(output)].into_iter().flatten() {
+        for output in iter::once(output.clone()).chain(others(output)) {
             if identity(&output).is_some_and(|identity| inputs.contains(&identity)) {
                 return Err(format!(
                     "{} is an input, and the result of {} would replace it; set another \
@@ -127,10 +128,17 @@ pub fn pair_files(
         }
     }
     let mut seen: HashMap<PathBuf, &FilePair> = HashMap::new();
-    for file in &files {
-        let FilePair { input, output, .. } = file;
+    let mut folders: HashSet<PathBuf> = HashSet::new();
+    let outputs = files.iter().flat_map(|file| {
+        iter::once(file.output.clone()).chain(others(&file.output)).map(move |path| (path, file))
+    });
+    for (output, file) in outputs {
+        let input = &file.input;
         let place =
-            destination(output).map_err(|error| format!("{}: {error}", output.display()))?;
+            destination(&output).map_err(|error| format!("{}: {error}", output.display()))?;
+        if place.parent().is_some_and(|folder| folders.insert(folder.to_path_buf())) {
+            Inputs::default().check(&output).map_err(|error| format!("{error:#}"))?;
+        }
         if let Some(other) = seen.insert(place.clone(), file) {
             let twice = identity(input).is_some() && identity(input) == identity(&other.input);
             let remedy = if twice {

@@ -17,12 +17,24 @@ use crate::config::{ConfigError, Node, Section};
 use crate::device::{MemoryFormat, Precision, stack};
 use crate::ffi::tensor::as_slice;
 use crate::files;
-use crate::format::h5::{Plane, write_planes};
-use crate::format::png;
+use crate::format::h5::{Plane, holds_only_planes, planes};
+use crate::format::{Mark, png, standing};
 use crate::model::{NetworkSpec, UNet};
 use crate::regions::{Connectivity, components};
-use crate::samples::{Loaders, SampleFiles, entries};
+use crate::samples::{Loaders, MADE_BY_PREDICTION, SampleFiles, entries};
 use crate::volume::{Compression, Statistics, Volume, VolumeShape};
+
+/// The data sets of a result.
+const DATA_SETS: [&str; 2] = ["predictions", "segmentation"];
+
+/// By what results are known again.
+const MARK: Mark<'static> = Mark {
+    made_by: MADE_BY_PREDICTION,
+    volumes: &DATA_SETS,
+    attributes: &[],
+    earlier: &[],
+    otherwise: "holds no predictions of this program",
+};
 
 /// Everything that a configuration says about the prediction of images.
 pub struct ImagePlan {
@@ -104,7 +116,7 @@ impl ImagePlan {
             images
                 .extend(found.into_iter().map(|raw| SampleFiles { raw, ..SampleFiles::default() }));
         }
-        pair_files(images, self.output_dir.as_deref(), None, Compression::None, |_| None)
+        pair_files(images, self.output_dir.as_deref(), None, Compression::None, |_| Vec::new())
             .map_err(|message| self.file_paths.error(message))
     }
 
@@ -168,7 +180,7 @@ fn predict_image(
     number: u64,
     device: Device,
 ) -> Result<()> {
-    refuse_foreign(&pair.output)?;
+    check_replaceable(&pair.output)?;
     let raw = plan.prepare(png::read(&pair.input)?, number)?;
     let batch = stack(vec![raw], plan.precision.prediction().tensors, device)?;
     let probabilities = tch::no_grad(|| -> Result<_> {
@@ -187,24 +199,24 @@ fn predict_image(
         fs::create_dir_all(directory)
             .with_context(|| format!("{}: cannot be made", directory.display()))?;
     }
-    write_planes(
+    let [first, second] = DATA_SETS;
+    let made = planes(
         &pair.output,
-        &[
-            ("predictions", Plane::Probabilities(probabilities)),
-            ("segmentation", Plane::Labels(segmentation)),
-        ],
-    )
+        &[(first, Plane::Probabilities(probabilities)), (second, Plane::Labels(segmentation))],
+        MARK.made_by,
+    )?;
+    made.replace_if(check_replaceable)?
+        .with_context(|| format!("{}: cannot be written", pair.output.display()))
 }
 
-/// Refuses to replace a file that prediction did not write.
-fn refuse_foreign(path: &Path) -> Result<()> {
-    let is_ours = crate::format::open_file(path)
-        .is_ok_and(|file| file.has("predictions") && file.has("segmentation") && !file.has("raw"));
-    ensure!(
-        !path.exists() || is_ours,
-        "{}: exists and holds no predictions; it is not replaced. Move it away, or set \
-         `loaders.output_dir`",
-        path.display()
-    );
-    Ok(())
+/// Checks that what stands under the name of a result may be replaced: one of ours as it was
+/// written, or exactly what pytorch-3dunet writes, which leaves no mark.
+///
+/// # Errors
+/// Any other file, and results that were changed since they were written.
+fn check_replaceable(path: &Path) -> Result<()> {
+    if holds_only_planes(path, &DATA_SETS) {
+        return Ok(());
+    }
+    standing(path, &MARK).check_replaceable(path, "set another `loaders.output_dir`")
 }

@@ -20,7 +20,7 @@ use crate::volume::{
 use super::existing::{INPUT, check_replaceable, warn_of_other_input};
 use super::files::{OutputFormat, beside, segmentation_path};
 use super::performance::Performance;
-use super::preview::is_preview;
+use super::preview::check_preview;
 use super::reader::InputSummary;
 use super::run::PredictionRun;
 
@@ -265,13 +265,9 @@ impl Output {
         let path = &run.files[index].output;
         check_replaceable(path, spec)?;
         warn_of_other_input(path, &run.files[index].input);
-        let picture = beside(path, "png");
-        ensure!(
-            !spec.preview || !picture.exists() || is_preview(&picture),
-            "{}: exists and is no preview of ours; it is not replaced. Move it away, or set \
-             `loaders.output_dir`",
-            picture.display()
-        );
+        if spec.preview {
+            check_preview(&beside(path, "png"))?;
+        }
         if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(directory)
                 .with_context(|| format!("{}: cannot be made", directory.display()))?;

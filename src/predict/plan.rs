@@ -20,7 +20,7 @@ use crate::volume::{
 };
 
 use super::embeddings::RegionSpec;
-use super::files::{FilePair, pair_files, segmentation_path};
+use super::files::{FilePair, beside, pair_files, segmentation_path};
 use super::output::{ON_ERROR, OutputSpec};
 use super::performance::{Performance, PerformanceSpec};
 use super::predictors::{Manner, PREDICTORS, Surroundings};
@@ -180,10 +180,13 @@ impl PredictionPlan {
     /// Files that do not exist; results that would replace an input or each other.
     pub fn files(&self) -> Result<Vec<FilePair>, ConfigError> {
         let inputs = self.places.file_paths.prediction_inputs(&self.raw)?;
-        let OutputSpec { format, compression, .. } = self.output;
-        let apart =
-            |path: &Path| self.output.has_segmentation_apart(path).then(|| segmentation_path(path));
-        pair_files(inputs, self.output_dir.as_deref(), format, compression, apart)
+        let OutputSpec { format, compression, preview, .. } = self.output;
+        let others = |path: &Path| {
+            let apart = self.output.has_segmentation_apart(path).then(|| segmentation_path(path));
+            let picture = preview.then(|| beside(path, "png"));
+            apart.into_iter().chain(picture).collect()
+        };
+        pair_files(inputs, self.output_dir.as_deref(), format, compression, others)
             .map_err(|message| self.places.file_paths.node.error(message))
     }
 

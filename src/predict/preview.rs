@@ -4,17 +4,26 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ndarray::{Array2, Array3, ArrayView4, Axis, s};
 
-use crate::files::{InputFile, PartialFile};
+use crate::files::{InputFile, PartialFile, is_taken};
 
 /// The key and the text by which we know our own pictures again.
 const MARK: (&str, &str) = ("Software", "unet3d predict");
 
-/// Whether a picture is one of ours, and nothing is lost by replacing it.
-pub fn is_preview(path: &Path) -> bool {
-    open_preview(path).is_some()
+/// Checks that nothing is lost if a picture takes its place under a path.
+///
+/// # Errors
+/// Anything that stands there and is no picture of ours.
+pub fn check_preview(path: &Path) -> Result<()> {
+    ensure!(
+        !is_taken(path) || open_preview(path).is_some(),
+        "{}: exists and is no preview of ours; it is not replaced. Move it away, or set \
+         `loaders.output_dir`",
+        path.display()
+    );
+    Ok(())
 }
 
 /// Whether a picture is one of ours and complete.
@@ -89,7 +98,7 @@ impl Preview {
         let mut writer = encoder.write_header().with_context(context)?;
         writer.write_image_data(&pixels).with_context(context)?;
         writer.finish().with_context(context)?;
-        partial.replace().with_context(context)
+        partial.replace_if(check_preview)?.with_context(context)
     }
 }
 

@@ -76,6 +76,9 @@ impl PredictionRun {
         stop: Arc<AtomicBool>,
     ) -> Result<PredictionRun> {
         let mut files = plan.files()?;
+        if let Some(stage) = &stage {
+            stage.check(&files)?;
+        }
         let checkpoint = plan.checkpoint()?;
         if let Some(shard) = selection.shard {
             // Of results that are made block by block, every process makes some blocks.

@@ -9,6 +9,13 @@ use super::files::FilePair;
 
 /// Makes something of every result, without reading it again.
 pub trait ResultStage: Debug + Send + Sync {
+    /// Checks that what it makes of these results does not have one name, nor that of a file
+    /// that it reads.
+    ///
+    /// # Errors
+    /// Files that would take each other's place.
+    fn check(&self, files: &[FilePair]) -> Result<()>;
+
     /// Whether what it makes of a result is there and up to date.
     fn is_up_to_date(&self, files: &FilePair) -> bool;
 

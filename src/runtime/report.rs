@@ -84,6 +84,18 @@ pub fn fail(message: &str) {
     }
 }
 
+/// Prints the result of a command. A reader that has seen enough, as `head`, is no error.
+///
+/// # Errors
+/// A full disk, or another fault of what stands behind stdout.
+pub fn print(text: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// The message of a panic, for use in an error.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<&str>() {

@@ -8,7 +8,8 @@ use ndarray::ArrayD;
 use tch::{Device, Kind};
 
 use super::batch::TensorBatch;
-use crate::files::PartialFile;
+use crate::files::is_taken;
+use crate::format::h5::MemoryFile;
 use crate::target::Weights;
 
 /// Writes `<directory>/iter_<iteration>.h5` with `raw`, `label` and, if there is
@@ -19,17 +20,13 @@ pub fn write(directory: &Path, iteration: u64, batch: &TensorBatch) -> Result<()
         .with_context(|| format!("{}: cannot be made", directory.display()))?;
     let path = directory.join(format!("iter_{iteration}.h5"));
     ensure!(
-        !path.exists(),
+        !is_taken(&path),
         "{}: exists and is not replaced; the batch of iteration {iteration} is not dumped. \
          Move it away, or set another `trainer.h5_dir`",
         path.display()
     );
     let context = || format!("{}: the batch cannot be dumped", path.display());
-    let mut partial = PartialFile::create(&path).with_context(context)?;
-    let file = partial
-        .open_again(|path| hdf5::File::create(path))
-        .with_context(context)?
-        .with_context(context)?;
+    let made = MemoryFile::create().with_context(context)?;
     let label = batch.labels.dense(Kind::Float)?;
     let weight = batch.weights.as_ref().map(Weights::dense).transpose()?;
     let tensors = [("raw", Some(&batch.raw)), ("label", Some(&label)), ("weight", weight.as_ref())];
@@ -39,8 +36,7 @@ pub fn write(directory: &Path, iteration: u64, batch: &TensorBatch) -> Result<()
         let shape: Vec<usize> = tensor.size().iter().map(|size| *size as usize).collect();
         let values = crate::ffi::tensor::as_slice::<f32>(&tensor)?.to_vec();
         let array = ArrayD::from_shape_vec(shape, values)?;
-        file.new_dataset_builder().with_data(&array).create(name).with_context(context)?;
+        made.hdf5().new_dataset_builder().with_data(&array).create(name).with_context(context)?;
     }
-    file.close().with_context(context)?;
-    partial.keep_new().with_context(context)
+    made.write_new(&path).with_context(context)
 }

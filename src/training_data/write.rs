@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use hdf5::{File, H5Type};
 use ndarray::{ArrayView3, ArrayView4, Axis};
 
 use super::{Image, Labelled};
-use crate::files::PartialFile;
-use crate::format::h5::ELEMENT_SIZE;
+use crate::files::is_taken;
+use crate::format::h5::{ELEMENT_SIZE, MemoryFile};
 use crate::with_values;
 
 /// Edges of the chunks that volumes are stored in, at most, (z, y, x): small enough
@@ -20,27 +20,21 @@ const CHUNK: [usize; 3] = [16, 64, 64];
 /// voxel. The file appears whole or not at all, and never in the place of another.
 pub fn write(path: &Path, raw: &Image, labelled: Option<&Labelled>) -> Result<()> {
     ensure!(
-        !path.exists(),
+        !is_taken(path),
         "{} is there already: remove it or choose another output folder",
         path.display()
     );
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut partial = PartialFile::create(path)
-        .with_context(|| format!("{} cannot be written to", folder.display()))?;
-    {
-        let file = partial.open_again(|path| File::create(path))??;
-        let place = Place { file: &file, voxel_size: raw.voxel_size };
-        with_values!(&raw.volume.values, a => match raw.volume.has_channels {
-            true => place.add_channels("raw", a.view()),
-            false => place.add("raw", a.index_axis(Axis(0), 0)),
-        })?;
-        if let Some(labelled) = labelled {
-            place.add("label", labelled.label.view())?;
-            place.add("weight", labelled.weight.view())?;
-        }
-        file.close()?;
+    let made = MemoryFile::create()?;
+    let place = Place { file: made.hdf5(), voxel_size: raw.voxel_size };
+    with_values!(&raw.volume.values, a => match raw.volume.has_channels {
+        true => place.add_channels("raw", a.view()),
+        false => place.add("raw", a.index_axis(Axis(0), 0)),
+    })?;
+    if let Some(labelled) = labelled {
+        place.add("label", labelled.label.view())?;
+        place.add("weight", labelled.weight.view())?;
     }
-    partial.keep_new().with_context(|| format!("{} cannot be written", path.display()))
+    made.write_new(path)
 }
 
 struct Place<'a> {

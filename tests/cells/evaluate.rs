@@ -319,7 +319,11 @@ fn the_report_is_one_page_with_the_slices_of_the_worst_files() {
     }
     let data = page.split("type=\"application/json\">").nth(1).unwrap();
     let data: Value = serde_json::from_str(data.split("</script>").next().unwrap()).unwrap();
-    assert_eq!(data["summary"], json(&lab.path("out/summary.json")));
+    let mut summary = json(&lab.path("out/summary.json"));
+    for seal in ["checksum", "scores_sha256"] {
+        assert!(summary.as_object_mut().unwrap().remove(seal).is_some());
+    }
+    assert_eq!(data["summary"], summary);
     let order: Vec<usize> =
         data["order"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
     let precision = |file: usize| {

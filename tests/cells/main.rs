@@ -9,6 +9,7 @@ mod instances;
 mod label_input;
 mod names;
 mod regions;
+mod replaced;
 mod splits;
 mod stage;
 mod worm;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::fixture;
 use crate::support::lab::{Lab, read};
-use crate::support::program::{Run, program, python, script, with_config};
+use crate::support::program::{Run, program, python, script, with_config, with_flags};
 
 use super::program::lab;
 
@@ -366,4 +366,64 @@ fn processes_that_predict_the_same_files_do_not_disturb_each_other() {
         assert!(found == wanted);
         assert_eq!(fs::read_dir(lab.path("out")).unwrap().count(), 3, "nothing is left over");
     }
+}
+
+#[test]
+fn results_share_no_picture_and_no_regions_and_lie_in_no_store() {
+    let lab = lab();
+    let config = lab.prediction();
+    let first = lab.path("test/t1.h5");
+    let convert = |to: &str| {
+        let words = ["convert".as_ref(), first.as_os_str(), lab.path(to).as_os_str()]
+            .map(|word| word.to_owned());
+        let run = program().args(words).args(["--dataset", "raw"]).output().unwrap();
+        Run::from(run).succeeded();
+    };
+    convert("t1.tif");
+    convert("s.zarr");
+    // The results of these are two files of two formats.
+    let files = format!(
+        "loaders.test.file_paths=['{}', '{}']",
+        first.display(),
+        lab.path("t1.tif").display()
+    );
+    let out = format!("loaders.output_dir={}", lab.path("out").display());
+    with_config("predict", &config, &[&files, &out, "predictor.preview=true"])
+        .failed_with(2, &["would both be written to", "t1_predictions.png"]);
+    for command in ["predict", "check"] {
+        with_config(command, &config, &[&files, &out, "instances={threshold: 0.4}"])
+            .failed_with(1, &["instances", "would both give", "t1_instances.csv"]);
+    }
+    assert!(!lab.path("out").exists());
+    let store = format!("loaders.output_dir={}", lab.path("s.zarr/results").display());
+    with_config("predict", &config, &[&store]).failed_with(2, &["within the Zarr store"]);
+    assert!(!lab.path("s.zarr/results").exists());
+    with_config("predict", &config, &[&files, &out]).succeeded();
+    // A picture that leads nowhere is not ours.
+    symlink("nowhere", lab.path("out/t1_predictions.png")).unwrap();
+    let one = format!("loaders.test.file_paths=['{}']", first.display());
+    with_config("predict", &config, &[&one, &out, "predictor.preview=true"])
+        .failed_with(1, &["t1_predictions.png", "not replaced"]);
+}
+
+#[test]
+fn an_input_whose_voxels_lie_in_another_file_is_predicted_anew_with_them() {
+    let lab = lab();
+    let config = lab.prediction();
+    let header = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 16 16 8\nencoding: raw\n\
+                  data file: v.raw\n\n";
+    fs::write(lab.path("v.nhdr"), header).unwrap();
+    let write = |seed: u8| {
+        let voxels: Vec<u8> = (0..16 * 16 * 8).map(|n: u16| (n as u8).wrapping_mul(seed)).collect();
+        fs::write(lab.path("v.raw"), voxels).unwrap();
+    };
+    write(3);
+    let files = format!("loaders.test.file_paths=['{}']", lab.path("v.nhdr").display());
+    let run = || {
+        let done = with_flags("predict", &config, &["--skip-existing"], &[&files]).succeeded();
+        done.out.contains("1 of 1 volume(s) have their result already")
+    };
+    assert!(!run() && run());
+    write(5);
+    assert!(!run() && run());
 }

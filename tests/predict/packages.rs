@@ -5,13 +5,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::process::Command;
 
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
 
 use crate::support::fixture;
 use crate::support::lab::Lab;
-use crate::support::program::{unet3d, with_config};
+use crate::support::program::{Run, unet3d, with_config};
 
 /// Writes the archive again with one of its files changed.
 fn changed(from: &Path, to: &Path, name: &str, change: impl Fn(Vec<u8>) -> Vec<u8>) {
@@ -112,6 +113,23 @@ fn networks_of_the_fork_are_exported_with_their_code() {
     export("alone.bin", &[]).failed_with(2, &["alone.bin", "--format"]);
     export("package.zip", &[]).failed_with(2, &["--author"]);
     export("other.pt", &["--weights", "onnx"]).failed_with(2, &["--weights"]);
+
+    // Where a file cannot be written to its end, nothing is left.
+    let entries = || fs::read_dir(lab.path("")).unwrap().count();
+    let before = entries();
+    // The weights of a package are first written by themselves.
+    for (name, named) in
+        [("full.zip", "weights.pt"), ("full.pt", "full.pt"), ("full.onnx", "full.onnx")]
+    {
+        let mut limited = Command::new("sh");
+        limited.args(["-c", "ulimit -f 4; exec \"$0\" \"$@\""]);
+        limited.arg(env!("CARGO_BIN_EXE_unet3d")).args(["export", "--config"]);
+        limited.arg(lab.path("predict.yaml"));
+        limited.arg("--checkpoint").arg(&weights).args(["--author", "Nobody", "--set", order]);
+        let run = Run::from(limited.arg(lab.path(name)).env_clear().output().unwrap());
+        run.failed_with(1, &[named, "File too large"]);
+        assert_eq!(entries(), before, "{name}");
+    }
 }
 
 #[test]

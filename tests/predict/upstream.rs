@@ -127,3 +127,54 @@ fn predictions_are_those_of_upstream() {
     }
     assert_eq!(cases, 38);
 }
+
+#[test]
+fn corrected_results_of_whole_images_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(&fixture("recorded/upstream/predict/dsb2018"), folder.path());
+    let config = folder.path().join("config.yaml");
+    let out = folder.path().join("out");
+    let to = format!("loaders.output_dir={}", out.display());
+    let run = || with_config("predict", &config, &["device=cpu", &to]);
+    run().succeeded();
+    run().succeeded();
+    let path = out.join("cell0_predictions.h5");
+    let ours = fs::read(&path).unwrap();
+    for what in ["voxels", "attribute"] {
+        let mut unlocked = File::with_options();
+        unlocked.with_fapl(|list| list.file_locking(false));
+        let file = unlocked.open_rw(&path).unwrap();
+        if what == "voxels" {
+            let labels = file.dataset("segmentation").unwrap();
+            let corrected =
+                ndarray::Array2::<u16>::from_elem((labels.shape()[0], labels.shape()[1]), 5);
+            labels.write(&corrected).unwrap();
+        } else {
+            file.new_attr::<i32>().create("checked").unwrap().write_scalar(&1).unwrap();
+        }
+        file.close().unwrap();
+        let changed = fs::read(&path).unwrap();
+        run().failed_with(1, &["cell0_predictions.h5", "was changed", "not replaced"]);
+        assert!(fs::read(&path).unwrap() == changed, "{what}");
+        fs::write(&path, &ours).unwrap();
+    }
+    // What the Python program writes, which leaves no mark, is replaced.
+    let [probabilities, labels] = {
+        let file = File::open(&path).unwrap();
+        let read = |name: &str| -> ArrayD<f32> { file.dataset(name).unwrap().read_dyn().unwrap() };
+        [read("predictions"), read("segmentation")]
+    };
+    let python = |more: bool| {
+        let file = File::create(&path).unwrap();
+        let builder = || file.new_dataset_builder().deflate(4);
+        builder().with_data(&probabilities).create("predictions").unwrap();
+        builder().with_data(&labels).create("segmentation").unwrap();
+        if more {
+            builder().with_data(&labels).create("corrected").unwrap();
+        }
+    };
+    python(true);
+    run().failed_with(1, &["cell0_predictions.h5", "not replaced"]);
+    python(false);
+    run().succeeded();
+}

@@ -98,3 +98,76 @@ loaders:
     <<: *data
     file_paths: ['@/val.h5']
 ";
+
+/// Runs a line of a shell with the program as `$0`.
+fn shell(line: &str, folder: &std::path::Path) -> std::process::Output {
+    Command::new("bash")
+        .args(["-o", "pipefail", "-c", line, env!("CARGO_BIN_EXE_unet3d")])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", folder)
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn readers_that_end_are_no_error_and_full_disks_are() {
+    let lab = Lab::new();
+    lab.balls("a.h5", [4, 8, 8], 1);
+    for command in ["info a.h5 a.h5", "info --json a.h5", "explain iters", "completions bash"] {
+        let done = shell(&format!("\"$0\" {command} | :"), &lab.path(""));
+        let told = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success() && told.is_empty(), "{command}: {told}");
+        let done = shell(&format!("\"$0\" {command} > /dev/full"), &lab.path(""));
+        let told = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{command}: {told}");
+        assert!(told.starts_with("error: ") && told.contains("No space left"), "{told}");
+    }
+}
+
+#[test]
+fn paths_begin_at_home_and_need_a_working_directory() {
+    let lab = Lab::new();
+    lab.balls("a.h5", [4, 8, 8], 1);
+    fs::create_dir(lab.path("deep")).unwrap();
+    let line = "cd deep && \"$0\" convert '~/a.h5' --dataset=raw --set-voxel-size=1,1,1 \
+                \"~/deep/../a.nrrd\" && \"$0\" man --output='~'";
+    let done = shell(line, &lab.path(""));
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(lab.path("a.nrrd").is_file() && lab.path("unet3d.1").is_file());
+    assert_eq!(fs::read_dir(lab.path("deep")).unwrap().count(), 0);
+    let done = shell("mkdir gone && cd gone && rmdir ../gone && \"$0\" info a.h5", &lab.path(""));
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{told}");
+    assert!(told.starts_with("error: the working directory does not exist any more"), "{told}");
+}
+
+#[test]
+fn pipes_and_devices_are_named_and_not_waited_for() {
+    let lab = Lab::new();
+    lab.balls("a.h5", [4, 8, 8], 1);
+    fs::write(lab.path("names.txt"), "AVA\n").unwrap();
+    assert!(Command::new("mkfifo").arg(lab.path("pipe.csv")).status().unwrap().success());
+    let cells = "--regions a.h5 --regions-dataset label";
+    let naming =
+        format!("name-cells --predictions a.h5 --predictions-dataset raw {cells} --output t.csv");
+    let crop = format!("make-label-input --image a.h5 {cells} --output i.h5 --regions-output r.h5");
+    for command in [
+        "predict --checkpoint pipe.csv a.h5",
+        "import pipe.csv",
+        "info pipe.csv",
+        "evaluate --kind names pipe.csv pipe.csv",
+        "evaluate --kind names /dev/zero /dev/zero",
+        &format!("{naming} --names pipe.csv"),
+        &format!("{naming} --names names.txt --matches pipe.csv"),
+        &format!("{naming} --names names.txt --pairs pipe.csv"),
+        &format!("{crop} --crop 4,8,8 --names names.txt --human pipe.csv"),
+    ] {
+        let done = shell(&format!("timeout 20 \"$0\" {command}"), &lab.path(""));
+        let told = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{command}: {told}");
+        let named = told.contains("pipe.csv") || told.contains("/dev/zero");
+        assert!(named && told.contains("ordinary file"), "{command}: {told}");
+    }
+}

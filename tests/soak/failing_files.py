@@ -1,6 +1,6 @@
 """Lets the n-th read or write of a run fail, for every n, and sees what is left.
 
-    python tests/soak/failing_files.py [--most 200] [--program target/release/unet3d]
+    python tests/soak/failing_files.py [--most 200] [--only predict:read] [--program PATH]
 
 A C compiler makes fail_nth.c into a library that is preloaded. For each of a training and
 a prediction, first the reads and writes of a run are counted; then the run is repeated with
@@ -107,6 +107,7 @@ def check(bench, verb, done, wanted, inputs):
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--most", type=int, default=200)
+    options.add_argument("--only", help="one of train:read, train:write, predict:read, predict:write")
     options.add_argument("--program", default="target/release/unet3d")
     options = options.parse_args()
     here = pathlib.Path(__file__).parent
@@ -131,6 +132,8 @@ def main():
                 last = folder / "run/last_checkpoint.pytorch"
                 wanted = torch.load(last, map_location="cpu")["model_state_dict"]
             for kind in ("read", "write"):
+                if options.only not in (None, f"{verb}:{kind}"):
+                    continue
                 bench.run(verb, kind)
                 total, errors = bench.count(), 0
                 assert total > 0

@@ -186,3 +186,27 @@ fn images_without_labels_become_files_to_predict() {
     let run = make_without_labels(&["--instances"], &images, &folder.path().join("no"));
     assert_eq!(run.status.code(), Some(2));
 }
+
+#[test]
+fn a_file_that_cannot_be_written_to_its_end_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("train");
+    for blocks in [1, 4, 8] {
+        let run = Command::new("sh")
+            .args(["-c", &format!("ulimit -f {blocks}; exec \"$0\" \"$@\"")])
+            .arg(env!("CARGO_BIN_EXE_unet3d"))
+            .args(["make-training-data", "--raw"])
+            .arg(fixture("3_img.tif"))
+            .arg("--label")
+            .arg(fixture("3_label.tif"))
+            .arg("--output")
+            .arg(&output)
+            .env_clear()
+            .output()
+            .unwrap();
+        let message = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(1), "{blocks}: {message}");
+        assert!(message.contains("3.h5: writing failed: File too large"), "{message}");
+        assert_eq!(output.read_dir().unwrap().count(), 0, "something was left behind");
+    }
+}

@@ -2,6 +2,7 @@
 //! define the formats.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use ndarray::{Array3, Array4};
@@ -318,4 +319,43 @@ fn info_says_what_a_volume_is() {
         assert!(text.contains(words), "{words}: {text}");
     }
     unet3d(["info", "nothing.h5"]).failed_with(1, &["nothing.h5", "no such file"]);
+}
+
+#[test]
+fn a_conversion_loses_no_input_under_any_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let two = fixture("formats").join("two.ome.tif").display().to_string();
+    let store = place("s.zarr");
+    convert(&[&two, &store]).succeeded();
+    symlink("s.zarr", folder.path().join("link.zarr")).unwrap();
+    let expected = format::read(Path::new(&store), "").unwrap();
+    for (input, output, word) in [
+        ("s.zarr", "s.zarr/part.tif", "within the Zarr store"),
+        ("s.zarr/0", "link.zarr/deep/part.zarr", "within the Zarr store"),
+        ("s.zarr", "link.zarr", "the input itself"),
+        ("link.zarr", "./s.zarr", "the input itself"),
+        ("s.zarr/0", "s.zarr", "holds the input"),
+    ] {
+        convert(&[&place(input), &place(output), "--overwrite"]).failed_with(1, &[output, word]);
+    }
+    // The voxels of a header lie in a file of their own.
+    let header = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 3 2\nencoding: raw\n\
+                  data file: voxels.tif\n\n";
+    fs::write(place("v.nhdr"), header).unwrap();
+    fs::write(place("voxels.tif"), [7u8; 24]).unwrap();
+    convert(&[&place("v.nhdr"), &place("voxels.tif"), "--overwrite"])
+        .failed_with(1, &["voxels.tif", "the input itself"]);
+    assert_eq!(fs::read(place("voxels.tif")).unwrap(), [7u8; 24]);
+    assert_eq!(format::read(Path::new(&store), "").unwrap(), expected);
+    assert!(!Path::new(&store).join("part.tif").exists());
+    // What is no volume is not replaced, whatever is asked for.
+    fs::create_dir(place("home.zarr")).unwrap();
+    fs::write(place("home.zarr/thesis.txt"), "mine").unwrap();
+    convert(&[&two, &place("home.zarr"), "--overwrite"])
+        .failed_with(1, &["home.zarr", "not replaced"]);
+    assert_eq!(fs::read_to_string(place("home.zarr/thesis.txt")).unwrap(), "mine");
+    symlink("nowhere", place("broken.tif")).unwrap();
+    convert(&[&two, &place("broken.tif")]).failed_with(1, &["broken.tif", "--overwrite"]);
+    convert(&[&two, &store, "--overwrite"]).succeeded();
 }

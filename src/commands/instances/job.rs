@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use log::{info, warn};
 
 use crate::cli::{self, LabelFormat, Layout};
+use crate::files::PartialFile;
+use crate::format::{Inputs, check_distinct};
 use crate::instances::partners::{name_of, shown};
 use crate::instances::{
-    InstancesPlan, LabelFile, Planes, Recipe, RegionTable, Segmentation, antsun, is_ours,
-    write_labels, write_preview, write_text,
+    Finished, InstancesPlan, LabelFile, Planes, Recipe, RegionTable, ResultFiles, Segmentation,
+    antsun, label_image, preview,
 };
 
 use super::images::{Images, further_files};
@@ -58,7 +60,12 @@ impl Job {
         }
     }
 
-    /// The files of the result, the label image first.
+    /// The files of the result.
+    fn result(&self) -> ResultFiles {
+        ResultFiles { paths: self.outputs(), antsun: self.layout == Layout::Antsun }
+    }
+
+    /// Their paths, that of the label image first.
     pub fn outputs(&self) -> Vec<PathBuf> {
         let mut outputs = match self.layout {
             Layout::Plain => {
@@ -100,28 +107,13 @@ impl Job {
     /// Whether all results are there and were made by this version of the same files,
     /// with the same settings.
     pub fn is_up_to_date(&self, options: &cli::Instances) -> bool {
-        let outputs = self.outputs();
-        outputs.iter().all(|output| output.exists() && is_ours(output))
-            && self.recipe(options).is_ok_and(|recipe| recipe.is_that_of(&outputs))
+        self.recipe(options).is_ok_and(|recipe| recipe.is_that_of(&self.result()))
     }
 
     /// Checks that nothing of the user's would be replaced, and makes the folders.
     pub fn prepare(&self) -> Result<()> {
-        let outputs = self.outputs();
-        if let Some(changed) = Recipe::changed(&outputs) {
-            bail!(
-                "{}: was changed since this command wrote it; it is not replaced. Move it away, or \
-                 choose another --output",
-                shown(changed)
-            );
-        }
-        for output in &outputs {
-            ensure!(
-                !output.exists() || is_ours(output),
-                "{}: exists and was not written by this command; it is not replaced. Move it \
-                 away, or choose another --output",
-                shown(output)
-            );
+        self.result().check_replaceable()?;
+        for output in self.outputs() {
             if let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 fs::create_dir_all(folder)
                     .with_context(|| format!("making the folder {}", shown(folder)))?;
@@ -150,10 +142,11 @@ impl Job {
         plan: &InstancesPlan,
         threads: usize,
     ) -> Result<u32> {
-        let outputs = self.outputs();
+        let result = self.result();
+        let outputs = &result.paths;
         // Of the files as they are before the work begins.
         let recipe = self.recipe(options)?;
-        Recipe::forget(&outputs)?;
+        result.begin()?;
         let found = images.segment(plan, threads)?;
         self.warn(&found);
 
@@ -162,15 +155,22 @@ impl Job {
         let table = RegionTable::new(&found, &*images.probability, &raw)?;
         let settings = settings(options);
         let label = |path: &Path, regions, count| {
-            write_labels(path, self.file, regions, count, images.voxel_size, &settings, threads)
+            let size = images.voxel_size;
+            let image = label_image(path, self.file, regions, count, size, &settings, threads)?;
+            result.keep(path, image)
+        };
+        let text = |path: &Path, text: &str| {
+            let partial = PartialFile::of_text(path, text)
+                .with_context(|| format!("{}: writing failed", shown(path)))?;
+            result.keep(path, Finished::Other(partial))
         };
         match self.layout {
             Layout::Plain => {
-                write_text(&outputs[1], &table.csv(&found, images.voxel_size))?;
+                text(&outputs[1], &table.csv(&found, images.voxel_size))?;
             }
             Layout::Antsun => {
                 label(&outputs[1], &found.before, found.before_count)?;
-                write_text(&outputs[2], &antsun::centroids(table.centroids()))?;
+                text(&outputs[2], &antsun::centroids(table.centroids()))?;
                 if self.raw.is_some() {
                     ensure!(
                         images.raw.len() == 1,
@@ -179,18 +179,19 @@ impl Job {
                         images.raw.len(),
                         shown(&self.input)
                     );
-                    write_text(&outputs[3], &antsun::signal(table.signal(0)))?;
+                    text(&outputs[3], &antsun::signal(table.signal(0)))?;
                 }
             }
         }
         if self.preview
             && let Some(picture) = outputs.last()
         {
-            write_preview(picture, &*images.probability, &found.regions)?;
+            let made = preview(picture, &*images.probability, &found.regions)?;
+            result.keep(picture, Finished::Other(made))?;
         }
         // Last: while it is not there, the result is not complete.
         label(&outputs[0], &found.regions, found.count)?;
-        recipe.note(&outputs)?;
+        recipe.note(&result)?;
         Ok(found.count)
     }
 
@@ -211,6 +212,34 @@ impl Job {
             info!("{name}: {} regions, more than uint16 holds: uint32 is written", found.count);
         }
     }
+}
+
+/// Checks that no two results have one name, whatever links and spellings lead to it, and
+/// none that of a file that is read.
+///
+/// # Errors
+/// Files that would take each other's place.
+pub fn check_jobs(jobs: &[Job], options: &cli::Instances) -> Result<()> {
+    let outputs = jobs
+        .iter()
+        .flat_map(|job| job.outputs().into_iter().map(|output| (output, job.input.as_path())));
+    check_distinct(outputs, |one, other, place| {
+        format!(
+            "{} and {} would both give {}: predict them into folders of their own, or choose \
+             another --output",
+            shown(one),
+            shown(other),
+            shown(place)
+        )
+    })?;
+    // Images that are not there are told when it is their turn.
+    let further: Vec<PathBuf> = jobs
+        .iter()
+        .flat_map(|job| further_files(options, &job.input).unwrap_or_default())
+        .collect();
+    let inputs = jobs.iter().map(|job| &job.input).chain(&further);
+    let inputs = Inputs::new(inputs.map(PathBuf::as_path));
+    jobs.iter().flat_map(Job::outputs).try_for_each(|output| inputs.check(&output))
 }
 
 /// All that decides the results of a prediction but the files, as text.

@@ -5,8 +5,6 @@ mod job;
 mod section;
 mod stage;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::thread;
 
@@ -18,7 +16,7 @@ use crate::instances::partners::{predictions, shown};
 use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
 
-use job::Job;
+use job::{Job, check_jobs};
 pub use section::INSTANCES;
 pub use stage::stage;
 
@@ -48,7 +46,7 @@ pub fn instances(options: &cli::Instances, reporter: &Reporter) -> Result<()> {
         }
     }
     let mut jobs: Vec<Job> = inputs.into_iter().map(|input| Job::new(input, options)).collect();
-    distinct(&jobs)?;
+    check_jobs(&jobs, options)?;
     if options.skip_existing {
         let before = jobs.len();
         jobs.retain(|job| !job.is_up_to_date(options));
@@ -94,23 +92,4 @@ pub fn instances(options: &cli::Instances, reporter: &Reporter) -> Result<()> {
             failed.join("\n  ")
         )),
     }
-}
-
-/// Two results must not have one name.
-fn distinct(jobs: &[Job]) -> Result<()> {
-    let mut places: HashMap<PathBuf, &Path> = HashMap::new();
-    for job in jobs {
-        let output = job.outputs().swap_remove(0);
-        let output = std::path::absolute(&output).unwrap_or(output);
-        if let Some(other) = places.insert(output.clone(), &job.input) {
-            bail!(
-                "{} and {} would both give {}: predict them into folders of their own, or choose \
-                 another --output",
-                shown(other),
-                shown(&job.input),
-                shown(&output)
-            );
-        }
-    }
-    Ok(())
 }

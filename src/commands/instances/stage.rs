@@ -14,7 +14,7 @@ use crate::instances::{Held, InstancesPlan};
 use crate::predict::{FilePair, ResultSink, ResultStage};
 
 use super::images::{Images, wanted_channels};
-use super::job::Job;
+use super::job::{Job, check_jobs};
 use super::section;
 
 /// Makes the regions of every prediction of a run.
@@ -40,6 +40,12 @@ pub fn stage(
 }
 
 impl ResultStage for InstancesStage {
+    fn check(&self, files: &[FilePair]) -> Result<()> {
+        let jobs: Vec<Job> =
+            files.iter().map(|files| Job::new(files.output.clone(), &self.options)).collect();
+        check_jobs(&jobs, &self.options).context("`instances`")
+    }
+
     fn is_up_to_date(&self, files: &FilePair) -> bool {
         Job::new(files.output.clone(), &self.options).is_up_to_date(&self.options)
     }

@@ -1,6 +1,6 @@
 //! Arrays and lists of names that are no volumes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -8,10 +8,7 @@ use hdf5::types::{FixedAscii, TypeDescriptor, VarLenAscii, VarLenUnicode};
 use hdf5::{Dataset, File, H5Type};
 use ndarray::{ArrayView, Dimension, s};
 
-use crate::files::PartialFile;
-
-use super::H5File;
-use super::writer::create_again;
+use super::{H5File, MemoryFile};
 
 /// Bytes of a name, at most.
 const LONGEST: usize = 256;
@@ -50,29 +47,20 @@ pub fn read_texts(path: &Path, name: &str) -> Result<Vec<String>> {
     read().with_context(|| path.display().to_string())
 }
 
-/// An HDF5 file of arrays that is being written. It gets its name from
+/// An HDF5 file of arrays that is being made in memory. It is written by
 /// [`ArrayFile::finish`] and never takes the place of another file.
 pub struct ArrayFile {
-    file: File,
-    partial: PartialFile,
-    target: std::path::PathBuf,
+    file: MemoryFile,
+    target: PathBuf,
 }
 
 impl ArrayFile {
-    /// Begins a file.
+    /// Begins a file that will stand at `target`.
     ///
     /// # Errors
-    /// A file of that name, and a folder that cannot be written to.
+    /// A library that does not work.
     pub fn create(target: &Path) -> Result<ArrayFile> {
-        if target.exists() {
-            bail!("{}: exists, and is not replaced", target.display());
-        }
-        let begin = || -> Result<ArrayFile> {
-            let mut partial = PartialFile::create(target)?;
-            let file = create_again(&mut partial)?;
-            Ok(ArrayFile { file, partial, target: target.to_path_buf() })
-        };
-        begin().with_context(|| format!("{}: no file can be written there", target.display()))
+        Ok(ArrayFile { file: MemoryFile::create()?, target: target.to_path_buf() })
     }
 
     fn context<T>(&self, result: hdf5::Result<T>) -> Result<T> {
@@ -86,9 +74,9 @@ impl ArrayFile {
         values: ArrayView<'_, T, D>,
     ) -> Result<()> {
         let created = if values.is_empty() {
-            self.file.new_dataset::<T>().shape(values.shape()).create(name)
+            self.file.hdf5().new_dataset::<T>().shape(values.shape()).create(name)
         } else {
-            self.file.new_dataset_builder().with_data(values).create(name)
+            self.file.hdf5().new_dataset_builder().with_data(values).create(name)
         };
         self.context(created).map(drop)
     }
@@ -105,7 +93,7 @@ impl ArrayFile {
 
     /// Begins an array (C, D, H, W), whose channels come one by one.
     pub fn channels<T: H5Type>(&self, name: &str, shape: [usize; 4]) -> Result<Channels> {
-        let begun = self.file.new_dataset::<T>().shape(shape).create(name);
+        let begun = self.file.hdf5().new_dataset::<T>().shape(shape).create(name);
         self.context(begun).map(Channels)
     }
 
@@ -119,15 +107,12 @@ impl ArrayFile {
         self.context(array.0.write_slice(values, s![channel, .., .., ..]))
     }
 
-    /// Gives the file its name.
+    /// Writes the file under its name.
+    ///
+    /// # Errors
+    /// A file of that name, a folder that cannot be written, a full disk.
     pub fn finish(self) -> Result<()> {
-        let ArrayFile { file, partial, target } = self;
-        let close = || -> Result<()> {
-            file.flush()?;
-            file.close()?;
-            Ok(partial.keep_new()?)
-        };
-        close().with_context(|| format!("{}: writing failed", target.display()))
+        self.file.write_new(&self.target)
     }
 }
 

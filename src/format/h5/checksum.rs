@@ -12,6 +12,18 @@ use hdf5::dataset::Layout;
 /// Bytes of a data set in one piece that are read at a time, about.
 const PART: usize = 1 << 20;
 
+/// Gives the bytes of a file from a place on, that many.
+pub(super) type ReadBytes<'a> = &'a dyn Fn(u64, u64) -> Result<Vec<u8>>;
+
+/// Bytes of a file on the disk.
+pub(super) fn bytes_of(file: &File, address: u64, size: u64) -> Result<Vec<u8>> {
+    let end = address.checked_add(size).context("it lies beyond the end of the file")?;
+    ensure!(end <= file.metadata()?.len(), "it lies beyond the end of the file");
+    let mut bytes = vec![0; usize::try_from(size)?];
+    file.read_exact_at(&mut bytes, address)?;
+    Ok(bytes)
+}
+
 /// The sum of a number for every chunk, or for every row along x of data sets that are
 /// not chunked, so that threads may add them in any order. Each number depends on the
 /// stored bytes (by their CRC-32C), on their place and on the name of the data set.
@@ -45,30 +57,22 @@ impl Checksum {
         format!("{:016x}", self.0.load(Ordering::Relaxed))
     }
 
-    /// Computes the checksum of an open file over data sets at its top; `plain` is the
-    /// same file.
+    /// Computes the checksum of an open file over data sets at its top; `read` gives the
+    /// bytes of the same file.
     ///
     /// # Errors
     /// A data set that is missing, cannot be read, or is stored in another way than
     /// [`super::H5Writer`] stores them.
-    pub fn of(hdf5: &hdf5::File, plain: &File, names: &[String]) -> Result<Checksum> {
+    pub fn of(hdf5: &hdf5::File, read: ReadBytes<'_>, names: &[String]) -> Result<Checksum> {
         let sum = Checksum::default();
         for name in names {
-            sum.add_dataset(&hdf5.dataset(name)?, name, plain)
+            sum.add_dataset(&hdf5.dataset(name)?, name, read)
                 .with_context(|| format!("the data set `{name}`"))?;
         }
         Ok(sum)
     }
 
-    fn add_dataset(&self, dataset: &hdf5::Dataset, name: &str, file: &File) -> Result<()> {
-        let length = file.metadata()?.len();
-        let read = |address: u64, size: u64| -> Result<Vec<u8>> {
-            let end = address.checked_add(size).context("it lies beyond the end of the file")?;
-            ensure!(end <= length, "it lies beyond the end of the file");
-            let mut bytes = vec![0; usize::try_from(size)?];
-            file.read_exact_at(&mut bytes, address)?;
-            Ok(bytes)
-        };
+    fn add_dataset(&self, dataset: &hdf5::Dataset, name: &str, read: ReadBytes<'_>) -> Result<()> {
         match dataset.layout() {
             Layout::Chunked => {
                 let mut chunks = Vec::new();

@@ -17,6 +17,7 @@ mod decode;
 mod file;
 mod filters;
 mod guard;
+mod in_memory;
 mod planes;
 mod pool;
 mod reader;
@@ -27,9 +28,10 @@ mod writer;
 
 pub use arrays::{ArrayFile, Channels, read_texts};
 pub use file::H5File;
-pub use planes::{Plane, write_planes};
+pub use in_memory::MemoryFile;
+pub use planes::{Plane, planes};
 pub use reader::H5Reader;
-pub use standing::holds_only_gzipped;
+pub use standing::{holds_only_gzipped, holds_only_planes};
 pub use writer::H5Writer;
 
 use std::env;

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use hdf5::LocationType;
 use hdf5::filters::Filter;
 
-use super::checksum::Checksum;
+use super::checksum::{Checksum, bytes_of};
 use super::file::OutOfReach;
 use super::{CHANNELS, CHECKSUM, DIRECTIONS, ELEMENT_SIZE, H5File, ORIGIN, SCALE};
 use crate::ffi;
@@ -45,7 +45,7 @@ pub fn standing(path: &Path, mark: &Mark<'_>) -> Standing {
     };
     let Ok(Some(noted)) = file.attribute(CHECKSUM) else { return Standing::Unverified };
     let (hdf5, plain) = (&file.handles().hdf5, &file.handles().plain.file);
-    match Checksum::of(hdf5, plain, &names) {
+    match Checksum::of(hdf5, &|address, size| bytes_of(plain, address, size), &names) {
         Ok(found) if found.text() == noted => Standing::Whole,
         // What can no longer be read nobody has corrected.
         _ => match names.iter().try_for_each(|name| read_through(&file, name)) {
@@ -101,6 +101,29 @@ fn read_through(file: &H5File, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether a file holds data sets (H, W) of these names, compressed by gzip, and nothing
+/// else whatever: no other data set, group or attribute.
+pub fn holds_only_planes(path: &Path, names: &[&str]) -> bool {
+    let look = || -> Result<()> {
+        let file = H5File::open(path)?;
+        let hdf5 = &file.handles().hdf5;
+        let found = hdf5.member_names()?;
+        ensure!(found.len() == names.len() && found.iter().all(|name| names.contains(&&**name)));
+        ensure!(hdf5.attr_names()?.is_empty());
+        for name in names {
+            let dataset = hdf5.dataset(name)?;
+            ensure!(dataset.filename() == hdf5.filename() && dataset.ndim() == 2);
+            ensure!(dataset.attr_names()?.is_empty() && is_gzipped(&dataset));
+        }
+        Ok(())
+    };
+    look().is_ok()
+}
+
+fn is_gzipped(dataset: &hdf5::Dataset) -> bool {
+    dataset.filters().iter().any(|filter| matches!(filter, Filter::Deflate(_)))
+}
+
 /// Whether a file holds a data set (C, D, H, W) of float32 of that name, compressed by
 /// gzip, and nothing else whatever: no other data set, group or attribute.
 pub fn holds_only_gzipped(path: &Path, name: &str) -> bool {
@@ -114,8 +137,7 @@ pub fn holds_only_gzipped(path: &Path, name: &str) -> bool {
         // No link to another file.
         ensure!(dataset.filename() == hdf5.filename());
         ensure!(dataset.dtype()?.size() == 4 && dataset.attr_names()?.is_empty());
-        let gzipped = |filter: &Filter| matches!(filter, Filter::Deflate(_));
-        ensure!(dataset.filters().iter().any(gzipped));
+        ensure!(is_gzipped(&dataset));
         Ok(())
     };
     look().is_ok()

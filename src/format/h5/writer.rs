@@ -314,10 +314,12 @@ fn chunk([d, h, w]: [usize; 3], size: usize) -> [usize; 3] {
     }
 }
 
-fn failure(target: &Path, error: anyhow::Error) -> anyhow::Error {
+pub(super) fn failure(target: &Path, error: anyhow::Error) -> anyhow::Error {
     let text = format!("{error:#}");
     if text.contains("No space left") || text.contains("quota") {
         DiskFull(target.to_path_buf()).into()
+    } else if text.contains("File exists") {
+        anyhow!("{}: exists and is not replaced", target.display())
     } else {
         let cause = system_error(&text).unwrap_or(&text);
         anyhow!("{}: writing failed: {cause}", target.display())

@@ -1,6 +1,5 @@
 //! Region images, predictions and names in files.
 
-use std::fs;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -8,6 +7,7 @@ use std::thread;
 use anyhow::{Context, Result, bail, ensure};
 use ndarray::{Array2, ArrayView1};
 
+use crate::files::read_text;
 use crate::format::h5::{ArrayFile, read_texts};
 use crate::regions::Runs;
 use crate::volume::{Element, Values, VolumeReader, Window};
@@ -62,8 +62,7 @@ pub fn read_regions(reader: &dyn VolumeReader, threads: usize) -> Result<Runs> {
 pub fn read_names(path: &Path, dataset: &str) -> Result<Vec<String>> {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let names = match extension.as_str() {
-        "txt" | "csv" => fs::read_to_string(path)
-            .with_context(|| format!("{} cannot be read", path.display()))?
+        "txt" | "csv" => read_text(path)?
             .lines()
             .map(|line| line.trim().to_owned())
             .filter(|line| !line.is_empty())
