@@ -11,6 +11,7 @@ use tch::Device;
 use crate::checkpoint::{Checkpoint, Form, copy_file, strip_prefixes};
 use crate::config::ConfigError;
 use crate::device::{Precision, find_not_finite};
+use crate::distributed::Group;
 use crate::model::{MemoryFormat, UNet, from_tensor, to_tensor};
 use crate::optim::{Optimizer, Scheduler, Settings};
 use crate::samples::RawSummary;
@@ -175,6 +176,24 @@ impl Learner {
         let tensors = state.iter().flatten().map(|(name, tensor)| (&name[..], tensor));
         if let Some(name) = find_not_finite(tensors)? {
             bail!("the optimizer's `{name}` holds numbers that are NaN or infinite");
+        }
+        Ok(())
+    }
+
+    /// Takes weights and the optimizer's state of rank 0 on every rank, and lets dropout draw
+    /// other numbers on each.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    pub fn share(&self, group: &Group) -> Result<()> {
+        let state = self.net.state_dict();
+        let weights: Vec<_> = state.into_iter().map(|(_, tensor)| tensor).collect();
+        group.take_from_first(&weights)?;
+        let state = self.optimizer.state()?.parameters;
+        let tensors: Vec<_> = state.into_iter().flatten().map(|(_, tensor)| tensor).collect();
+        group.take_from_first(&tensors)?;
+        if !group.is_first() {
+            tch::manual_seed(self.progress.seed.wrapping_add(group.rank() as u64) as i64);
         }
         Ok(())
     }
