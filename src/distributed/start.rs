@@ -72,8 +72,6 @@ impl Ranks {
                 ("MASTER_ADDR", Ipv4Addr::LOCALHOST.to_string()),
                 ("MASTER_PORT", port.to_string()),
                 (STARTED_BY, own.clone()),
-                // c10d tells on stderr of connections that it tries again.
-                ("TORCH_CPP_LOG_LEVEL", "ERROR".to_string()),
             ] {
                 command.env(name, value);
             }

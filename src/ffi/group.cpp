@@ -6,6 +6,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <chrono>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -54,6 +55,12 @@ extern "C" {
 char *unet3d_store_open(Store **out, const char *host, uint16_t port, bool serves, int listener,
                         int64_t timeout) {
   return guarded([&] {
+    // c10d warns of every connection that it tries again or loses. Ranks tell themselves what
+    // is wrong, in one error; the variable, which Python programs heed, brings the warnings back.
+    if (std::getenv("TORCH_CPP_LOG_LEVEL"))
+      c10::initLogging();
+    else
+      FLAGS_caffe2_log_level = c10::GLOG_ERROR;
     c10d::TCPStoreOptions options;
     options.port = port;
     options.isServer = serves;

@@ -23,7 +23,6 @@ const STARTER: &str = "UNET3D_TEST_STARTER";
 pub fn again(test: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
-    command.env("TORCH_CPP_LOG_LEVEL", "ERROR");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -1,6 +1,7 @@
 //! Training on several ranks is that on one, for every loss and every metric. The ranks are
 //! processes that run the test once more.
 
+use std::collections::HashSet;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -206,18 +207,24 @@ fn step() -> [usize; 2] {
     numbers.try_into().unwrap()
 }
 
-/// The runs of the test: a case, its samples, the dialect of its loss, and a name.
-fn runs() -> Vec<(Case, CaseSamples, Dialect, String)> {
+/// The runs of so many ranks: a case, its samples, the dialect of its loss, and a name. Two
+/// ranks try all cases of the fork, others one of each loss and form.
+fn runs(size: usize) -> Vec<(Case, CaseSamples, Dialect, String)> {
     let mut runs = Vec::new();
+    let mut tried = HashSet::new();
     for dialect in [Dialect::Fork, Dialect::Upstream] {
         for compact in [false, true] {
             for case in cases::read("loss", "cases.h5") {
                 let config = case.config("loss");
                 config.set_dialect(dialect);
                 let loss = unet3d::loss::read(config.root.get("loss").unwrap());
-                let (Ok(_), Some(samples)) = (loss, CaseSamples::of(&case, compact)) else {
+                let (Ok(loss), Some(samples)) = (loss, CaseSamples::of(&case, compact)) else {
                     continue;
                 };
+                let is_new = tried.insert((format!("{dialect:?}"), compact, loss.name()));
+                if !is_new && (size > 2 || compact || dialect == Dialect::Upstream) {
+                    continue;
+                }
                 let name = format!("{dialect:?}-{}-{compact}", case.name);
                 runs.push((case, samples, dialect, name));
             }
@@ -230,7 +237,7 @@ fn runs() -> Vec<(Case, CaseSamples, Dialect, String)> {
 fn make_runs(group: &Group) -> anyhow::Result<String> {
     tch::set_num_threads(1);
     let folder = PathBuf::from(env::var(FOLDER)?);
-    for (case, samples, dialect, name) in runs() {
+    for (case, samples, dialect, name) in runs(group.size()) {
         train(&case, samples, group, &folder.join(name), dialect);
     }
     Ok("done".into())
@@ -275,16 +282,22 @@ fn every_loss_on_ranks_is_that_on_one() {
         }
     }
     let mut losses = Vec::new();
-    for (case, _, dialect, run) in runs() {
+    let few: HashSet<_> = runs(4).into_iter().map(|(.., name)| name).collect();
+    for (case, _, dialect, run) in runs(2) {
         let last = |name: &str| {
             Checkpoint::read(&to(name).join(&run).join("last_checkpoint.pytorch")).unwrap()
         };
         for (_, _, name, reference) in all {
             let Some(reference) = reference else { continue };
+            if name != "two" && !few.contains(&run) {
+                continue;
+            }
             same(&last(name), &last(reference), &format!("{run}, {name}"));
         }
-        let (first, second) = (last("four"), last("four-again"));
-        assert!(first.model_state == second.model_state, "{run}: two runs differ");
+        if few.contains(&run) {
+            let (first, second) = (last("four"), last("four-again"));
+            assert!(first.model_state == second.model_state, "{run}: two runs differ");
+        }
         let config = case.config("loss");
         config.set_dialect(dialect);
         let loss = unet3d::loss::read(config.root.get("loss").unwrap()).unwrap();
