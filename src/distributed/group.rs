@@ -40,6 +40,8 @@ pub struct Group {
     size: usize,
     timeout: Duration,
     watched: bool,
+    /// Whether the store did not answer.
+    gone: AtomicBool,
     /// `None` in a group of one.
     link: Option<Link>,
 }
@@ -80,7 +82,14 @@ pub struct Differs(String);
 impl Group {
     /// A group of this process alone.
     pub fn alone() -> Self {
-        Group { rank: 0, size: 1, timeout: Duration::ZERO, watched: false, link: None }
+        Group {
+            rank: 0,
+            size: 1,
+            timeout: Duration::ZERO,
+            watched: false,
+            gone: AtomicBool::new(false),
+            link: None,
+        }
     }
 
     /// Meets the other ranks. Every operation on all ranks waits for them up to `timeout`.
@@ -91,7 +100,8 @@ impl Group {
         let Place { rank, size, host, port, watched, .. } = place.clone();
         let store = Self::open_store(place, timeout)?;
         let link = Link { store: store.clone(), ring: None, state: Arc::default() };
-        let mut group = Group { rank, size, timeout, watched, link: Some(link) };
+        let gone = AtomicBool::new(false);
+        let mut group = Group { rank, size, timeout, watched, gone, link: Some(link) };
         let connected = group.arrive().and_then(|state| {
             let (address, own) = (own_address(&host, port)?, store.clone());
             // A network that breaks while they connect would hold some calls up for longer.
@@ -401,6 +411,10 @@ impl Group {
     /// rank that is the cause may be `named` in the error already.
     fn fail(&self, error: &anyhow::Error, named: bool) -> bool {
         let Some(link) = &self.link else { return true };
+        if self.gone.load(Ordering::Relaxed) {
+            // The starter tells which rank is gone.
+            return !self.watched;
+        }
         let (store, rank, size) = (link.store.clone(), self.rank, self.size);
         let message = if named { format!("{error:#}") } else { format!("rank {rank}: {error:#}") };
         let first = in_time(ANSWER + LINGER, move || -> Result<bool> {
@@ -411,7 +425,6 @@ impl Group {
             depart(&store, rank, size)?;
             Ok(first)
         });
-        // Without a store, the starter tells which rank is gone.
         first.and_then(Result::ok).unwrap_or(!self.watched)
     }
 
@@ -458,8 +471,9 @@ impl Group {
     fn first_is_gone(&self) -> anyhow::Error {
         let message = match self.rank {
             0 => "the ranks cannot reach each other any more".to_string(),
-            rank => format!("rank 0 died, or was stopped, or rank {rank} cannot reach its machine"),
+            _ => "rank 0 died, was stopped or cannot be reached".to_string(),
         };
+        self.gone.store(true, Ordering::Relaxed);
         Failed { message, told: self.watched }.into()
     }
 }
@@ -538,7 +552,8 @@ fn diagnose(
         _ => false,
     });
     if !dead.is_empty() {
-        let message = format!("{} died, or was stopped, or cannot be reached", names(&dead));
+        let were = if dead.len() == 1 { "was" } else { "were" };
+        let message = format!("{} died, {were} stopped or cannot be reached", names(&dead));
         // The starter knows more about it.
         return Ok(Some(Failed { message, told: watched }));
     }

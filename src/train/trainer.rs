@@ -172,8 +172,12 @@ impl<'a> Trainer<'a> {
 
     /// On rank 0, saves what was learned before another rank failed.
     fn without_rank(&mut self, error: &anyhow::Error) {
-        if self.run.group.is_first() && is_of_others(error) {
-            self.keep();
+        if self.run.group.is_first() && is_of_others(error) && self.keep() {
+            info!(
+                "what was learned until iteration {} is in {}",
+                self.run.learner.progress.iteration,
+                self.run.spec.checkpoint_dir.join(LAST).display()
+            );
         }
     }
 
