@@ -119,6 +119,18 @@ pub struct Train {
     /// moved to a dated folder within trainer.checkpoint_dir.
     #[arg(long, conflicts_with = "resume")]
     pub overwrite: bool,
+    /// Train with so many processes of this machine, each with batches of its own (default:
+    /// one for each visible GPU, or one).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub processes: Option<u16>,
+    /// Seconds that a process waits for the others before the run ends with an error.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 600,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub rank_timeout: u32,
 }
 
 #[derive(Args, Debug)]

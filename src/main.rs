@@ -7,6 +7,7 @@ use log::LevelFilter;
 use unet3d::cli::{Cli, Command, Usage};
 use unet3d::commands;
 use unet3d::config::ConfigError;
+use unet3d::distributed::{Differs, Ended, Failed, Place, PlaceError, UNTOLD, die_with_parent};
 use unet3d::ffi::tensor::end_at_once;
 use unet3d::format;
 use unet3d::runtime::report::{Reporter, fail};
@@ -20,6 +21,10 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     end_at_once();
+    if let Err(error) = die_with_parent() {
+        fail(&error.to_string());
+        return ExitCode::from(FAILED);
+    }
     if let Err(error) = surroundings::without_hdf5_variables() {
         fail(&error.to_string());
         return ExitCode::from(FAILED);
@@ -34,7 +39,13 @@ fn run() -> ExitCode {
         asked if asked.quiet => LevelFilter::Warn,
         _ => LevelFilter::Info,
     };
-    let reporter = Reporter::start(level);
+    // A place that cannot be read is an error of the command.
+    let place = match &cli.command {
+        Command::Train(_) => Place::of_environment().ok().flatten(),
+        _ => None,
+    };
+    let rank = place.as_ref().map_or(0, |place| place.rank);
+    let reporter = Reporter::start_rank(level, rank);
     if let Some(threads) = cli.command.flags().and_then(|flags| flags.threads) {
         tch::set_num_threads(i32::from(threads));
     }
@@ -60,12 +71,26 @@ fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(Ended(code)) = error.downcast_ref() {
+                return ExitCode::from(*code);
+            }
             if error.is::<Stopped>() {
-                log::warn!("{error:#}");
+                if rank == 0 {
+                    log::warn!("{error:#}");
+                }
                 return ExitCode::from(STOPPED);
             }
+            if error.downcast_ref::<Failed>().is_some_and(|failed| failed.told) {
+                let watched = place.is_some_and(|place| place.watched);
+                return ExitCode::from(if watched { UNTOLD } else { FAILED });
+            }
             fail(&format!("{error:#}"));
-            let usage = error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<Usage>());
+            let usage = error.chain().any(|cause| {
+                cause.is::<ConfigError>()
+                    || cause.is::<Usage>()
+                    || cause.is::<PlaceError>()
+                    || cause.is::<Differs>()
+            });
             ExitCode::from(if usage { USAGE } else { FAILED })
         }
     }

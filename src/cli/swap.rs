@@ -83,7 +83,13 @@ impl Cli {
         let command = match name.and_then(OsStr::to_str) {
             Some("train3dunet") => {
                 let common = TrainLine::parse_from(arguments()).line.common();
-                Command::Train(Train { common, resume: None, overwrite: false })
+                Command::Train(Train {
+                    common,
+                    resume: None,
+                    overwrite: false,
+                    processes: None,
+                    rank_timeout: 600,
+                })
             }
             Some("predict3dunet") => {
                 let common = PredictLine::parse_from(arguments()).line.common();

@@ -14,6 +14,7 @@ mod make_label_input;
 mod make_training_data;
 mod name_cells;
 mod predict;
+mod ranks;
 pub mod reference;
 mod settings;
 mod train;

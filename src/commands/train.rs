@@ -1,52 +1,91 @@
 //! `unet3d train`: a network learns from labelled volumes.
 
 use anyhow::{Result, bail};
-use log::{info, warn};
-use tch::{Cuda, Device};
+use log::{LevelFilter, info, warn};
+use tch::Device;
 
 use crate::cli;
 use crate::config::Tree;
 use crate::device::describe;
+use crate::distributed::Group;
 use crate::ffi::tensor::{cudnn, huge_pages, keep_memory};
 use crate::runtime::memory;
 use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
 use crate::samples::Division;
 use crate::train::{
-    Ended, Learner, Start, Trainer, TrainerSpec, TrainingData, TrainingPlan, TrainingRun, Wish,
-    claim_directory, refuse_running,
+    Beginning, Ended, Learner, Start, Trainer, TrainerSpec, TrainingData, TrainingPlan,
+    TrainingRun, Wish, claim_directory, first_difference, refuse_running,
 };
 
 use super::CommandSettings;
 use super::estimate::Estimate;
+use super::ranks::on_ranks;
 
 pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
+    on_ranks(args, |group, number| run(args, reporter, group, number))
+}
+
+/// The training on one rank, whose number on its machine is `number`.
+fn run(args: &cli::Train, reporter: &Reporter, group: &Group, number: usize) -> Result<()> {
+    let level = log::max_level();
+    if !group.is_first() {
+        // Rank 0 warns of what all of them find before they train.
+        log::set_max_level(LevelFilter::Error);
+    }
     let tree = Tree::read(&args.common.config, &args.common.flags.overrides)?;
     let settings = CommandSettings::open(&tree, &args.common.flags)?;
-    let plan = TrainingPlan::read(&settings.top)?;
-    let device = settings.device.one()?;
+    let mut plan = TrainingPlan::read(&settings.top)?;
+    plan.learner.step.processes = group.size();
+    group.agree("configuration", &plan.configuration, |rank, own, first| {
+        let difference = first_difference(own, first);
+        format!("rank {rank} has another configuration than rank 0: {difference}")
+    })?;
+    let device = settings.device.of_process(number)?;
     Estimate::training(&plan).ensure(device)?;
 
     // Before anything is touched.
     let directory = plan.trainer.checkpoint_dir.clone();
-    refuse_running(&directory)?;
-    let mut start = Start::find(&plan.trainer, wish(args))?;
-    let _lock = claim_directory(&directory)?;
-    start.announce();
+    let (mut start, mut lock) = (None, None);
+    let beginning = group.text_of_first("beginning", || {
+        refuse_running(&directory)?;
+        let found = start.insert(Start::find(&plan.trainer, wish(args))?);
+        lock = Some(claim_directory(&directory)?);
+        found.announce();
+        Ok(found.beginning.to_text())
+    })?;
+    let beginning = Beginning::from_text(&beginning);
 
     prepare(device, &plan);
     let (network, seed) = (plan.learner.network.clone(), plan.learner.seed);
+    // All ranks draw alike if no seed is given, too.
+    let drawn = group.text_of_first("seed", || Ok(rand::random::<u64>().to_string()))?;
+    plan.learner.seed = seed.or(drawn.parse().ok());
     let mut learner = Learner::new(plan.learner, device)?;
-    let heritage = learner.begin(&start.beginning, &plan.configuration, seed)?;
+    let heritage = learner.begin(&beginning, &plan.configuration, seed)?;
     heritage.check_step(learner.step, &plan.trainer)?;
-    if heritage.judged_anew {
-        start.best_gives_way(&directory);
-    }
-    let division = Division { batches: plan.trainer.accumulate, ..Division::NONE };
+    group.agree("checkpoint", &format!("{:?}", learner.progress), |rank, _, _| {
+        format!("rank {rank} has another checkpoint to go on from than rank 0")
+    })?;
+    learner.share(group)?;
+    let (rank, ranks) = (group.rank(), group.size());
+    let division = Division { rank, ranks, batches: plan.trainer.accumulate };
     let data = plan.data.open(&network, &plan.criteria, (learner.progress.seed, division))?;
     learner.data = data.train.data().summary();
-    tree.warnings().iter().for_each(|warning| warn!("{warning}"));
-    announce(&learner, &data);
+    group.agree("data", &data.summary(), |rank, own, first| {
+        format!("rank {rank} finds other data than rank 0: {own}; on rank 0 {first}")
+    })?;
+    // All have read what may be moved aside now.
+    let mut logs = String::new();
+    if let Some(mut start) = start {
+        if heritage.judged_anew {
+            start.best_gives_way(&directory);
+        }
+        tree.warnings().iter().for_each(|warning| warn!("{warning}"));
+        announce(&learner, &data);
+        logs = start.make_room(&directory, heritage.logs.as_deref())?;
+    }
+    log::set_max_level(level);
 
     let spec = plan.trainer.clone();
     let run = TrainingRun {
@@ -55,8 +94,9 @@ pub fn train(args: &cli::Train, reporter: &Reporter) -> Result<()> {
         data,
         spec: plan.trainer,
         configuration: plan.configuration,
-        logs: start.make_room(&directory, heritage.logs.as_deref())?,
+        logs,
         stop: on_signals()?,
+        group,
     };
     report(Trainer::new(run, reporter).fit()?, &spec)
 }
@@ -95,8 +135,8 @@ fn announce(learner: &Learner, data: &TrainingData) {
         data.train.workers(),
         learner.progress.seed
     );
-    if learner.device.is_cuda() && Cuda::device_count() > 1 {
-        info!("training uses one GPU; {} others are idle", Cuda::device_count() - 1);
+    if learner.step.processes * learner.step.accumulate > 1 {
+        info!("a step has {} samples: {}", learner.step.samples(), learner.step);
     }
 }
 

@@ -57,6 +57,25 @@ impl DeviceWish {
             .map_err(|error| ConfigError { message: error.to_string(), ..self.place.clone() })
     }
 
+    /// The device of process `number` of this machine: they share the visible GPUs out
+    /// unless one is named.
+    ///
+    /// # Errors
+    /// As [`choose`].
+    pub fn of_process(&self, number: usize) -> Result<Device, ConfigError> {
+        let devices = self.all()?;
+        Ok(devices[number % devices.len()])
+    }
+
+    /// How many processes of this machine can have a device of their own: one for each
+    /// visible GPU, unless one or the CPU is named. No GPU is touched.
+    pub fn processes(&self) -> usize {
+        match self.word.as_deref() {
+            None | Some("cuda") if load_cuda().is_ok() => Cuda::device_count().max(1) as usize,
+            _ => 1,
+        }
+    }
+
     /// The device for it, or all visible GPUs unless one is named.
     ///
     /// # Errors

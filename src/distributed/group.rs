@@ -3,12 +3,12 @@
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Tensor};
 
 use crate::ffi::group::{Address, Ring, Server, Store};
 
@@ -29,6 +29,8 @@ const LINGER: Duration = Duration::from_secs(5);
 
 /// The key under which the first failure stands, and its counter.
 const FAILURE: &str = "failure";
+/// What every text in the store begins with: a key without a value would be none.
+const PRESENT: &str = "=";
 const FAILURES: &str = "failures";
 
 /// The ranks of a run, as one of them sees them.
@@ -38,6 +40,8 @@ pub struct Group {
     size: usize,
     timeout: Duration,
     watched: bool,
+    /// Whether the store did not answer.
+    gone: AtomicBool,
     /// `None` in a group of one.
     link: Option<Link>,
 }
@@ -54,6 +58,8 @@ struct Link {
 struct State {
     /// Operations on all ranks that this one has begun.
     begun: AtomicU64,
+    /// Nanoseconds that they took, with waiting for other ranks.
+    spent: AtomicU64,
     /// Whether a rank told that it failed.
     failed: AtomicBool,
 }
@@ -63,14 +69,27 @@ struct State {
 #[error("{message}")]
 pub struct Failed {
     message: String,
-    /// Whether somebody else prints the message.
+    /// Whether somebody else prints the cause: another rank, or the program that started
+    /// this one.
     pub told: bool,
 }
+
+/// Ranks that were started with different things, which is wrong usage.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Differs(String);
 
 impl Group {
     /// A group of this process alone.
     pub fn alone() -> Self {
-        Group { rank: 0, size: 1, timeout: Duration::ZERO, watched: false, link: None }
+        Group {
+            rank: 0,
+            size: 1,
+            timeout: Duration::ZERO,
+            watched: false,
+            gone: AtomicBool::new(false),
+            link: None,
+        }
     }
 
     /// Meets the other ranks. Every operation on all ranks waits for them up to `timeout`.
@@ -78,85 +97,68 @@ impl Group {
     /// # Errors
     /// A port in use, a rank that does not come, ranks of different versions.
     pub fn meet(place: &Place, timeout: Duration) -> Result<Self> {
-        let Place { rank, size, host, port, watched, .. } = place;
+        let Place { rank, size, host, port, watched, .. } = place.clone();
+        let store = Self::open_store(place, timeout)?;
+        let link = Link { store: store.clone(), ring: None, state: Arc::default() };
+        let gone = AtomicBool::new(false);
+        let mut group = Group { rank, size, timeout, watched, gone, link: Some(link) };
+        let connected = group.arrive().and_then(|state| {
+            let (address, own) = (own_address(&host, port)?, store.clone());
+            // A network that breaks while they connect would hold some calls up for longer.
+            let opened = in_time(timeout.saturating_mul(2) + ANSWER, move || {
+                Ring::open(&own, rank, size, &address, timeout)
+            });
+            let ring = opened
+                .unwrap_or_else(|| Err(anyhow!("the other ranks cannot be connected to")))
+                .map_err(|error| group.explain(error))?;
+            Ok(Link { store, ring: Some(ring), state })
+        });
+        match connected {
+            Ok(link) => group.link = Some(link),
+            Err(error) => return Err(group.conclude(error)),
+        }
+        Ok(group)
+    }
+
+    /// The store at which the ranks meet, which rank 0 serves.
+    fn open_store(place: &Place, timeout: Duration) -> Result<Arc<Store>> {
+        let Place { rank, host, port, watched, .. } = place.clone();
         let server = match (rank, watched) {
             // The starter hands over a socket that listens.
             (0, true) => Server::Listening(0),
             (0, false) => Server::Own,
             _ => Server::Other,
         };
-        let store = Store::open(host, *port, server, timeout).map_err(|error| {
-            let text = format!("{error:#}");
-            if *rank > 0 {
-                return anyhow!(
-                    "rank 0 cannot be reached at {host}:{port} within {} s (MASTER_ADDR and \
-                     MASTER_PORT): {}",
-                    timeout.as_secs(),
-                    first_line(&text)
-                );
-            }
-            anyhow!(
-                "rank 0 cannot wait for the others at {host}:{port}: {}. If another program has the \
-                 port, set another MASTER_PORT for all ranks",
-                first_line(&text)
-            )
-        })?;
-        let store = Arc::new(store);
-        let mut group = Group {
-            rank: *rank,
-            size: *size,
-            timeout,
-            watched: *watched,
-            link: Some(Link { store: store.clone(), ring: None, state: Arc::default() }),
+        let name = host.clone();
+        let opened = in_time(timeout + ANSWER, move || Store::open(&name, port, server, timeout));
+        let error = match opened {
+            Some(Ok(store)) => return Ok(Arc::new(store)),
+            Some(Err(error)) => format!("{error:#}"),
+            None => "it does not answer".into(),
         };
-        match group.connect(host, *port) {
-            Ok((ring, state)) => {
-                group.link = Some(Link { store, ring: Some(ring), state });
-                Ok(group)
-            }
-            Err(error) => Err(group.conclude(error)),
+        let cause = error.lines().next().unwrap_or_default();
+        if rank > 0 {
+            bail!(
+                "rank {rank}: rank 0 cannot be reached at {host}:{port} within {} s (MASTER_ADDR \
+                 and MASTER_PORT): {cause}",
+                timeout.as_secs()
+            );
         }
-    }
-
-    /// Meets the others at the store, and connects to each.
-    fn connect(&self, host: &str, port: u16) -> Result<(Ring, Arc<State>)> {
-        let Some(Link { store, .. }) = &self.link else { bail!("a group of one has no store") };
-        self.arrive(store)?;
-        let address = own_address(host, port)?;
-        let state = self.beat(store)?;
-        let ring = Ring::open(store, self.rank, self.size, &address, self.timeout)
-            .map_err(|error| self.explain(error))?;
-        Ok((ring, state))
+        bail!(
+            "rank 0 cannot wait for the others at {host}:{port}: {cause}. If another program has \
+             the port, set another MASTER_PORT for all ranks"
+        )
     }
 
     /// Tells that this rank is there, and waits for the others.
-    fn arrive(&self, store: &Store) -> Result<()> {
-        if store.add(&format!("place/{}", self.rank), 1)? > 1 {
-            bail!("two processes say that they are rank {}", self.rank);
+    fn arrive(&self) -> Result<Arc<State>> {
+        let rank = self.rank;
+        if self.ask(move |store| store.add(&format!("place/{rank}"), 1))? > 1 {
+            bail!("two processes say that they are rank {rank}");
         }
-        self.agree("version", env!("CARGO_PKG_VERSION"), |rank| {
-            format!("rank {rank} is another version of the program than rank 0")
-        })
-    }
-
-    /// Starts a thread that tells the others that this rank lives, and how far it is, and looks
-    /// whether one of them failed.
-    fn beat(&self, store: &Store) -> Result<Arc<State>> {
-        let own = store.connect_again()?;
-        let state = Arc::new(State::default());
-        let (shared, key) = (state.clone(), format!("beat/{}", self.rank));
-        thread::Builder::new().name("heartbeat".into()).spawn(move || {
-            for beat in 0u64.. {
-                let text = format!("{beat} {}", shared.begun.load(Ordering::Relaxed));
-                // Without a store there is nobody to tell.
-                let Ok(failure) = own.set(&key, &text).and_then(|()| own.get(FAILURE)) else {
-                    return;
-                };
-                if failure.is_some() {
-                    shared.failed.store(true, Ordering::Relaxed);
-                }
-                thread::sleep(BEAT);
-            }
+        let state = self.ask(move |store| beat(store, rank))?;
+        self.agree("version", env!("CARGO_PKG_VERSION"), |rank, version, first| {
+            format!("rank {rank} is version {version} of the program, and rank 0 is {first}")
         })?;
         Ok(state)
     }
@@ -195,24 +197,21 @@ impl Group {
     /// # Errors
     /// As [`Group::sum_numbers`].
     pub fn sum(&self, tensor: &Tensor) -> Result<Tensor> {
-        let Some((ring, state)) = self.ring() else { return Ok(tensor.shallow_clone()) };
-        let (device, size) = (tensor.device(), tensor.size());
-        // A copy of its own, in the order of the indices.
-        let mut flat = Tensor::f_empty([tensor.numel() as i64], (tensor.f_kind()?, Device::Cpu))?;
-        flat.f_copy_(&tensor.f_detach()?.f_reshape([-1])?)?;
-        state.begun.fetch_add(1, Ordering::Relaxed);
-        ring.sum(&mut flat, &state.failed).map_err(|error| self.explain(error))?;
-        Ok(flat.f_reshape(&size[..])?.f_to_device(device)?)
+        let mut sums = self.sum_all(std::slice::from_ref(tensor))?;
+        sums.pop().context("a sum is missing")
     }
 
-    /// The sums of many tensors of one type and device, in flat buffers.
+    /// The sums of many tensors of one type and device, which are exchanged in flat buffers.
     ///
     /// # Errors
     /// As [`Group::sum_numbers`].
     pub fn sum_all(&self, tensors: &[Tensor]) -> Result<Vec<Tensor>> {
+        if self.size == 1 {
+            return Ok(tensors.iter().map(Tensor::shallow_clone).collect());
+        }
         let mut sums = Vec::with_capacity(tensors.len());
         let mut rest = tensors;
-        while !rest.is_empty() {
+        while let Some(first) = rest.first() {
             let mut bytes = 0;
             let next = rest.iter().skip(1).position(|tensor| {
                 bytes += tensor.numel() * tensor.kind().elt_size_in_bytes();
@@ -220,19 +219,43 @@ impl Group {
             });
             let (bucket, others) = rest.split_at(next.map_or(rest.len(), |next| next + 1));
             rest = others;
-            let flat = bucket
-                .iter()
-                .map(|tensor| tensor.f_detach()?.f_reshape([-1]))
-                .collect::<Result<Vec<_>, TchError>>()?;
-            let sum = self.sum(&Tensor::f_cat(&flat, 0)?)?;
+            let device = first.device();
+            let mut flat = flatten(bucket)?;
+            self.exchange(|ring, stop| ring.sum(&mut flat, stop))?;
+            let sum = flat.f_to_device(device)?;
             let mut start = 0;
             for tensor in bucket {
                 let length = tensor.numel() as i64;
-                sums.push(sum.f_narrow(0, start, length)?.f_reshape(&tensor.size()[..])?);
+                let part = sum.f_narrow(0, start, length)?.f_reshape(&tensor.size()[..])?;
                 start += length;
+                // In the order in memory that the tensor had.
+                sums.push(match tensor.is_contiguous() {
+                    true => part,
+                    false => {
+                        let mut sum = tensor.f_detach()?.f_empty_like()?;
+                        sum.f_copy_(&part)?;
+                        sum
+                    }
+                });
             }
         }
         Ok(sums)
+    }
+
+    /// One operation of all ranks.
+    fn exchange(&self, operation: impl FnOnce(&Ring, &AtomicBool) -> Result<()>) -> Result<()> {
+        let Some((ring, state)) = self.ring() else { return Ok(()) };
+        let began = Instant::now();
+        state.begun.fetch_add(1, Ordering::Relaxed);
+        let done = operation(ring, &state.failed).map_err(|error| self.explain(error));
+        state.spent.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        done
+    }
+
+    /// The time that this rank has spent in operations of all ranks, with waiting for others.
+    pub fn spent(&self) -> Duration {
+        let state = self.link.as_ref().map(|link| &link.state);
+        Duration::from_nanos(state.map_or(0, |state| state.spent.load(Ordering::Relaxed)))
     }
 
     /// Replaces the tensors of every rank by those of rank 0.
@@ -240,13 +263,12 @@ impl Group {
     /// # Errors
     /// As [`Group::sum_numbers`].
     pub fn take_from_first(&self, tensors: &[Tensor]) -> Result<()> {
-        let Some((ring, state)) = self.ring() else { return Ok(()) };
+        if self.size == 1 {
+            return Ok(());
+        }
         for tensor in tensors {
-            let mut flat =
-                Tensor::f_empty([tensor.numel() as i64], (tensor.f_kind()?, Device::Cpu))?;
-            flat.f_copy_(&tensor.f_detach()?.f_reshape([-1])?)?;
-            state.begun.fetch_add(1, Ordering::Relaxed);
-            ring.broadcast(&mut flat, 0, &state.failed).map_err(|error| self.explain(error))?;
+            let mut flat = flatten(std::slice::from_ref(tensor))?;
+            self.exchange(|ring, stop| ring.broadcast(&mut flat, 0, stop))?;
             if !self.is_first() {
                 let mut into = tensor.f_detach()?;
                 into.f_copy_(&flat.f_reshape(&tensor.size()[..])?)?;
@@ -272,34 +294,51 @@ impl Group {
         name: &str,
         text: impl FnOnce() -> Result<String>,
     ) -> Result<String> {
-        let Some(link) = &self.link else { return text() };
+        if self.size == 1 {
+            return text();
+        }
         let key = format!("text/{name}");
         if self.is_first() {
             let text = text()?;
-            // A key without a value would be none.
-            link.store.set(&key, &format!("={text}"))?;
+            let value = text.clone();
+            self.ask(move |store| store.set(&key, &format!("{PRESENT}{value}")))?;
             return Ok(text);
         }
-        let found =
-            self.look_for(&link.store, &[(0, key)], |_| format!("rank 0 did not send its {name}"))?;
-        Ok(found.concat().trim_start_matches('=').to_string())
+        let missing = |_| format!("rank 0 did not send its {name}");
+        Ok(self.look_for(vec![(0, key)], missing)?.concat())
+    }
+
+    /// The texts of all ranks. `name` is used once in a run.
+    ///
+    /// # Errors
+    /// As [`Group::sum_numbers`].
+    pub fn texts(&self, name: &str, text: &str) -> Result<Vec<String>> {
+        if self.size == 1 {
+            return Ok(vec![text.to_string()]);
+        }
+        let key = |rank: usize| format!("{name}/{rank}");
+        let (own, value) = (key(self.rank), format!("{PRESENT}{text}"));
+        self.ask(move |store| store.set(&own, &value))?;
+        let keys = (0..self.size).map(|rank| (rank, key(rank))).collect();
+        self.look_for(keys, |ranks| {
+            format!("{ranks} did not come within {} s (--rank-timeout)", self.timeout.as_secs())
+        })
     }
 
     /// Checks that all ranks have the text of rank 0. `name` is used once in a run, and
-    /// `differs` says what is wrong with a rank.
+    /// `differs` says what is wrong with a rank from its text and that of rank 0.
     ///
     /// # Errors
     /// Another text on a rank, and as [`Group::sum_numbers`].
-    pub fn agree(&self, name: &str, text: &str, differs: impl Fn(usize) -> String) -> Result<()> {
-        let Some(link) = &self.link else { return Ok(()) };
-        let key = |rank: usize| format!("{name}/{rank}");
-        link.store.set(&key(self.rank), &format!("={text}"))?;
-        let keys: Vec<_> = (0..self.size).map(|rank| (rank, key(rank))).collect();
-        let texts = self.look_for(&link.store, &keys, |ranks| {
-            format!("{ranks} did not come within {} s (--rank-timeout)", self.timeout.as_secs())
-        })?;
+    pub fn agree(
+        &self,
+        name: &str,
+        text: &str,
+        differs: impl Fn(usize, &str, &str) -> String,
+    ) -> Result<()> {
+        let texts = self.texts(name, text)?;
         match texts.iter().position(|other| *other != texts[0]) {
-            Some(rank) => bail!(differs(rank)),
+            Some(rank) => Err(Differs(differs(rank, &texts[rank], &texts[0])).into()),
             None => Ok(()),
         }
     }
@@ -307,30 +346,50 @@ impl Group {
     /// The values of keys, each of a rank, as soon as all are there.
     fn look_for(
         &self,
-        store: &Store,
-        keys: &[(usize, String)],
+        keys: Vec<(usize, String)>,
         missing: impl Fn(String) -> String,
     ) -> Result<Vec<String>> {
-        let started = Instant::now();
-        let mut found: Vec<Option<String>> = vec![None; keys.len()];
-        loop {
-            for (value, (_, key)) in found.iter_mut().zip(keys).filter(|(value, _)| value.is_none())
-            {
-                *value = store.get(key).map_err(|error| self.explain(error))?;
+        let timeout = self.timeout;
+        let found = self.ask(move |store| {
+            let started = Instant::now();
+            let mut found: Vec<Option<String>> = vec![None; keys.len()];
+            loop {
+                let open = found.iter_mut().zip(&keys).filter(|(value, _)| value.is_none());
+                for (value, (_, key)) in open {
+                    *value = store.get(key)?;
+                }
+                if found.iter().all(Option::is_some) {
+                    let values = found.into_iter().flatten();
+                    let values = values.map(|value| value[PRESENT.len()..].to_string()).collect();
+                    return Ok(Ok(values));
+                }
+                if let Some(message) = store.get(FAILURE)? {
+                    return Err(Failed { message, told: true }.into());
+                }
+                if started.elapsed() > timeout {
+                    let late = keys.iter().zip(&found).filter(|(_, value)| value.is_none());
+                    return Ok(Err(late.map(|((rank, _), _)| *rank).collect::<Vec<_>>()));
+                }
+                thread::sleep(LOOK);
             }
-            if found.iter().all(Option::is_some) {
-                return Ok(found.into_iter().flatten().collect());
+        })?;
+        found.map_err(|late| Failed { message: missing(names(&late)), told: false }.into())
+    }
+
+    /// Asks the store, which may not answer.
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let Some(link) = &self.link else { bail!("a group of one has no store") };
+        let store = link.store.clone();
+        let answer = in_time(self.timeout + ANSWER, move || question(&store));
+        answer.unwrap_or_else(|| Err(self.first_is_gone())).map_err(|error| {
+            match error.is::<Failed>() {
+                true => error,
+                false => self.explain(error),
             }
-            if let Some(message) = store.get(FAILURE).map_err(|error| self.explain(error))? {
-                return Err(Failed { message, told: true }.into());
-            }
-            if started.elapsed() > self.timeout {
-                let late = keys.iter().zip(&found).filter(|(_, value)| value.is_none());
-                let ranks: Vec<_> = late.map(|((rank, _), _)| *rank).collect();
-                bail!(missing(names(&ranks)));
-            }
-            thread::sleep(LOOK);
-        }
+        })
     }
 
     /// The error that this rank ends with after `error`: it names the rank, and says whether
@@ -340,42 +399,41 @@ impl Group {
         if self.size == 1 {
             return error;
         }
-        let is_other = error.chain().any(|cause| cause.is::<Failed>());
-        match self.fail(&error) {
-            true if is_other => error,
+        let named = error.chain().any(|cause| cause.is::<Failed>() || cause.is::<Differs>());
+        match self.fail(&error, named) {
+            true if named => error,
             true => error.context(format!("rank {}", self.rank)),
             false => Failed { message: format!("{error:#}"), told: true }.into(),
         }
     }
 
-    /// Tells the others what this rank ends with, unless one of them is the cause, and whether
-    /// this rank is to print it.
-    fn fail(&self, error: &anyhow::Error) -> bool {
+    /// Tells the others what this rank ends with, and whether it was the first to tell. The
+    /// rank that is the cause may be `named` in the error already.
+    fn fail(&self, error: &anyhow::Error, named: bool) -> bool {
         let Some(link) = &self.link else { return true };
-        if error.chain().any(|cause| cause.downcast_ref::<Failed>().is_some_and(|it| it.told)) {
-            return self.leave();
+        if self.gone.load(Ordering::Relaxed) {
+            // The starter tells which rank is gone.
+            return !self.watched;
         }
         let (store, rank, size) = (link.store.clone(), self.rank, self.size);
-        let message = format!("rank {rank}: {error:#}");
-        let told = in_time(ANSWER + LINGER, move || -> Result<bool> {
-            let is_cause = store.add(FAILURES, 1)? == 1;
-            if is_cause {
+        let message = if named { format!("{error:#}") } else { format!("rank {rank}: {error:#}") };
+        let first = in_time(ANSWER + LINGER, move || -> Result<bool> {
+            let first = store.add(FAILURES, 1)? == 1;
+            if first {
                 store.set(FAILURE, &message)?;
             }
             depart(&store, rank, size)?;
-            Ok(is_cause)
+            Ok(first)
         });
-        // Without a store, the starter tells which rank is gone.
-        told.unwrap_or(!self.watched)
+        first.and_then(Result::ok).unwrap_or(!self.watched)
     }
 
-    /// Tells rank 0 that this rank needs the store no longer; always false.
-    fn leave(&self) -> bool {
+    /// Tells rank 0 that this rank needs the store no longer.
+    fn leave(&self) {
         if let Some(link) = &self.link {
             let (store, rank, size) = (link.store.clone(), self.rank, self.size);
             let _ = in_time(ANSWER, move || depart(&store, rank, size));
         }
-        false
     }
 
     /// Ends the group after all ranks have done their work: the store, which rank 0 serves, is
@@ -398,19 +456,48 @@ impl Group {
     fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         let Some(link) = &self.link else { return error };
         let (store, size, own) = (link.store.clone(), self.size, self.rank);
-        let waited = self.timeout.as_secs();
-        match in_time(ANSWER, move || diagnose(&store, size, own, waited)) {
-            Some(Some(failed)) => failed.into(),
-            Some(None) => {
+        let (waited, watched) = (self.timeout.as_secs(), self.watched);
+        let found = in_time(ANSWER, move || diagnose(&store, (size, own), waited, watched));
+        match found {
+            Some(Ok(Some(failed))) => failed.into(),
+            Some(Ok(None)) => {
                 error.context("the connection to the other ranks broke, though all of them live")
             }
-            None => Failed {
-                message: "rank 0, which the others meet at, is gone or does not answer".into(),
-                told: self.watched,
-            }
-            .into(),
+            Some(Err(_)) | None => self.first_is_gone(),
         }
     }
+
+    /// The error of a store that does not answer.
+    fn first_is_gone(&self) -> anyhow::Error {
+        let message = match self.rank {
+            0 => "the ranks cannot reach each other any more".to_string(),
+            _ => "rank 0 died, was stopped or cannot be reached".to_string(),
+        };
+        self.gone.store(true, Ordering::Relaxed);
+        Failed { message, told: self.watched }.into()
+    }
+}
+
+/// Starts a thread that tells the others that this rank lives, and how far it is, and looks
+/// whether one of them failed.
+fn beat(store: &Store, rank: usize) -> Result<Arc<State>> {
+    let own = store.connect_again()?;
+    let state = Arc::new(State::default());
+    let (shared, key) = (state.clone(), format!("beat/{rank}"));
+    thread::Builder::new().name("heartbeat".into()).spawn(move || {
+        for beat in 0u64.. {
+            let text = format!("{beat} {}", shared.begun.load(Ordering::Relaxed));
+            // Without a store there is nobody to tell.
+            let Ok(failure) = own.set(&key, &text).and_then(|()| own.get(FAILURE)) else {
+                return;
+            };
+            if failure.is_some() {
+                shared.failed.store(true, Ordering::Relaxed);
+            }
+            thread::sleep(BEAT);
+        }
+    })?;
+    Ok(state)
 }
 
 /// Tells that this rank needs the store no longer. Rank 0, with which it ends, waits for the
@@ -429,7 +516,12 @@ fn depart(store: &Store, rank: usize, size: usize) -> Result<()> {
 }
 
 /// Which rank is the cause that an operation on all ranks failed.
-fn diagnose(store: &Store, size: usize, own: usize, waited: u64) -> Result<Option<Failed>> {
+fn diagnose(
+    store: &Store,
+    (size, own): (usize, usize),
+    waited: u64,
+    watched: bool,
+) -> Result<Option<Failed>> {
     let beats = || -> Result<Vec<Option<(u64, u64)>>> {
         let beat = |rank: usize| -> Result<Option<(u64, u64)>> {
             let text = store.get(&format!("beat/{rank}"))?.unwrap_or_default();
@@ -454,19 +546,43 @@ fn diagnose(store: &Store, size: usize, own: usize, waited: u64) -> Result<Optio
         (0..size).filter(|&rank| rank != own && is_cause(rank)).collect()
     };
     // The count of beats moves, whatever the rank does.
-    let beat = |at: Option<(u64, u64)>| at.map(|(beat, _)| beat);
-    let dead = others(&|rank| beat(before[rank]) == beat(now[rank]));
-    let message = if !dead.is_empty() {
-        format!("{} died, or was stopped, or its machine cannot be reached", names(&dead))
-    } else {
-        let begun = |rank: usize| now[rank].map_or(0, |(_, begun)| begun);
-        let late = others(&|rank| begun(rank) < begun(own));
-        if late.is_empty() {
-            return Ok(None);
-        }
-        format!("{} did not come within {waited} s (--rank-timeout)", names(&late))
-    };
+    let dead = others(&|rank| match (before[rank], now[rank]) {
+        (Some((before, _)), Some((now, _))) => before == now,
+        // It has not come yet.
+        _ => false,
+    });
+    if !dead.is_empty() {
+        let were = if dead.len() == 1 { "was" } else { "were" };
+        let message = format!("{} died, {were} stopped or cannot be reached", names(&dead));
+        // The starter knows more about it.
+        return Ok(Some(Failed { message, told: watched }));
+    }
+    let begun = |rank: usize| now[rank].map_or(0, |(_, begun)| begun);
+    let late = others(&|rank| begun(rank) < begun(own));
+    if late.is_empty() {
+        return Ok(None);
+    }
+    let message = format!("{} did not come within {waited} s (--rank-timeout)", names(&late));
     Ok(Some(Failed { message, told: false }))
+}
+
+/// The numbers of tensors of one type and device one after the other, in the order of their
+/// indices, in the host's memory.
+fn flatten(tensors: &[Tensor]) -> Result<Tensor> {
+    let length: usize = tensors.iter().map(Tensor::numel).sum();
+    let (kind, device) = match tensors.first() {
+        Some(first) => (first.f_kind()?, first.device()),
+        None => bail!("there is nothing to exchange"),
+    };
+    let flat = Tensor::f_empty([length as i64], (kind, device))?;
+    let mut start = 0;
+    for tensor in tensors {
+        let length = tensor.numel() as i64;
+        let mut part = flat.f_narrow(0, start, length)?.f_reshape(&tensor.size()[..])?;
+        part.f_copy_(&tensor.f_detach()?)?;
+        start += length;
+    }
+    Ok(flat.f_to_device(Device::Cpu)?)
 }
 
 /// `rank 1` or `ranks 1, 3`.
@@ -475,21 +591,15 @@ fn names(ranks: &[usize]) -> String {
     format!("rank{} {}", if ranks.len() == 1 { "" } else { "s" }, list.join(", "))
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
-}
-
-/// The result of `work`, if it comes in time and is none of a failure.
+/// The result of `work`, if it comes in time: calls of the store wait for an answer that may
+/// never come.
 fn in_time<T: Send + 'static>(
     limit: Duration,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
+    work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (done, result) = channel();
     thread::spawn(move || done.send(work()));
-    match result.recv_timeout(limit) {
-        Ok(result) => result.ok(),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-    }
+    result.recv_timeout(limit).ok()
 }
 
 /// How the others reach this machine: by the address that leads to rank 0, or by the network

@@ -12,6 +12,6 @@ mod group;
 mod place;
 mod start;
 
-pub use group::{Failed, Group};
+pub use group::{Differs, Failed, Group};
 pub use place::{Place, PlaceError};
-pub use start::{Ended, Ranks, die_with_parent};
+pub use start::{Ended, Ranks, UNTOLD, die_with_parent};

@@ -18,7 +18,7 @@ use super::place::STARTED_BY;
 /// How often the ranks are looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long ranks have to end by themselves after another has failed.
-const GRACE: Duration = Duration::from_secs(15);
+const GRACE: Duration = Duration::from_secs(20);
 
 /// The ranks that this process started; they end with it.
 pub struct Ranks {
@@ -30,12 +30,19 @@ pub struct Ranks {
 #[error("the ranks ended with exit code {0}")]
 pub struct Ended(pub u8);
 
+/// Exit code of a rank that leaves it to others to say why it ends: to another rank, or to
+/// the program that started it.
+pub const UNTOLD: u8 = 4;
+
 /// What became of the ranks.
+#[derive(Debug, Default)]
 struct Ends {
     /// Exit codes of those that ended so.
-    codes: Vec<i32>,
+    codes: Vec<u8>,
     /// The first that a signal ended, and the signal.
     killed: Option<(usize, i32)>,
+    /// Those that did not end after another had failed.
+    left: Vec<usize>,
 }
 
 impl Ranks {
@@ -65,8 +72,6 @@ impl Ranks {
                 ("MASTER_ADDR", Ipv4Addr::LOCALHOST.to_string()),
                 ("MASTER_PORT", port.to_string()),
                 (STARTED_BY, own.clone()),
-                // c10d tells on stderr of connections that it tries again.
-                ("TORCH_CPP_LOG_LEVEL", "ERROR".to_string()),
             ] {
                 command.env(name, value);
             }
@@ -82,23 +87,23 @@ impl Ranks {
         Ok(ranks)
     }
 
-    /// Waits for all ranks to end. `stop` is passed on as a signal.
+    /// Waits for all ranks to end; if one fails, those that do not end within seconds are
+    /// killed. `stop` is passed on as a signal.
     ///
     /// # Errors
-    /// A rank that a signal ended, and [`Ended`] if ranks ended with another exit code than 0.
+    /// A rank that a signal ended or that does not end, and [`Ended`] if ranks ended with
+    /// another exit code than 0 and have said why.
     pub fn wait(mut self, stop: &AtomicBool) -> Result<()> {
-        let mut ends = Ends { codes: Vec::new(), killed: None };
-        let mut running: Vec<usize> = (0..self.children.len()).collect();
-        let (mut told, mut failed_at) = (false, None);
-        while !running.is_empty() {
-            let mut left = Vec::new();
-            for rank in running {
+        let mut ends = Ends { left: (0..self.children.len()).collect(), ..Ends::default() };
+        let (mut stopped, mut failed_at) = (false, None);
+        while !ends.left.is_empty() {
+            for rank in std::mem::take(&mut ends.left) {
                 let Some(status) = self.children[rank].try_wait()? else {
-                    left.push(rank);
+                    ends.left.push(rank);
                     continue;
                 };
                 match (status.code(), status.signal()) {
-                    (Some(code), _) => ends.codes.push(code),
+                    (Some(code), _) => ends.codes.push(u8::try_from(code).unwrap_or(1)),
                     (None, signal) => {
                         ends.killed = ends.killed.or(Some((rank, signal.unwrap_or(0))));
                     }
@@ -107,45 +112,56 @@ impl Ranks {
                     failed_at = failed_at.or(Some(Instant::now()));
                 }
             }
-            running = left;
-            if let Some((rank, signal)) = ends.killed {
-                if told && signal == Signal::TERM.as_raw() {
-                    // It had not begun to train.
-                    return Err(Ended(128 + signal as u8).into());
-                }
-                // The others cannot go on, and would wait for it.
-                drop(self);
-                bail!(
-                    "rank {rank} was ended by signal {signal}{}; the others were ended, too. The \
-                     last checkpoint stays",
-                    if signal == Signal::KILL.as_raw() {
-                        " (the system does so when memory runs out)"
-                    } else {
-                        ""
-                    }
-                );
-            }
-            if failed_at.is_some_and(|at| at.elapsed() > GRACE) {
+            if failed_at.is_some_and(|at: Instant| at.elapsed() > GRACE) {
                 break;
             }
-            if stop.load(Ordering::Relaxed) && !told {
-                told = true;
-                for &rank in &running {
+            if stop.load(Ordering::Relaxed) && !stopped {
+                stopped = true;
+                for &rank in &ends.left {
                     signal(&self.children[rank], Signal::TERM);
                 }
             }
             thread::sleep(LOOK);
         }
-        let worst = |code: &i32| match code {
+        drop(self);
+        ends.conclude(stopped)
+    }
+}
+
+impl Ends {
+    /// What the run as a whole ended with. `stopped`: the ranks were asked to stop.
+    fn conclude(&self, stopped: bool) -> Result<()> {
+        const STAYS: &str = "The last checkpoint stays";
+        let worst = |code: &u8| match *code {
             0 => 0,
-            3 => 1,
-            1 => 2,
-            _ => 3,
+            UNTOLD => 1,
+            3 => 2,
+            1 => 3,
+            _ => 4,
         };
-        let code = ends.codes.iter().copied().max_by_key(worst).unwrap_or(1);
-        match u8::try_from(code).unwrap_or(1) {
-            0 => Ok(()),
-            code => Err(Ended(code).into()),
+        let code = self.codes.iter().copied().max_by_key(worst).unwrap_or(0);
+        let said = worst(&code) > 2;
+        match (self.killed, &self.left[..]) {
+            _ if said => Err(Ended(code).into()),
+            // It had not begun to train.
+            (Some((_, signal)), _) if stopped && signal == Signal::TERM.as_raw() => {
+                Err(Ended(128 + signal as u8).into())
+            }
+            (Some((rank, signal)), _) => {
+                let hint = match signal == Signal::KILL.as_raw() {
+                    true => " (the system does so when memory runs out)",
+                    false => "",
+                };
+                bail!(
+                    "rank {rank} was ended by signal {signal}{hint}; the others ended, too. {STAYS}"
+                )
+            }
+            (None, [rank, ..]) => {
+                bail!("rank {rank} was stopped or hangs, and was killed; the others ended. {STAYS}")
+            }
+            (None, []) if code == UNTOLD => bail!("the ranks lost each other. {STAYS}"),
+            (None, []) if code == 0 => Ok(()),
+            (None, []) => Err(Ended(code).into()),
         }
     }
 }

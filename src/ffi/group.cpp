@@ -6,6 +6,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <chrono>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -23,11 +24,14 @@ struct Store {
 
 struct Ring {
   c10::intrusive_ptr<c10d::ProcessGroupGloo> group;
+  milliseconds timeout;
 };
 
 // Waits for an operation on all ranks, until `stop` becomes true: a rank that gave up keeps
-// its connections, so that nothing else ends the wait for it.
-void finish(const c10::intrusive_ptr<c10d::Work> &work, const bool *stop) {
+// its connections, so that nothing else ends the wait for it. Gloo's own timeout is for each
+// message of an operation.
+void finish(const Ring *ring, const c10::intrusive_ptr<c10d::Work> &work, const bool *stop) {
+  const auto begin = std::chrono::steady_clock::now();
   while (!work->isCompleted()) {
     try {
       work->wait(milliseconds(250));
@@ -36,6 +40,8 @@ void finish(const c10::intrusive_ptr<c10d::Work> &work, const bool *stop) {
     }
     if (!work->isCompleted() && __atomic_load_n(stop, __ATOMIC_RELAXED))
       throw std::runtime_error("another rank failed");
+    if (!work->isCompleted() && std::chrono::steady_clock::now() - begin > ring->timeout)
+      throw std::runtime_error("another rank does not come");
   }
   work->wait();
 }
@@ -49,6 +55,12 @@ extern "C" {
 char *unet3d_store_open(Store **out, const char *host, uint16_t port, bool serves, int listener,
                         int64_t timeout) {
   return guarded([&] {
+    // c10d warns of every connection that it tries again or loses. Ranks tell themselves what
+    // is wrong, in one error; the variable, which Python programs heed, brings the warnings back.
+    if (std::getenv("TORCH_CPP_LOG_LEVEL"))
+      c10::initLogging();
+    else
+      FLAGS_caffe2_log_level = c10::GLOG_ERROR;
     c10d::TCPStoreOptions options;
     options.port = port;
     options.isServer = serves;
@@ -95,7 +107,8 @@ char *unet3d_ring_open(Ring **out, Store *store, int rank, int size, const char 
                      : c10d::ProcessGroupGloo::createDeviceForHostname(address));
     options->threads = 1;
     *out = new Ring{
-        c10::make_intrusive<c10d::ProcessGroupGloo>(store->store, rank, size, options)};
+        c10::make_intrusive<c10d::ProcessGroupGloo>(store->store, rank, size, options),
+        milliseconds(timeout)};
   });
 }
 
@@ -103,7 +116,7 @@ char *unet3d_ring_open(Ring **out, Store *store, int rank, int size, const char 
 char *unet3d_ring_sum(Ring *ring, at::Tensor *tensor, const bool *stop) {
   return guarded([&] {
     std::vector<at::Tensor> tensors{*tensor};
-    finish(ring->group->allreduce(tensors), stop);
+    finish(ring, ring->group->allreduce(tensors), stop);
   });
 }
 
@@ -113,7 +126,7 @@ char *unet3d_ring_broadcast(Ring *ring, at::Tensor *tensor, int root, const bool
     std::vector<at::Tensor> tensors{*tensor};
     c10d::BroadcastOptions options;
     options.rootRank = root;
-    finish(ring->group->broadcast(tensors, options), stop);
+    finish(ring, ring->group->broadcast(tensors, options), stop);
   });
 }
 

@@ -373,7 +373,7 @@ mod tests {
         let mut state = State::default();
         let unit = ConvUnit::new(&mut Builder::new(&mut state, storage), (6, 4), &spec).unwrap();
         for (_, tensor) in state.parameters().filter(|(name, _)| name.contains("norm")) {
-            tch::no_grad(|| tensor.shallow_clone().uniform_(0.5, 2.0));
+            let _ = tch::no_grad(|| tensor.shallow_clone().uniform_(0.5, 2.0));
         }
         unit
     }

@@ -32,6 +32,14 @@ impl Write for Lines {
 impl Reporter {
     /// Sets up logging for the whole program; to be called once.
     pub fn start(level: LevelFilter) -> Self {
+        Self::start_rank(level, 0)
+    }
+
+    /// As [`Reporter::start`], in one of several processes that train together: all but the
+    /// first tell of warnings and errors only, with their rank.
+    pub fn start_rank(level: LevelFilter, rank: usize) -> Self {
+        let level = if rank > 0 { level.min(LevelFilter::Warn) } else { level };
+        let prefix = if rank > 0 { format!("rank {rank}: ") } else { String::new() };
         let bars = MultiProgress::new();
         if !io::stdout().is_terminal() {
             bars.set_draw_target(ProgressDrawTarget::hidden());
@@ -40,8 +48,9 @@ impl Reporter {
         env_logger::Builder::new()
             .filter_level(level)
             .target(env_logger::Target::Pipe(lines))
-            .format(|out, record| {
-                writeln!(out, "{} {:5} {}", out.timestamp_seconds(), record.level(), record.args())
+            .format(move |out, record| {
+                let (time, level) = (out.timestamp_seconds(), record.level());
+                writeln!(out, "{time} {level:5} {prefix}{}", record.args())
             })
             .init();
         Reporter { bars }

@@ -39,6 +39,26 @@ pub enum Beginning {
     Resumed(PathBuf),
 }
 
+impl Beginning {
+    /// As one line of text, for other ranks.
+    pub fn to_text(&self) -> String {
+        match self {
+            Beginning::Fresh => "fresh".into(),
+            Beginning::PreTrained(path) => format!("weights {}", path.display()),
+            Beginning::Resumed(path) => format!("run {}", path.display()),
+        }
+    }
+
+    /// From what [`Beginning::to_text`] gives.
+    pub fn from_text(text: &str) -> Self {
+        match text.split_once(' ') {
+            Some(("weights", path)) => Beginning::PreTrained(path.into()),
+            Some(("run", path)) => Beginning::Resumed(path.into()),
+            _ => Beginning::Fresh,
+        }
+    }
+}
+
 /// How a run starts in its checkpoint directory.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Start {

@@ -1,5 +1,6 @@
 //! Training and validation data, opened and checked against network and criteria.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -12,6 +13,7 @@ use crate::samples::{
     Counting, Division, LabelCheck, Loader, Loaders, Opening, Phase, refuse_overlap,
 };
 use crate::target::TargetShapes;
+use crate::volume::Statistics;
 
 use super::plan::Criteria;
 
@@ -28,6 +30,29 @@ pub struct DataPlan {
 pub struct TrainingData {
     pub train: Loader,
     pub val: Loader,
+}
+
+impl TrainingData {
+    /// What the data of both phases are like, in one line: the same on two machines that see
+    /// the same files.
+    pub fn summary(&self) -> String {
+        let of = |loader: &Loader| {
+            /// Samples whose places are compared.
+            const COMPARED: usize = 10_000;
+            let data = loader.data();
+            let mut places = DefaultHasher::new();
+            for index in (0..data.len()).step_by(data.len().div_ceil(COMPARED).max(1)) {
+                data.origin(0, index).to_string().hash(&mut places);
+            }
+            let values = data.summary().map_or(String::new(), |summary| {
+                let Statistics { min, max, mean, std } = summary.statistics;
+                // Sums differ in their last bits between processors.
+                format!(", values {min} to {max}, mean {mean:.6e} ± {std:.6e}")
+            });
+            format!("{} patches at {:016x}{values}", data.len(), places.finish())
+        };
+        format!("training {}; validation {}", of(&self.train), of(&self.val))
+    }
 }
 
 impl DataPlan {

@@ -127,6 +127,24 @@ fn changes(then: &Node, now: &Node) -> Option<String> {
     (!list.is_empty()).then(|| list.join(", "))
 }
 
+/// The first value in which the configuration of a rank differs from that of rank 0, both in
+/// their JSON form, with its key.
+pub fn first_difference(own: &str, other: &str) -> String {
+    let parse = |json: &str| serde_json::from_str::<Value>(json).unwrap_or_default();
+    let (mut own, mut other, mut key) = (&parse(own), &parse(other), String::new());
+    while let (Value::Object(here), Value::Object(there)) = (own, other) {
+        let mut keys = here.keys().chain(there.keys());
+        let Some(next) = keys.find(|key| here.get(*key) != there.get(*key)) else { break };
+        if !key.is_empty() {
+            key.push('.');
+        }
+        key.push_str(next);
+        own = here.get(next).unwrap_or(&Value::Null);
+        other = there.get(next).unwrap_or(&Value::Null);
+    }
+    format!("`{key}` is {own} there and {other} on rank 0")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +169,17 @@ mod tests {
             assert_ne!(configuration(other).judge(), absent.judge(), "{other}");
         }
         assert_eq!(configuration("{eval_metric: {name: Unheard}}").judge(), None);
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let own = "{\"a\": 1, \"loaders\": {\"batch_size\": 2, \"x\": [1]}}";
+        let other = "{\"a\": 1, \"loaders\": {\"batch_size\": 3, \"x\": [1]}}";
+        let difference = first_difference(own, other);
+        assert_eq!(difference, "`loaders.batch_size` is 2 there and 3 on rank 0");
+        let difference = first_difference(own, "{\"a\": 1}");
+        assert!(difference.starts_with("`loaders` is {"), "{difference}");
+        assert!(difference.ends_with("there and null on rank 0"), "{difference}");
     }
 
     #[test]

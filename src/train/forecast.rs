@@ -13,8 +13,9 @@ use super::data::TrainingData;
 use super::learner::Learner;
 use super::plan::Criteria;
 use super::settings::TrainerSpec;
-use super::step::{measure, train};
+use super::step::{Around, measure, train};
 use super::timing::Timing;
+use crate::distributed::Group;
 
 /// What iterations and validations take.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,12 +66,15 @@ pub fn forecast(
             let _ = synchronize(index);
         }
     };
+    let alone = Group::alone();
     let mut iteration = Duration::ZERO;
     for round in 0..2 {
         let (batches, made) = step(&data.train, round)?;
         wait();
         let start = Instant::now();
-        let done = train(learner, &criteria.loss, &batches, false, &mut timing)?;
+        let around =
+            Around { group: &alone, rounds: batches.len(), keep_logits: false, stop: false };
+        let done = train(learner, &criteria.loss, &batches, &around, &mut timing)?;
         done.loss.f_double_value(&[])?;
         wait();
         // Samples are made while the network computes.
@@ -78,7 +82,7 @@ pub fn forecast(
     }
     let (batches, made) = step(&data.val, 0)?;
     let start = Instant::now();
-    measure(&learner.net, criteria, &batches)?;
+    measure(learner, criteria, &batches, (&alone, batches.len()))?;
     wait();
     let one = start.elapsed().max(made);
     let batches = data.val.batches_per_epoch() as u64;

@@ -11,6 +11,7 @@ use tch::Device;
 use crate::checkpoint::{Checkpoint, Form, copy_file, strip_prefixes};
 use crate::config::ConfigError;
 use crate::device::{MemoryFormat, Precision, Purpose, find_not_finite};
+use crate::distributed::Group;
 use crate::model::{UNet, choose_format, from_tensor, to_tensor};
 use crate::optim::{Optimizer, Scheduler, Settings};
 use crate::samples::RawSummary;
@@ -189,6 +190,29 @@ impl Learner {
     pub fn set_memory_format(&mut self, format: MemoryFormat) -> Result<()> {
         self.net.set_memory_format(format)?;
         self.optimizer.follow_formats()
+    }
+
+    /// Takes memory format, weights and the optimizer's state of rank 0 on every rank, and lets
+    /// dropout draw other numbers on each.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    pub fn share(&mut self, group: &Group) -> Result<()> {
+        let own = self.net.memory_format();
+        let format = group.text_of_first("memory format", || Ok(own.name().to_string()))?;
+        if let Some(format) = MemoryFormat::named(&format).filter(|format| *format != own) {
+            self.set_memory_format(format)?;
+        }
+        let state = self.net.state_dict();
+        let weights: Vec<_> = state.into_iter().map(|(_, tensor)| tensor).collect();
+        group.take_from_first(&weights)?;
+        let state = self.optimizer.state()?.parameters;
+        let tensors: Vec<_> = state.into_iter().flatten().map(|(_, tensor)| tensor).collect();
+        group.take_from_first(&tensors)?;
+        if !group.is_first() {
+            tch::manual_seed(self.progress.seed.wrapping_add(group.rank() as u64) as i64);
+        }
+        Ok(())
     }
 
     /// How it computes.

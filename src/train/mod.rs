@@ -29,6 +29,7 @@ pub use average::Average;
 pub use beginning::{Beginning, Start, Wish};
 pub use data::{DataPlan, TrainingData};
 pub use directory::{check_directory, claim_directory, refuse_running};
+pub use earlier::first_difference;
 pub use forecast::{Forecast, forecast, in_words};
 pub use learner::{Copies, Learner};
 pub use plan::{Criteria, LearnerSpec, TrainingPlan};

@@ -1,13 +1,29 @@
-//! A step of several batches: how the sums of each become those of all.
+//! A step of several batches, on one rank or several: how the sums of each become those of
+//! all.
 //!
-//! The network runs twice on every batch. The first pass, without a graph, adds up what the
+//! If ranks have several batches, the network runs twice on every batch. The first pass, without a graph, adds up what the
 //! loss sums over voxels; the second computes every batch's share of the loss from these
 //! totals, and its gradient. Only one graph is in memory at a time.
 
 use anyhow::{Context, Result};
 use tch::{Kind, Tensor};
 
+use crate::distributed::Group;
 use crate::loss::{Totals, with_gradient_of};
+
+/// One batch on each rank: sums over the ranks at once.
+pub struct OverRanks<'a>(pub &'a Group);
+
+impl Totals for OverRanks<'_> {
+    fn join(&mut self, local: Tensor) -> Result<Tensor> {
+        let total = self.0.sum(&local.f_detach()?.f_to_kind(Kind::Double)?)?;
+        with_gradient_of(&total.f_to_kind(local.f_kind()?)?, &local)
+    }
+
+    fn is_first(&self) -> bool {
+        self.0.is_first()
+    }
+}
 
 /// The first pass: adds up the sums of one batch after the other.
 #[derive(Default)]

@@ -10,6 +10,7 @@ use log::{debug, info, warn};
 use tch::{Device, Tensor};
 
 use crate::device::{Failure, failure};
+use crate::distributed::{self, Group};
 use crate::runtime::report::Reporter;
 use crate::samples::{Origin, Position, SampleBatch};
 use crate::volume::Sample;
@@ -21,7 +22,7 @@ use super::directory::LAST;
 use super::learner::{Copies, Learner};
 use super::plan::Criteria;
 use super::settings::{OnNan, TrainerSpec};
-use super::step::{Measured, TrainingStep, measure, score_of, train};
+use super::step::{Around, Measured, TrainingStep, measure, score_of, train};
 use super::timing::{Part, Timing};
 use super::{dump, images};
 use crate::tensorboard::EventWriter;
@@ -42,7 +43,7 @@ pub enum Ended {
 }
 
 /// A training run: the network, what it learns from and how it is judged.
-pub struct TrainingRun {
+pub struct TrainingRun<'a> {
     pub learner: Learner,
     pub criteria: Criteria,
     pub data: TrainingData,
@@ -53,11 +54,13 @@ pub struct TrainingRun {
     pub logs: String,
     /// Becomes true when the run is to end after the iteration.
     pub stop: Arc<AtomicBool>,
+    /// The ranks that train together.
+    pub group: &'a Group,
 }
 
 /// The loop of a training run.
 pub struct Trainer<'a> {
-    run: TrainingRun,
+    run: TrainingRun<'a>,
     events: EventWriter,
     timing: Timing,
     bar: ProgressBar,
@@ -70,6 +73,10 @@ pub struct Trainer<'a> {
     /// When the run began, and after which iteration.
     began: (Instant, u64),
     at_work: AtWork,
+    /// Whether the last iteration is complete, with the validation that was due after it.
+    complete: bool,
+    /// Whether this rank, or another, cannot go on.
+    failed: bool,
 }
 
 /// The batch on the device, for messages.
@@ -99,11 +106,18 @@ struct Pending {
 }
 
 impl<'a> Trainer<'a> {
-    pub fn new(run: TrainingRun, reporter: &'a Reporter) -> Self {
-        let events = EventWriter::open(&run.spec.checkpoint_dir.join(&run.logs));
+    pub fn new(run: TrainingRun<'a>, reporter: &'a Reporter) -> Self {
+        let events = match run.group.is_first() {
+            true => EventWriter::open(&run.spec.checkpoint_dir.join(&run.logs)),
+            false => EventWriter::nowhere(),
+        };
         let per_epoch = run.data.train.batches_per_epoch() as u64;
         let total = run.spec.iters.min(run.spec.epochs.saturating_mul(per_epoch));
-        let bar = reporter.bar(total, "iterations");
+        let bar = match run.group.is_first() {
+            true => reporter.bar(total, "iterations"),
+            false => ProgressBar::hidden(),
+        };
+        bar.set_length(total);
         let began = run.learner.progress.iteration;
         bar.set_position(began);
         bar.reset_eta();
@@ -119,6 +133,8 @@ impl<'a> Trainer<'a> {
             last_line: Instant::now(),
             began: (Instant::now(), began),
             at_work: AtWork::default(),
+            complete: true,
+            failed: false,
         }
     }
 
@@ -130,8 +146,14 @@ impl<'a> Trainer<'a> {
     /// not finite, a device out of memory or lost, a checkpoint that cannot be
     /// written: the last checkpoint stays.
     pub fn fit(&mut self) -> Result<Ended> {
-        let ended = self.iterate_all().map_err(|error| self.explain(error))?;
-        self.leave_checkpoint().map_err(|error| self.explain(error))?;
+        let ended = self.iterate_all().and_then(|ended| {
+            self.leave_checkpoint()?;
+            Ok(ended)
+        });
+        let ended = ended.map_err(|error| {
+            self.without_rank(&error);
+            self.explain(error)
+        })?;
         self.events.flush();
         self.bar.finish_and_clear();
         Ok(ended)
@@ -141,27 +163,63 @@ impl<'a> Trainer<'a> {
         match self.saved == Some(self.run.learner.progress.iteration) {
             true => Ok(()),
             false => {
+                self.run.group.take_from_first(&self.run.learner.net.buffers())?;
                 self.ensure_finite()?;
                 self.save(Copies::default())
             }
         }
     }
 
+    /// On rank 0, saves what was learned before another rank failed.
+    fn without_rank(&mut self, error: &anyhow::Error) {
+        if self.run.group.is_first() && is_of_others(error) && self.keep() {
+            info!(
+                "what was learned until iteration {} is in {}",
+                self.run.learner.progress.iteration,
+                self.run.spec.checkpoint_dir.join(LAST).display()
+            );
+        }
+    }
+
     /// Saves a checkpoint after an error of the samples, and adds to the error where it
     /// is.
     fn without_data(&mut self, error: anyhow::Error) -> anyhow::Error {
-        if self.run.learner.progress.iteration == self.began.1 {
-            return error;
-        }
-        match self.settle().and_then(|()| self.leave_checkpoint()) {
-            Ok(()) => error.context(format!(
-                "the samples of iteration {} cannot be made; what was learned until then is in {}",
-                self.run.learner.progress.iteration + 1,
+        let what = format!(
+            "the samples of iteration {} cannot be made",
+            self.run.learner.progress.iteration + 1
+        );
+        // Other ranks wait in the iteration until rank 0 learns of the error, and saves.
+        match self.run.group.is_first() && self.keep() {
+            true => error.context(format!(
+                "{what}; what was learned until then is in {}",
                 self.run.spec.checkpoint_dir.join(LAST).display()
             )),
-            Err(second) => {
-                warn!("{second:#}");
-                error
+            false if self.run.group.size() > 1 => error.context(what),
+            false => error,
+        }
+    }
+
+    /// Saves the last complete iteration of this run after a failure of the next; gives
+    /// whether a checkpoint of it is there. No optimizer has taken a step of the one that
+    /// failed.
+    fn keep(&mut self) -> bool {
+        self.failed = true;
+        let iteration = self.run.learner.progress.iteration;
+        if !self.complete || iteration == self.began.1 {
+            return false;
+        }
+        let kept = self.settle().and_then(|()| match self.saved == Some(iteration) {
+            true => Ok(()),
+            false => {
+                self.ensure_finite()?;
+                self.save(Copies::default())
+            }
+        });
+        match kept {
+            Ok(()) => true,
+            Err(error) => {
+                warn!("{error:#}");
+                false
             }
         }
     }
@@ -179,11 +237,11 @@ impl<'a> Trainer<'a> {
         let batches = self.run.data.train.run(from, epochs);
         self.timing.forget();
         for batch in batches {
-            match batch {
+            let stop = match batch {
                 Ok(batch) => self.iterate(batch)?,
                 Err(error) => return Err(self.without_data(error)),
-            }
-            if self.run.stop.load(Ordering::Relaxed) {
+            };
+            if stop {
                 self.settle()?;
                 return Ok(Ended::Stopped);
             }
@@ -200,27 +258,28 @@ impl<'a> Trainer<'a> {
         Ok(Ended::Epochs)
     }
 
-    /// One iteration and what is due after it.
-    fn iterate(&mut self, batch: SampleBatch) -> Result<()> {
+    /// One iteration and what is due after it; gives whether the run is to stop.
+    fn iterate(&mut self, batch: SampleBatch) -> Result<bool> {
         self.timing.mark(Part::Data);
         let SampleBatch { position, total, samples, origins, .. } = batch;
-        if position.epoch != self.run.learner.progress.epoch || position.batch == 0 {
-            // The last loss of the epoch before belongs to that one.
-            self.settle()?;
-            self.run.learner.progress.loss = Average::default();
-            self.run.learner.progress.score = Average::default();
-        }
-        let progress = &mut self.run.learner.progress;
-        progress.epoch = position.epoch;
         self.at_work = AtWork::of(&samples);
         let batches = self.batches(samples)?;
-        let TrainingRun { learner, criteria, spec, .. } = &mut self.run;
+        let rounds = self.rounds(total);
+        let TrainingRun { learner, criteria, spec, group, stop, .. } = &mut self.run;
         let log = (learner.progress.iteration + 1).is_multiple_of(spec.log_after_iters);
-        let step = train(learner, &criteria.loss, &batches, log, &mut self.timing)?;
+        let stop = stop.load(Ordering::Relaxed);
+        let around = Around { group, rounds, keep_logits: log, stop };
+        let step = train(learner, &criteria.loss, &batches, &around, &mut self.timing)?;
+        self.complete = false;
         // The loss of the iteration before is there by now: reading it does not
-        // make the device wait.
+        // make the device wait. It belongs to its own epoch.
         self.settle()?;
         let progress = &mut self.run.learner.progress;
+        if position.epoch != progress.epoch || position.batch == 0 {
+            progress.loss = Average::default();
+            progress.score = Average::default();
+        }
+        progress.epoch = position.epoch;
         progress.iteration += 1;
         progress.batches = position.batch as u64 + 1;
         let iteration = progress.iteration;
@@ -234,8 +293,10 @@ impl<'a> Trainer<'a> {
         }
         if log && !self.run.spec.skip_train_validation {
             // Before the checkpoint of a validation, which stores the average.
-            let TrainingRun { learner, criteria, .. } = &mut self.run;
-            if let Some(score) = score_of(&criteria.metric, &learner.net, &step.logits, &batches)? {
+            let TrainingRun { learner, criteria, group, .. } = &mut self.run;
+            if let Some(score) =
+                score_of(&criteria.metric, &learner.net, (&step.logits, &batches), group)?
+            {
                 learner.progress.score.add(score, total);
             }
         }
@@ -252,7 +313,15 @@ impl<'a> Trainer<'a> {
             debug!("{}", self.timing.take());
         }
         self.show(iteration);
-        Ok(())
+        self.complete = true;
+        // Alone, a signal that came since the step began counts as well.
+        Ok(step.stop || self.run.group.size() == 1 && self.run.stop.load(Ordering::Relaxed))
+    }
+
+    /// Batches that the rank with most has of `total` samples.
+    fn rounds(&self, total: usize) -> usize {
+        let TrainingRun { data, group, .. } = &self.run;
+        total.div_ceil(data.train.batch_size() * group.size())
     }
 
     /// Reads the previous iteration's loss from the device and applies `on_nan`.
@@ -263,12 +332,14 @@ impl<'a> Trainer<'a> {
             self.run.learner.progress.loss.add(value, pending.size);
             return Ok(());
         }
+        let name = format!("loss/{}", pending.iteration);
         let message = format!(
             "the loss of iteration {} is {value} ({})",
             pending.iteration,
-            places(&pending.origins)
+            self.places(&name, &pending.origins)?
         );
         match self.run.spec.on_nan {
+            OnNan::Skip if !self.run.group.is_first() => Ok(()),
             OnNan::Skip => {
                 warn!("{message}: the batch is left out");
                 Ok(())
@@ -301,6 +372,7 @@ impl<'a> Trainer<'a> {
 
     /// Validates, steps the scheduler, saves.
     fn validate(&mut self) -> Result<()> {
+        self.run.group.take_from_first(&self.run.learner.net.buffers())?;
         self.ensure_finite()?;
         let iteration = self.run.learner.progress.iteration;
         let Validation { loss, score, broken } = self.evaluate()?;
@@ -314,7 +386,7 @@ impl<'a> Trainer<'a> {
         // What cannot be compared is no improvement either way.
         let finite = broken.is_none() && loss.is_none_or(f64::is_finite);
         let judged = score.filter(|score| finite && score.is_finite()).unwrap_or(f64::NAN);
-        if let Some(broken) = broken {
+        if let Some(broken) = broken.as_deref().filter(|_| self.run.group.is_first()) {
             warn!(
                 "iteration {iteration}: {broken}: whatever the score, this network is not taken \
                  for the best"
@@ -351,8 +423,9 @@ impl<'a> Trainer<'a> {
             let SampleBatch { total, samples, origins, .. } = batch?;
             self.at_work = AtWork::of(&samples);
             let batches = self.batches(samples)?;
-            let TrainingRun { learner, criteria, .. } = &self.run;
-            let Measured { loss, score } = measure(&learner.net, criteria, &batches)?;
+            let TrainingRun { learner, criteria, group, .. } = &self.run;
+            let rounds = self.rounds(total);
+            let Measured { loss, score } = measure(learner, criteria, &batches, (group, rounds))?;
             losses.add(loss, total);
             if let Some(score) = score {
                 scores.add(score, total);
@@ -361,10 +434,22 @@ impl<'a> Trainer<'a> {
                 .into_iter()
                 .find_map(|(what, value)| Some((what, value.filter(|value| !value.is_finite())?)));
             if let Some((what, value)) = what.filter(|_| broken.is_none()) {
-                broken = Some(format!("the validation {what} is {value} ({})", places(&origins)));
+                let name = format!("validation/{}", self.run.learner.progress.iteration);
+                let places = self.places(&name, &origins)?;
+                broken = Some(format!("the validation {what} is {value} ({places})"));
             }
         }
         Ok(Validation { loss: losses.value(), score: scores.value(), broken })
+    }
+
+    /// Where the samples of a step come from, on all ranks. `name` is used once in a run.
+    fn places(&self, name: &str, origins: &[Origin]) -> Result<String> {
+        let own = places(origins);
+        if self.failed {
+            return Ok(own);
+        }
+        let all = self.run.group.texts(name, &own)?;
+        Ok(all.into_iter().filter(|places| !places.is_empty()).collect::<Vec<_>>().join("; "))
     }
 
     /// The samples of a step as batches on the device.
@@ -379,6 +464,9 @@ impl<'a> Trainer<'a> {
         let (Some(batch), Some(logits)) = (batches.first(), step.logits.first()) else {
             return Ok(());
         };
+        if !self.run.group.is_first() {
+            return Ok(());
+        }
         let TrainingRun { learner: Learner { net, progress, .. }, spec, .. } = &self.run;
         let iteration = progress.iteration;
         if let Some(directory) = &spec.h5_dir
@@ -413,10 +501,12 @@ impl<'a> Trainer<'a> {
     }
 
     fn save(&mut self, copies: Copies) -> Result<()> {
-        let TrainingRun { learner, spec, configuration, logs, .. } = &self.run;
-        learner
-            .save(spec, configuration, logs, copies)
-            .context("the checkpoint could not be saved")?;
+        let TrainingRun { learner, spec, configuration, logs, group, .. } = &self.run;
+        if group.is_first() {
+            learner
+                .save(spec, configuration, logs, copies)
+                .context("the checkpoint could not be saved")?;
+        }
         self.saved = Some(learner.progress.iteration);
         Ok(())
     }
@@ -454,7 +544,7 @@ impl<'a> Trainer<'a> {
     fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         let AtWork { batch, shape } = &self.at_work;
         let kind = failure(&error);
-        if kind == Failure::Other {
+        if kind == Failure::Other || is_of_others(&error) {
             return error;
         }
         // What follows is where in libtorch it happened, in many lines.
@@ -488,6 +578,11 @@ impl<'a> Trainer<'a> {
             None => "This run has written no checkpoint yet".to_string(),
         }
     }
+}
+
+/// Whether the cause of an error is another rank.
+fn is_of_others(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<distributed::Failed>())
 }
 
 /// Where the samples of a batch come from.

@@ -9,7 +9,7 @@ use crate::support::lab::Lab;
 use crate::support::program::{Run, with_flags};
 
 /// 8 patches to train on and 4 to validate on.
-fn lab() -> Lab {
+pub fn lab() -> Lab {
     let lab = Lab::new();
     lab.balls("train.h5", [16, 32, 32], 1);
     lab.balls("val.h5", [16, 16, 32], 2);
@@ -18,7 +18,7 @@ fn lab() -> Lab {
 
 /// A configuration of float64 with another loss and metric than the lab's; `channels`: one
 /// channel of the network and of the labels.
-fn config(lab: &Lab, loss: &str, metric: &str, channels: bool) -> PathBuf {
+pub fn config(lab: &Lab, loss: &str, metric: &str, channels: bool) -> PathBuf {
     let text = fs::read_to_string(lab.training()).unwrap();
     let mut text = text
         .replace("{name: PixelWiseCrossEntropyLoss}", loss)
@@ -36,14 +36,14 @@ fn config(lab: &Lab, loss: &str, metric: &str, channels: bool) -> PathBuf {
     lab.config("train.yaml", &text)
 }
 
-fn run(config: &Path, place: &Path, flags: &[&str], keys: &[(&str, usize)]) -> Run {
+pub fn run(config: &Path, place: &Path, flags: &[&str], keys: &[(&str, usize)]) -> Run {
     let mut overrides = vec![format!("trainer.checkpoint_dir={}", place.display())];
     overrides.extend(keys.iter().map(|(key, value)| format!("{key}={value}")));
     let overrides: Vec<_> = overrides.iter().map(String::as_str).collect();
     with_flags("train", config, flags, &overrides)
 }
 
-fn last(place: &Path) -> Checkpoint {
+pub fn last(place: &Path) -> Checkpoint {
     Checkpoint::read(&place.join("last_checkpoint.pytorch")).unwrap()
 }
 
@@ -53,7 +53,7 @@ fn weights(checkpoint: &Checkpoint) -> Vec<f64> {
 }
 
 /// Checks that two runs ended at the same place, but for rounding.
-fn same(found: &Checkpoint, wanted: &Checkpoint, what: &str) {
+pub fn same(found: &Checkpoint, wanted: &Checkpoint, what: &str) {
     let (found_weights, wanted_weights) = (weights(found), weights(wanted));
     assert_eq!(found_weights.len(), wanted_weights.len());
     let pairs = found_weights.iter().zip(&wanted_weights);

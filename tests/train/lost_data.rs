@@ -14,6 +14,7 @@ use crate::support::tree;
 use log::LevelFilter;
 use unet3d::checkpoint::{Checkpoint, Form};
 use unet3d::device::Precision;
+use unet3d::distributed::Group;
 use unet3d::model::NetworkSpec;
 use unet3d::optim::{OptimizerSpec, Scheduler};
 use unet3d::runtime::report::Reporter;
@@ -192,6 +193,7 @@ loss: {name: BCEWithLogitsLoss}
         configuration: String::new(),
         logs: "logs".into(),
         stop: Arc::new(AtomicBool::new(false)),
+        group: &Group::alone(),
     };
     let error = Trainer::new(run, &Reporter::start(LevelFilter::Warn)).fit().unwrap_err();
     let error = format!("{error:#}");

@@ -3,6 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code, reason = "other tests of the criteria need more of it")]
+#[path = "../criteria/cases.rs"]
+mod cases;
 mod check_values;
 mod division;
 mod earlier_runs;
@@ -12,6 +15,8 @@ mod machine;
 mod program;
 mod published;
 mod ranks;
+mod ranks_criteria;
+mod ranks_program;
 mod recorded;
 mod stops;
 mod tensorboard;

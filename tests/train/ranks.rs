@@ -19,44 +19,45 @@ const END: &str = "</answer>";
 /// The variable that marks the process that starts ranks by [`Ranks`].
 const STARTER: &str = "UNET3D_TEST_STARTER";
 
-/// This test as a process of its own.
-fn again(test: &str) -> Command {
+/// A test of this binary as a process of its own.
+pub fn again(test: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args([&format!("ranks::{test}"), "--exact", "--nocapture", "--test-threads=1"]);
-    command.env("TORCH_CPP_LOG_LEVEL", "ERROR");
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// Starts this test as some of the `size` ranks of a group.
+/// The place of a rank in torchrun's variables.
+pub fn place(rank: usize, size: usize, port: u16) -> [(&'static str, String); 4] {
+    [
+        ("RANK", rank.to_string()),
+        ("WORLD_SIZE", size.to_string()),
+        ("MASTER_ADDR", "127.0.0.1".to_string()),
+        ("MASTER_PORT", port.to_string()),
+    ]
+}
+
+/// Starts a test of this binary as some of the `size` ranks of a group.
 fn start(test: &str, ranks: &[usize], size: usize, port: u16) -> Vec<Child> {
-    let start = |rank: &usize| {
-        let place = [
-            ("RANK", rank.to_string()),
-            ("WORLD_SIZE", size.to_string()),
-            ("MASTER_ADDR", "127.0.0.1".to_string()),
-            ("MASTER_PORT", port.to_string()),
-        ];
-        again(test).envs(place).spawn().unwrap()
-    };
+    let start = |rank: &usize| again(test).envs(place(*rank, size, port)).spawn().unwrap();
     ranks.iter().map(start).collect()
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
 
 /// What a process printed as its answer.
-fn answer(output: &Output) -> String {
+pub fn answer(output: &Output) -> String {
     let out = String::from_utf8_lossy(&output.stdout);
     let text = out.split(BEGIN).nth(1).and_then(|rest| rest.split(END).next());
     let err = String::from_utf8_lossy(&output.stderr);
     text.unwrap_or_else(|| panic!("{}: {out}\n{err}", output.status)).to_string()
 }
 
-/// Runs all `size` ranks of a group, and gives their answers.
-fn answers(test: &str, size: usize) -> Vec<String> {
+/// Runs a test of this binary as all `size` ranks of a group, and gives their answers.
+pub fn answers(test: &str, size: usize) -> Vec<String> {
     let ranks: Vec<_> = (0..size).collect();
     let children = start(test, &ranks, size, free_port());
     children.into_iter().map(|child| answer(&child.wait_with_output().unwrap())).collect()
@@ -64,7 +65,7 @@ fn answers(test: &str, size: usize) -> Vec<String> {
 
 /// In a rank, runs `work` with the group and its timeout in seconds, prints what it gives or
 /// fails with, and ends the process. Returns in the process that is no rank.
-fn as_rank(timeout: u64, work: impl FnOnce(&Group) -> anyhow::Result<String>) {
+pub fn as_rank(timeout: u64, work: impl FnOnce(&Group) -> anyhow::Result<String>) {
     let Some(place) = Place::of_environment().unwrap() else { return };
     end_at_once();
     die_with_parent().unwrap();
@@ -125,22 +126,24 @@ fn ranks_sum_and_take_over() {
         group.take_from_first(std::slice::from_ref(&taken))?;
         assert_eq!(taken, uneven(0, 5));
         let text = group.text_of_first("greeting", || Ok(format!("from {rank}")))?;
-        group.agree("text", "the same", |_| unreachable!())?;
+        group.agree("text", "the same", |_, _, _| unreachable!())?;
+        let texts = group.texts("places", &format!("<{rank}>"))?;
+        assert_eq!(texts.concat(), (0..size).map(|rank| format!("<{rank}>")).collect::<String>());
         Ok(format!("{text}: {:x}", bits(&sums[1])))
     });
-    let all: Vec<_> = [2, 3, 4].map(|size| answers("ranks_sum_and_take_over", size)).into();
+    let all: Vec<_> = [2, 3, 4].map(|size| answers("ranks::ranks_sum_and_take_over", size)).into();
     for answers in &all {
         assert!(answers[0].starts_with("from 0: "), "{answers:?}");
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     }
-    assert_eq!(answers("ranks_sum_and_take_over", 4), all[2], "two runs differ");
+    assert_eq!(answers("ranks::ranks_sum_and_take_over", 4), all[2], "two runs differ");
 }
 
 #[test]
 fn a_rank_that_never_comes_is_named() {
     as_rank(2, |_| Ok("met".into()));
     for (coming, missing) in [(vec![0, 2], "rank 1 did not come within 2 s"), (vec![1], "rank 0")] {
-        let name = "a_rank_that_never_comes_is_named";
+        let name = "ranks::a_rank_that_never_comes_is_named";
         for child in start(name, &coming, 3, free_port()) {
             let answer = answer(&child.wait_with_output().unwrap());
             assert!(answer.contains(missing), "{answer}");
@@ -152,11 +155,13 @@ fn a_rank_that_never_comes_is_named() {
 fn a_rank_with_another_configuration_is_named() {
     as_rank(30, |group| {
         let text = if group.rank() == 2 { "b" } else { "a" };
-        group.agree("configuration", text, |rank| format!("rank {rank} has another one"))?;
+        group.agree("configuration", text, |rank, own, first| {
+            format!("rank {rank} has another one: {own}, not {first}")
+        })?;
         Ok("agreed".into())
     });
-    for answer in answers("a_rank_with_another_configuration_is_named", 3) {
-        assert!(answer.contains("rank 2 has another one"), "{answer}");
+    for answer in answers("ranks::a_rank_with_another_configuration_is_named", 3) {
+        assert!(answer.contains("rank 2 has another one: b, not a"), "{answer}");
     }
 }
 
@@ -164,14 +169,14 @@ fn a_rank_with_another_configuration_is_named() {
 fn another_version_is_named() {
     as_rank(30, |_| Ok("met".into()));
     let port = free_port();
-    let mut ranks = start("another_version_is_named", &[0], 2, port);
+    let mut ranks = start("ranks::another_version_is_named", &[0], 2, port);
     // Rank 1 is played here.
     let store = Store::open("127.0.0.1", port, Server::Other, Duration::from_secs(30)).unwrap();
     store.add("place/1", 1).unwrap();
     store.set("version/1", "=0.0.0").unwrap();
     store.add("left", 1).unwrap();
     let answer = answer(&ranks.remove(0).wait_with_output().unwrap());
-    assert!(answer.contains("rank 1 is another version of the program"), "{answer}");
+    assert!(answer.contains("rank 1 is version 0.0.0 of the program, and rank 0 is"), "{answer}");
 }
 
 #[test]
@@ -179,7 +184,7 @@ fn a_port_in_use_is_told() {
     as_rank(2, |_| Ok("met".into()));
     let taken = TcpListener::bind("[::]:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let mut ranks = start("a_port_in_use_is_told", &[0], 2, port);
+    let mut ranks = start("ranks::a_port_in_use_is_told", &[0], 2, port);
     let answer = answer(&ranks.remove(0).wait_with_output().unwrap());
     assert!(answer.contains("set another MASTER_PORT"), "{answer}");
 }
@@ -197,7 +202,7 @@ fn a_rank_that_dies_or_fails_is_named() {
         (0..100).try_for_each(|_| group.wait_for_all())?;
         Ok("went on".into())
     });
-    let name = "a_rank_that_dies_or_fails_is_named";
+    let name = "ranks::a_rank_that_dies_or_fails_is_named";
     let children = start(name, &[0, 1, 2], 3, free_port());
     let failing = start(name, &[0, 1, 2, 3], 4, free_port());
     let outputs: Vec<_> =
@@ -229,8 +234,10 @@ fn the_starter_ends_all_ranks_if_one_is_killed() {
             group.wait_for_all()?;
         }
     });
-    let output =
-        again("the_starter_ends_all_ranks_if_one_is_killed").env(STARTER, "1").output().unwrap();
+    let output = again("ranks::the_starter_ends_all_ranks_if_one_is_killed")
+        .env(STARTER, "1")
+        .output()
+        .unwrap();
     // The ranks write to the same pipe, which ends when the last of them does.
     let out = String::from_utf8_lossy(&output.stdout);
     assert!(out.contains("<answer>rank 1 was ended by signal 6"), "{out}");
