@@ -357,6 +357,8 @@ loss: {name: DiceLoss}
             scheduler: Scheduler::read(None, &mut optimizer).unwrap(),
             optimizer,
             precision: Precision::Fp64,
+            memory_format: None,
+            long: false,
             seed: Some(1),
             higher_is_better: true,
             form: Form::Upstream,
