@@ -186,22 +186,16 @@ impl Learner {
         Ok(())
     }
 
-    /// Goes on in another memory format; only the last bits of its numbers change.
-    pub fn set_memory_format(&mut self, format: MemoryFormat) -> Result<()> {
-        self.net.set_memory_format(format)?;
-        self.optimizer.follow_formats()
-    }
-
-    /// Takes memory format, weights and the optimizer's state of rank 0 on every rank, and lets
-    /// dropout draw other numbers on each.
+    /// Takes weights, the optimizer's state and the memory format of rank 0 on every rank, and
+    /// lets dropout draw other numbers on each.
     ///
     /// # Errors
     /// A rank that is gone.
     pub fn share(&mut self, group: &Group) -> Result<()> {
         let own = self.net.memory_format();
-        let format = group.text_of_first("memory format", || Ok(own.name().to_string()))?;
-        if let Some(format) = MemoryFormat::named(&format).filter(|format| *format != own) {
-            self.set_memory_format(format)?;
+        let first = group.text_of_first("memory format", || Ok(own.name().to_string()))?;
+        if let Some(first) = MemoryFormat::named(&first).filter(|first| *first != own) {
+            self.set_memory_format(first)?;
         }
         let state = self.net.state_dict();
         let weights: Vec<_> = state.into_iter().map(|(_, tensor)| tensor).collect();
@@ -213,6 +207,12 @@ impl Learner {
             tch::manual_seed(self.progress.seed.wrapping_add(group.rank() as u64) as i64);
         }
         Ok(())
+    }
+
+    /// Goes on in another memory format; only the last bits of its numbers change.
+    pub fn set_memory_format(&mut self, format: MemoryFormat) -> Result<()> {
+        self.net.set_memory_format(format)?;
+        self.optimizer.follow_formats()
     }
 
     /// How it computes.

@@ -225,6 +225,8 @@ class Trial:
 
     def strike(self):
         stopped = None
+        if self.event in ("kill", "stop"):
+            wait_until(self.ranks, 10)
         ranks = self.ranks()
         if self.event == "cut":
             self.machines.cut(True)

@@ -172,6 +172,8 @@ eval_metric: {{name: {}}}
         scheduler: Scheduler::read(None, &mut optimizer).unwrap(),
         optimizer,
         precision: Precision::Fp64,
+        memory_format: None,
+        long: false,
         seed: Some(5),
         higher_is_better: true,
         form: Form::Fork,
