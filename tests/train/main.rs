@@ -12,6 +12,7 @@ mod earlier_runs;
 mod labels;
 mod lost_data;
 mod machine;
+mod memory_format;
 mod program;
 mod published;
 mod ranks;
