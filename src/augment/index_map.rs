@@ -225,16 +225,16 @@ mod tests {
 
     /// Reference: flips and exchanges of views, one after the other.
     #[derive(Clone, Copy, Debug)]
-    enum Step {
+    enum View {
         Flip(usize),
         Turn([usize; 2]),
     }
 
-    fn by_views(mut array: Array4<u16>, steps: &[Step]) -> Array4<u16> {
+    fn by_views(mut array: Array4<u16>, steps: &[View]) -> Array4<u16> {
         for step in steps {
             match *step {
-                Step::Flip(axis) => array.invert_axis(Axis(axis + 1)),
-                Step::Turn([a, b]) => {
+                View::Flip(axis) => array.invert_axis(Axis(axis + 1)),
+                View::Turn([a, b]) => {
                     array.invert_axis(Axis(b + 1));
                     array.swap_axes(a + 1, b + 1);
                 }
@@ -243,17 +243,17 @@ mod tests {
         array.as_standard_layout().into_owned()
     }
 
-    fn composed(steps: &[Step]) -> IndexMap {
+    fn composed(steps: &[View]) -> IndexMap {
         steps.iter().fold(IndexMap::IDENTITY, |map, step| match *step {
-            Step::Flip(axis) => map.flipped(axis),
-            Step::Turn(plane) => map.turned(plane),
+            View::Flip(axis) => map.flipped(axis),
+            View::Turn(plane) => map.turned(plane),
         })
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = View> {
         prop_oneof![
-            (0usize..3).prop_map(Step::Flip),
-            (0usize..3, 1usize..3).prop_map(|(a, d)| Step::Turn([a, (a + d) % 3])),
+            (0usize..3).prop_map(View::Flip),
+            (0usize..3, 1usize..3).prop_map(|(a, d)| View::Turn([a, (a + d) % 3])),
         ]
     }
 

@@ -13,7 +13,7 @@ use super::error::{CheckpointError, Fault, damaged};
 use super::legacy;
 use super::objects::{element_sizes, to_value};
 use super::safetensors;
-use super::source::{Location, ReadSeek, Reader, Source, Storage, read_entry, zip_fault};
+use super::source::{Location, ReadSeek, Reader, Source, StoredBytes, read_entry, zip_fault};
 use super::unpickle::{self, Input};
 use super::value::PickleValue;
 use crate::files::open_ordinary;
@@ -126,8 +126,10 @@ fn read_zip(name: &Path, reader: Box<dyn ReadSeek>, length: u64) -> Result<Pickl
     for declared in &heap.storages {
         match entries.get(&format!("{prefix}data/{}", declared.key)) {
             Some(&(index, size)) if size == declared.bytes() as u64 => {
-                storages
-                    .push(Storage { location: Location::Entry(index), bytes: declared.bytes() });
+                storages.push(StoredBytes {
+                    location: Location::Entry(index),
+                    bytes: declared.bytes(),
+                });
             }
             Some(&(_, size)) => {
                 return damaged(format!(

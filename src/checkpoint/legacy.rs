@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::error::{Fault, damaged};
 use super::objects::{element_sizes, to_value};
-use super::source::{Location, ReadSeek, Reader, Source, Storage};
+use super::source::{Location, ReadSeek, Reader, Source, StoredBytes};
 use super::unpickle::{self, Heap, Input, Node};
 use super::value::PickleValue;
 
@@ -78,7 +78,7 @@ pub(super) fn read(
             return damaged(format!("its storage `{key}` reaches beyond the end of the file"));
         };
         places[index] =
-            Some(Storage { location: Location::Position(start), bytes: declared.bytes() });
+            Some(StoredBytes { location: Location::Position(start), bytes: declared.bytes() });
         position = end;
     }
     let Some(storages) = places.into_iter().collect() else {

@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
 use super::error::{Fault, damaged};
-use super::source::{Location, ReadSeek, Reader, Source, Storage};
+use super::source::{Location, ReadSeek, Reader, Source, StoredBytes};
 use super::tensor::{DType, Layout, Tensor, View};
 use super::value::PickleValue;
 
@@ -55,8 +55,10 @@ pub(super) fn read(
     for name in metadata.offset_keys() {
         let Some(info) = metadata.info(&name) else { continue };
         let (from, to) = info.data_offsets;
-        storages
-            .push(Storage { location: Location::Position(start + from as u64), bytes: to - from });
+        storages.push(StoredBytes {
+            location: Location::Position(start + from as u64),
+            bytes: to - from,
+        });
         tensors.push((name, info));
     }
     let sizes: Vec<usize> = storages.iter().map(|storage| storage.bytes).collect();

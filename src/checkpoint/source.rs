@@ -25,7 +25,7 @@ pub(super) enum Location {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Storage {
+pub(super) struct StoredBytes {
     pub location: Location,
     pub bytes: usize,
 }
@@ -44,7 +44,7 @@ struct OpenArchive {
 
 pub(super) struct Source {
     path: PathBuf,
-    storages: Vec<Storage>,
+    storages: Vec<StoredBytes>,
     /// For files of big-endian machines: bytes per element of each storage.
     swapped: Option<Vec<usize>>,
     open: Mutex<OpenArchive>,
@@ -64,7 +64,7 @@ impl Source {
 
     pub fn new(
         path: &Path,
-        storages: Vec<Storage>,
+        storages: Vec<StoredBytes>,
         swapped: Option<Vec<usize>>,
         reader: Reader,
     ) -> Source {
@@ -120,7 +120,7 @@ impl Source {
     }
 
     fn load(&self, reader: &mut Reader, index: usize) -> Result<Vec<u8>, Fault> {
-        let Storage { location, bytes } = self.storages[index];
+        let StoredBytes { location, bytes } = self.storages[index];
         let mut data = match (location, reader) {
             (Location::Entry(entry), Reader::Zip(archive)) => read_entry(archive, entry, bytes)?,
             (Location::Position(position), Reader::Plain(file)) => {

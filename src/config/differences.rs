@@ -4,7 +4,7 @@ use super::signs::{Holds, find};
 use super::{Dialect, Node};
 
 /// Where a configuration has one meaning in the fork and another one upstream.
-struct Difference {
+struct DialectDifference {
     /// Path of the key by which the difference matters, as in the table of signs.
     path: &'static str,
     when: When,
@@ -25,127 +25,127 @@ enum When {
 
 const TRANSFORMS: &str = "loaders.*.transformer.*.*.name";
 
-const DIFFERENCES: &[Difference] = {
+const DIFFERENCES: &[DialectDifference] = {
     use Holds::{Anything, Letters, Words};
     use When::{Absent, Has, HasOrAbsent};
     &[
-        Difference {
+        DialectDifference {
             path: "model.layer_order",
             when: Has(Letters("l")),
             fork: "LeakyReLU (`l`) has the slope 0.1",
             upstream: "LeakyReLU (`l`) has the slope 0.01, and 0.1 after the sum of a residual block",
         },
-        Difference {
+        DialectDifference {
             path: "model.name",
             when: Has(Words(&["ResidualUNet3D"])),
             fork: "a residual block begins with a whole convolution unit, and levels must halve evenly",
             upstream: "a residual block begins with a 1×1×1 convolution, and levels may have any size",
         },
-        Difference {
+        DialectDifference {
             path: "model.name",
             when: Has(Words(&["UNet2D"])),
             fork: "UNet2D has 3D layers with kernels (1, 3, 3)",
             upstream: "UNet2D has 2D layers",
         },
-        Difference {
+        DialectDifference {
             path: "model.conv_kernel_size",
             when: Has(Anything),
             fork: "`model.conv_kernel_size` is heeded",
             upstream: "`model.conv_kernel_size` is ignored: it is always 3",
         },
-        Difference {
+        DialectDifference {
             path: "model.pool_kernel_size",
             when: Has(Anything),
             fork: "`model.pool_kernel_size` is heeded",
             upstream: "`model.pool_kernel_size` is ignored: it is always 2",
         },
-        Difference {
+        DialectDifference {
             path: TRANSFORMS,
             when: Has(Words(&["Standardize"])),
             fork: "Standardize uses mean and deviation of the whole file",
             upstream: "Standardize uses mean and deviation of the patch, or of the whole file with \
                        `loaders.global_normalization`",
         },
-        Difference {
+        DialectDifference {
             path: TRANSFORMS,
             when: Has(Words(&["Normalize"])),
             fork: "Normalize uses the range of the whole file",
             upstream: "Normalize uses the range of the patch",
         },
-        Difference {
+        DialectDifference {
             path: TRANSFORMS,
             when: Has(Words(&["RandomContrast"])),
             fork: "RandomContrast draws a factor for each channel, about the mean of the file",
             upstream: "RandomContrast draws one factor, about `mean`",
         },
-        Difference {
+        DialectDifference {
             path: TRANSFORMS,
             when: Has(Words(&["RandomRotate"])),
             fork: "RandomRotate acts with `execution_probability`",
             upstream: "RandomRotate always acts",
         },
-        Difference {
+        DialectDifference {
             path: TRANSFORMS,
             when: Has(Words(&["StandardLabelToBoundary"])),
             fork: "StandardLabelToBoundary heeds `blur` and `blobs`",
             upstream: "StandardLabelToBoundary heeds `foreground`",
         },
-        Difference {
+        DialectDifference {
             path: TRANSFORMS,
             when: Has(Words(&["Relabel"])),
             fork: "Relabel numbers the labels as they are",
             upstream: "Relabel numbers connected components, unless `run_cc` is false",
         },
-        Difference {
+        DialectDifference {
             path: "loss.name",
             when: Has(Words(&["BCEDiceLoss"])),
             fork: "BCEDiceLoss is alpha · BCE + beta · Dice",
             upstream: "BCEDiceLoss is BCE + alpha · Dice",
         },
-        Difference {
+        DialectDifference {
             path: "eval_metric.name",
             when: HasOrAbsent(Words(&["MeanIoU"])),
             fork: "MeanIoU takes the argmax, and counts every class but `skip_channels`",
             upstream: "MeanIoU leaves class 0 out unless `skip_background` is false, and cuts each \
                        channel at 0.5 where labels have channels",
         },
-        Difference {
+        DialectDifference {
             path: "eval_metric.name",
             when: Has(Words(&["BoundaryAveragePrecision"])),
             fork: "BoundaryAveragePrecision takes the first label channel",
             upstream: "BoundaryAveragePrecision takes the last label channel",
         },
-        Difference {
+        DialectDifference {
             path: "eval_metric.name",
             when: Has(Words(&["BoundaryAdaptedRandError", "AdaptedRandError"])),
             fork: "a segmentation of one label has the adapted Rand error 0",
             upstream: "a segmentation of one label is scored",
         },
-        Difference {
+        DialectDifference {
             path: "optimizer.weight_decay",
             when: Absent,
             fork: "`optimizer.weight_decay` is required",
             upstream: "`optimizer.weight_decay` is 0",
         },
-        Difference {
+        DialectDifference {
             path: "lr_scheduler",
             when: Absent,
             fork: "without `lr_scheduler`, ReduceLROnPlateau halves the learning rate",
             upstream: "without `lr_scheduler`, the learning rate stays",
         },
-        Difference {
+        DialectDifference {
             path: "trainer.validate_after_iters",
             when: Absent,
             fork: "`trainer.validate_after_iters` is 100",
             upstream: "`trainer.validate_after_iters` is 200",
         },
-        Difference {
+        DialectDifference {
             path: "loaders.test.slice_builder.stride_shape",
             when: Has(Anything),
             fork: "`predictor.patch_halo` is cut from patches, and those that overlap are averaged",
             upstream: "`halo_shape` is added to patches, and of those that overlap the later one counts",
         },
-        Difference {
+        DialectDifference {
             path: "predictor.save_segmentation",
             when: Has(Anything),
             fork: "`save_segmentation` writes `segmentation` beside the probabilities",
@@ -157,7 +157,7 @@ const DIFFERENCES: &[Difference] = {
 /// What a configuration means in `dialect` where it would mean something else in the
 /// other one, each with the other meaning.
 pub fn differences(root: &Node, dialect: Dialect) -> Vec<(&'static str, &'static str)> {
-    let matters = |difference: &&Difference| {
+    let matters = |difference: &&DialectDifference| {
         let path = difference.path;
         let (above, _) = path.rsplit_once('.').unwrap_or(("", path));
         // A section that is not there is about another command.
@@ -172,7 +172,7 @@ pub fn differences(root: &Node, dialect: Dialect) -> Vec<(&'static str, &'static
             }
         }
     };
-    let pair = |difference: &Difference| match dialect {
+    let pair = |difference: &DialectDifference| match dialect {
         Dialect::Fork => (difference.fork, difference.upstream),
         Dialect::Upstream => (difference.upstream, difference.fork),
     };

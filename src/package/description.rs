@@ -20,7 +20,7 @@ pub struct Description {
     pub patch: [usize; 3],
     /// Voxels along z, y and x that are wrong at the border of an output.
     pub halo: [usize; 3],
-    pub preprocessing: Vec<Step>,
+    pub preprocessing: Vec<Preprocessing>,
     /// Whether the output is 1 where the network's only channel is above 0.5, else 0.
     pub binarized: bool,
     /// Names of the files with the test arrays.
@@ -30,7 +30,7 @@ pub struct Description {
 
 /// A step of the preprocessing.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Step {
+pub enum Preprocessing {
     /// Zero mean and unit deviation of the whole sample, or of each channel.
     Standardize { channelwise: bool, eps: f64 },
     /// (x − `mean`) / `std`
@@ -41,10 +41,10 @@ pub enum Step {
     Clip { min: f64, max: f64 },
 }
 
-impl Step {
+impl Preprocessing {
     /// Whether it depends on the values of the sample.
     fn looks_at_sample(self) -> bool {
-        matches!(self, Step::Standardize { .. } | Step::Percentiles { .. })
+        matches!(self, Preprocessing::Standardize { .. } | Preprocessing::Percentiles { .. })
     }
 }
 
@@ -267,8 +267,8 @@ fn is_float(arguments: &Node) -> bool {
     name.starts_with("float")
 }
 
-fn preprocessing(input: &Node, axes: &str) -> Result<Vec<Step>> {
-    let mut found: Vec<Step> = Vec::new();
+fn preprocessing(input: &Node, axes: &str) -> Result<Vec<Preprocessing>> {
+    let mut found: Vec<Preprocessing> = Vec::new();
     for (name, arguments) in steps(input, "preprocessing")? {
         let channelwise = match arguments.get("axes").map(|node| &node.value) {
             // Without axes, all but the batch.
@@ -288,14 +288,16 @@ fn preprocessing(input: &Node, axes: &str) -> Result<Vec<Step>> {
             ),
             "zero_mean_unit_variance" => {
                 match arguments.get("mode").and_then(|mode| mode.text().ok()) {
-                    Some("fixed") => Step::Fixed { mean: given("mean")?, std: given("std")? },
-                    _ => Step::Standardize { channelwise, eps: or("eps", 1e-6)? },
+                    Some("fixed") => {
+                        Preprocessing::Fixed { mean: given("mean")?, std: given("std")? }
+                    }
+                    _ => Preprocessing::Standardize { channelwise, eps: or("eps", 1e-6)? },
                 }
             }
             "fixed_zero_mean_unit_variance" => {
-                Step::Fixed { mean: given("mean")?, std: given("std")? }
+                Preprocessing::Fixed { mean: given("mean")?, std: given("std")? }
             }
-            "scale_range" => Step::Percentiles {
+            "scale_range" => Preprocessing::Percentiles {
                 range: [or("min_percentile", 0.0)?, or("max_percentile", 100.0)?],
                 channelwise,
                 eps: or("eps", 1e-6)?,
@@ -303,12 +305,12 @@ fn preprocessing(input: &Node, axes: &str) -> Result<Vec<Step>> {
             "scale_linear" => {
                 let (gain, offset) = (or("gain", 1.0)?, or("offset", 0.0)?);
                 ensure!(gain > 0.0, "a `scale_linear` with the gain {gain} is not known");
-                Step::Fixed { mean: -offset / gain, std: 1.0 / gain }
+                Preprocessing::Fixed { mean: -offset / gain, std: 1.0 / gain }
             }
             "clip" => {
                 let (min, max) = (given("min")?, given("max")?);
                 ensure!(min < max, "a `clip` from {min} to {max} is not known");
-                Step::Clip { min, max }
+                Preprocessing::Clip { min, max }
             }
             "binarize" | "sigmoid" | "softmax" => {
                 bail!("there is no transform here that does what the preprocessing `{name}` does")

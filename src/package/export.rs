@@ -106,7 +106,7 @@ pub fn export(
         add("network.py", NETWORK.as_bytes().to_vec());
     }
     let description =
-        Description { config, model, transforms, credits, extra, planar, least, step };
+        PackageText { config, model, transforms, credits, extra, planar, least, step };
     let text = description.text(&files)?;
     files.push(("rdf.yaml".into(), text.into_bytes()));
 
@@ -249,7 +249,7 @@ fn readme(credits: &Credits, spec: &NetworkSpec) -> String {
 }
 
 /// The pieces of the text of `rdf.yaml`.
-struct Description<'a> {
+struct PackageText<'a> {
     config: &'a Node,
     model: &'a Node,
     transforms: &'a Node,
@@ -260,7 +260,7 @@ struct Description<'a> {
     step: usize,
 }
 
-impl Description<'_> {
+impl PackageText<'_> {
     fn text(&self, files: &[(String, Vec<u8>)]) -> Result<String> {
         let quote = |text: &str| serde_json::Value::from(text).to_string();
         let hash = |name: &str| -> String {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ndarray::Array4;
 use tch::{Device, Kind};
 
-use super::description::{Description, Step};
+use super::description::{Description, Preprocessing};
 use super::npy::{self, NpyArray};
 use super::source::Package;
 use crate::augment::Transformer;
@@ -122,8 +122,9 @@ fn configuration_text(
         Dialect::Upstream => {
             let _ = writeln!(text, "predictor:\n  name: StandardPredictor{segments}");
             // The statistics of the file would take the place of those of each channel.
-            let is_by_channel =
-                |step: &Step| matches!(step, Step::Standardize { channelwise: true, .. });
+            let is_by_channel = |step: &Preprocessing| {
+                matches!(step, Preprocessing::Standardize { channelwise: true, .. })
+            };
             if !preprocessing.iter().any(is_by_channel) {
                 extra.push_str("  global_normalization: true\n");
             }
@@ -156,33 +157,39 @@ fn configuration_text(
 ///
 /// # Errors
 /// Steps that only upstream's transforms can do.
-fn transforms(step: &Step, dialect: Dialect) -> Result<Vec<String>> {
+fn transforms(step: &Preprocessing, dialect: Dialect) -> Result<Vec<String>> {
     let fixed =
         |mean: f64, std: f64| format!("{{name: Standardize, mean: {mean:?}, std: {std:?}}}");
     Ok(match (step, dialect) {
-        (Step::Standardize { channelwise: false, eps }, _) => {
+        (Preprocessing::Standardize { channelwise: false, eps }, _) => {
             vec![format!("{{name: Standardize, eps: {eps:?}}}")]
         }
-        (Step::Standardize { eps, .. }, Dialect::Upstream) => {
+        (Preprocessing::Standardize { eps, .. }, Dialect::Upstream) => {
             vec![format!("{{name: Standardize, eps: {eps:?}, channelwise: true}}")]
         }
-        (Step::Fixed { mean, std }, _) => vec![fixed(*mean, *std)],
-        (Step::Percentiles { range: [low, high], channelwise, eps }, Dialect::Upstream) => {
+        (Preprocessing::Fixed { mean, std }, _) => vec![fixed(*mean, *std)],
+        (
+            Preprocessing::Percentiles { range: [low, high], channelwise, eps },
+            Dialect::Upstream,
+        ) => {
             vec![format!(
                 "{{name: PercentileNormalizer, pmin: {low:?}, pmax: {high:?}, channelwise: \
                  {channelwise}, eps: {eps:?}}}"
             )]
         }
         // From [−1, 1] to [0, 1].
-        (Step::Percentiles { range: [0.0, 100.0], channelwise: false, .. }, Dialect::Fork) => {
+        (
+            Preprocessing::Percentiles { range: [0.0, 100.0], channelwise: false, .. },
+            Dialect::Fork,
+        ) => {
             vec!["{name: Normalize}".into(), fixed(-1.0, 2.0)]
         }
         // To [0, 1] or [−1, 1], where `Normalize` clips, and back.
-        (Step::Clip { min, max }, Dialect::Upstream) => vec![
+        (Preprocessing::Clip { min, max }, Dialect::Upstream) => vec![
             format!("{{name: Normalize, min_value: {min:?}, max_value: {max:?}, norm01: true}}"),
             fixed(-min / (max - min), 1.0 / (max - min)),
         ],
-        (Step::Clip { min, max }, Dialect::Fork) => vec![
+        (Preprocessing::Clip { min, max }, Dialect::Fork) => vec![
             format!("{{name: Normalize, min_value: {min:?}, max_value: {max:?}}}"),
             fixed(-(min + max) / (max - min), 2.0 / (max - min)),
         ],

@@ -15,7 +15,7 @@ mod onnx;
 mod source;
 mod torchscript;
 
-pub use description::{Description, Step};
+pub use description::{Description, Preprocessing};
 pub use export::{Credits, ExtraWeights, export, load};
 pub use import::{Imported, import};
 pub use onnx::write_onnx;

@@ -14,14 +14,14 @@ pub struct Maximum {
 }
 
 /// The voxels among which maxima are looked for.
-struct Grid<'a> {
+struct MaximaGrid<'a> {
     values: &'a [f32],
     mask: Option<&'a [bool]>,
     size: [usize; 3],
     steps: Vec<[isize; 3]>,
 }
 
-impl Grid<'_> {
+impl MaximaGrid<'_> {
     fn allows(&self, at: usize) -> bool {
         self.mask.is_none_or(|mask| mask[at])
     }
@@ -76,7 +76,7 @@ pub fn local_maxima(
     connectivity: Connectivity,
 ) -> Vec<Maximum> {
     assert_eq!(values.len(), size.iter().product::<usize>());
-    let grid = Grid { values, mask, size, steps: connectivity.steps() };
+    let grid = MaximaGrid { values, mask, size, steps: connectivity.steps() };
     let mut visited = vec![false; values.len()];
     let mut maxima = Vec::new();
     for at in 0..values.len() {
@@ -123,7 +123,7 @@ pub fn h_maxima(
     least: f32,
 ) -> Vec<Maximum> {
     assert_eq!(values.len(), size.iter().product::<usize>());
-    let grid = Grid { values, mask, size, steps: connectivity.steps() };
+    let grid = MaximaGrid { values, mask, size, steps: connectivity.steps() };
     let mut order: Vec<u32> =
         (0..values.len() as u32).filter(|&at| grid.allows(at as usize)).collect();
     order.sort_by(|&a, &b| values[b as usize].total_cmp(&values[a as usize]));

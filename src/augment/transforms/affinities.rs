@@ -16,18 +16,18 @@ use crate::with_values;
 
 /// An axis of a volume, as its index in (D, H, W).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Axis {
+pub enum OffsetAxis {
     Z,
     Y,
     X,
 }
 
 /// The axes in the order of the channels.
-const XYZ: [Axis; 3] = [Axis::X, Axis::Y, Axis::Z];
+const XYZ: [OffsetAxis; 3] = [OffsetAxis::X, OffsetAxis::Y, OffsetAxis::Z];
 
 /// Sets voxel i to 1 where label[i + ⌈o/2⌉] ≠ label[i − ⌊o/2⌋] along `axis`, and to 0 elsewhere.
 /// The label is mirrored at its border with the edge repeated.
-pub fn affinity(label: &Volume, axis: Axis, offset: usize, mask: &mut [u8]) {
+pub fn affinity(label: &Volume, axis: OffsetAxis, offset: usize, mask: &mut [u8]) {
     let size = label.size();
     with_values!(&label.values, values => {
         let values = values.as_slice().expect("volumes are contiguous");
@@ -38,7 +38,7 @@ pub fn affinity(label: &Volume, axis: Axis, offset: usize, mask: &mut [u8]) {
 fn compare<T: PartialEq + Copy>(
     label: &[T],
     size: [usize; 3],
-    axis: Axis,
+    axis: OffsetAxis,
     offset: usize,
     mask: &mut [u8],
 ) {
@@ -51,7 +51,7 @@ fn compare<T: PartialEq + Copy>(
         let i = i as isize;
         (reflect_index(i + ahead as isize, n), reflect_index(i - behind as isize, n))
     };
-    if axis == Axis::X {
+    if axis == OffsetAxis::X {
         for (marks, row) in mask.chunks_exact_mut(width).zip(label.chunks_exact(width)) {
             let inside = behind.min(width)..width.saturating_sub(ahead).max(behind.min(width));
             for i in (0..inside.start).chain(inside.end..width) {
@@ -66,7 +66,7 @@ fn compare<T: PartialEq + Copy>(
     }
     for (i, marks) in mask.chunks_exact_mut(width).enumerate() {
         let (z, y) = (i / height, i % height);
-        let (a, b) = if axis == Axis::Y {
+        let (a, b) = if axis == OffsetAxis::Y {
             let (a, b) = ends(y, height);
             (z * height + a, z * height + b)
         } else {
@@ -84,7 +84,7 @@ fn differ<T: PartialEq>(a: &[T], b: &[T], marks: &mut [u8]) {
 }
 
 /// Adds the channel of one axis and offset.
-pub fn push_affinity(label: &Volume, axis: Axis, offset: usize, channels: &mut Channels<'_>) {
+pub fn push_affinity(label: &Volume, axis: OffsetAxis, offset: usize, channels: &mut Channels<'_>) {
     channels.push(|mask| affinity(label, axis, offset, mask));
 }
 
@@ -121,7 +121,7 @@ impl Offsets {
     fn push(&self, label: &Volume, channels: &mut Channels<'_>) {
         for &(xy, z) in &self.0 {
             for axis in XYZ {
-                let offset = if axis == Axis::Z { z } else { xy };
+                let offset = if axis == OffsetAxis::Z { z } else { xy };
                 push_affinity(label, axis, offset, channels);
             }
         }
@@ -183,8 +183,8 @@ impl Transform for LabelToAffinities {
         let mut along_one = vec![0; volume.size().iter().product()];
         for &(xy, z) in &self.offsets.0 {
             channels.push(|mask| {
-                affinity(&volume, Axis::X, xy, mask);
-                for (axis, offset) in [(Axis::Y, xy), (Axis::Z, z)] {
+                affinity(&volume, OffsetAxis::X, xy, mask);
+                for (axis, offset) in [(OffsetAxis::Y, xy), (OffsetAxis::Z, z)] {
                     affinity(&volume, axis, offset, &mut along_one);
                     for (mark, other) in mask.iter_mut().zip(&along_one) {
                         *mark |= other;
@@ -222,7 +222,7 @@ impl Transform for LabelToZAffinities {
     fn apply(&self, volume: Volume, _: &TransformContext<'_>) -> Result<Volume> {
         let mut channels = Channels::new(&volume, self.offsets.len(), self.extras);
         for &offset in &self.offsets {
-            push_affinity(&volume, Axis::Z, offset, &mut channels);
+            push_affinity(&volume, OffsetAxis::Z, offset, &mut channels);
         }
         Ok(channels.finish())
     }
@@ -264,7 +264,7 @@ impl Transform for RandomLabelToAffinities {
         let mut stream = context.stream();
         let axis = XYZ[stream.index(3)];
         let mut offset = 1 + stream.index(self.max_offset);
-        if axis == Axis::Z {
+        if axis == OffsetAxis::Z {
             offset = (offset / self.z_offset_scale).max(1);
         }
         let mut channels = Channels::new(&volume, 1, self.extras);

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::affinities::{Axis, offsets, push_affinity};
+use super::affinities::{OffsetAxis, offsets, push_affinity};
 use super::boundary::{Side, find_boundaries};
 use super::labels::{APPEND_LABEL, Channels, Extras, IGNORE_INDEX, Label};
 use super::{ShapeError, Transform, TransformClass, TransformContext, TransformEntry, VolumeShape};
@@ -61,7 +61,7 @@ impl Transform for FlyWingBoundary {
             channels.push(|mask| find_boundaries(&volume, 1, Side::Outer, mask));
         }
         for &offset in &self.z_offsets {
-            push_affinity(&volume, Axis::Z, offset, &mut channels);
+            push_affinity(&volume, OffsetAxis::Z, offset, &mut channels);
         }
         Ok(channels.finish())
     }

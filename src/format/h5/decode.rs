@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use libdeflater::Decompressor;
 use ndarray::ArrayViewMut4;
 
-use super::storage::{Chunk, Chunks, Storage, StoredFilter};
+use super::storage::{Chunk, Chunks, StoredFilter, VoxelStorage};
 use crate::format::contiguous::Contiguous;
 use crate::format::stored::Stored;
 use crate::volume::tiles::{for_each, split};
@@ -16,29 +16,29 @@ use crate::volume::tiles::{for_each, split};
 /// `threads` threads.
 pub(super) fn read<S: Stored>(
     file: &File,
-    storage: &Storage,
+    storage: &VoxelStorage,
     shape: [usize; 4],
     origin: [usize; 4],
     out: ArrayViewMut4<'_, S::Memory>,
     threads: usize,
 ) -> Result<()> {
     let step = match storage {
-        Storage::Chunked(chunks) => chunks.shape,
+        VoxelStorage::Chunked(chunks) => chunks.shape,
         // Planes are a good handful for one thread at a time.
         _ => [1, 1, usize::MAX, usize::MAX],
     };
     for_each(split(origin, out, step), threads, |scratch: &mut Scratch, origin, tile| match storage
     {
-        Storage::Chunked(chunks) => {
+        VoxelStorage::Chunked(chunks) => {
             let bytes = scratch.chunk(file, chunks, chunks.at(origin), size_of::<S>())?;
             let within = std::array::from_fn(|axis| origin[axis] % chunks.shape[axis]);
             copy::<S>(bytes, chunks.shape, within, tile)
         }
-        Storage::Contiguous { offset } => {
+        VoxelStorage::Contiguous { offset } => {
             let voxels = Contiguous::in_order(*offset, shape, false);
             voxels.read_tile::<S>(file, &mut scratch.stored, origin, tile)
         }
-        Storage::Library => unreachable!("the library reads these itself"),
+        VoxelStorage::Library => unreachable!("the library reads these itself"),
     })
 }
 

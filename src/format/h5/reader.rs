@@ -12,7 +12,7 @@ use ndarray::{Array4, ArrayD, ArrayViewMut4, Axis};
 use super::decode;
 use super::file::FileHandles;
 use super::guard;
-use super::storage::{Storage, with_channels};
+use super::storage::{VoxelStorage, with_channels};
 use super::{CHANNELS, DIRECTIONS, ELEMENT_SIZE, ORIGIN};
 use crate::format::stored::{Stored, StoredType, with_stored};
 use crate::runtime::memory;
@@ -30,7 +30,7 @@ pub struct H5Reader {
     stored: StoredType,
     /// (C, D, H, W) of a chunk.
     chunk: Option<[usize; 4]>,
-    storage: Storage,
+    storage: VoxelStorage,
     /// All files that the voxels come from, its own first.
     files: Vec<PathBuf>,
 }
@@ -74,10 +74,10 @@ impl H5Reader {
         others.sort();
         files.append(&mut others);
         let storage = if handle.filename() == file.plain.path.to_string_lossy() {
-            Storage::of(&handle, shape, stored, file.plain.size)
+            VoxelStorage::of(&handle, shape, stored, file.plain.size)
                 .with_context(|| format!("the data set `{name}`"))?
         } else {
-            Storage::Library
+            VoxelStorage::Library
         };
         let chunk = handle.chunk().as_deref().and_then(with_channels);
         let reader = H5Reader {
@@ -119,7 +119,7 @@ impl H5Reader {
         let mut out = Array4::from_elem(shape, S::Memory::default());
         let [z, y, x] = window.origin;
         let origin = [channels.start, z, y, x];
-        if matches!(self.storage, Storage::Library) {
+        if matches!(self.storage, VoxelStorage::Library) {
             self.read_by_library::<S>(origin, out.view_mut())?;
             return Ok(out);
         }

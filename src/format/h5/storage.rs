@@ -8,7 +8,7 @@ use crate::format::stored::StoredType;
 
 /// How to get at the voxels of a data set. Shapes are (C, D, H, W).
 #[derive(Debug)]
-pub(super) enum Storage {
+pub(super) enum VoxelStorage {
     /// All voxels in C order, from this byte of the file on.
     Contiguous {
         offset: u64,
@@ -70,21 +70,21 @@ pub(super) fn with_channels(shape: &[usize]) -> Option<[usize; 4]> {
     }
 }
 
-impl Storage {
+impl VoxelStorage {
     /// Finds out where the voxels are. `file_size` is what nothing can exceed.
     pub fn of(
         dataset: &hdf5::Dataset,
         shape: [usize; 4],
         stored: StoredType,
         file_size: u64,
-    ) -> Result<Storage> {
+    ) -> Result<VoxelStorage> {
         let plist = dataset.create_plist()?;
         let native = hdf5::Datatype::from_descriptor(&dataset.dtype()?.to_descriptor()?)?;
         let bytes = shape.iter().map(|&n| n as u128).product::<u128>() * stored.size() as u128;
         // Files of another byte order, or with unused bits, are converted by the
         // library; external files are opened by it.
         if native != dataset.dtype()? || !plist.external().is_empty() {
-            return Ok(Storage::Library);
+            return Ok(VoxelStorage::Library);
         }
         match plist.layout() {
             Layout::Contiguous => match dataset.offset() {
@@ -94,25 +94,25 @@ impl Storage {
                         "it should hold {bytes} bytes, but the file ends before; \
                          the file is damaged or was not copied completely"
                     );
-                    Ok(Storage::Contiguous { offset })
+                    Ok(VoxelStorage::Contiguous { offset })
                 }
                 // Never written: the library knows the fill value.
-                _ => Ok(Storage::Library),
+                _ => Ok(VoxelStorage::Library),
             },
             Layout::Chunked => {
                 let Some(filters) = steps(&plist.filters()) else {
-                    return Ok(Storage::Library);
+                    return Ok(VoxelStorage::Library);
                 };
                 let chunk = plist.chunk().context("it has no chunk shape")?;
                 let chunk = with_channels(&chunk).context("its chunk shape is not its own")?;
                 match index(dataset, shape, chunk, file_size)? {
                     Some((grid, chunks)) => {
-                        Ok(Storage::Chunked(Chunks { shape: chunk, grid, chunks, filters }))
+                        Ok(VoxelStorage::Chunked(Chunks { shape: chunk, grid, chunks, filters }))
                     }
-                    None => Ok(Storage::Library),
+                    None => Ok(VoxelStorage::Library),
                 }
             }
-            _ => Ok(Storage::Library),
+            _ => Ok(VoxelStorage::Library),
         }
     }
 }

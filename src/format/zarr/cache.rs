@@ -14,7 +14,7 @@ pub(super) struct Cache<K, V: ?Sized> {
 
 #[derive(Debug)]
 struct Inner<K, V: ?Sized> {
-    values: HashMap<K, Entry<V>>,
+    values: HashMap<K, CacheEntry<V>>,
     /// Keys by the time of their last use.
     by_use: BTreeMap<u64, K>,
     bytes: usize,
@@ -22,7 +22,7 @@ struct Inner<K, V: ?Sized> {
 }
 
 #[derive(Debug)]
-struct Entry<V: ?Sized> {
+struct CacheEntry<V: ?Sized> {
     value: Arc<V>,
     bytes: usize,
     used: u64,
@@ -58,7 +58,7 @@ impl<K: Hash + Eq + Clone, V: ?Sized> Cache<K, V> {
         let mut inner = self.lock();
         inner.clock += 1;
         let now = inner.clock;
-        let entry = Entry { value, bytes, used: now };
+        let entry = CacheEntry { value, bytes, used: now };
         if let Some(before) = inner.values.insert(key.clone(), entry) {
             inner.bytes -= before.bytes;
             inner.by_use.remove(&before.used);

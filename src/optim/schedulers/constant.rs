@@ -16,18 +16,18 @@ pub static ENTRY: SchedulerEntry = SchedulerEntry {
     ],
     build: |section, _| {
         let (factor, total) = (section.number("factor"), section.integer("total_iters"));
-        Ok(Box::new(Held { factor, total }))
+        Ok(Box::new(HeldRate { factor, total }))
     },
 };
 
 /// `torch.optim.lr_scheduler.ConstantLR`.
 #[derive(Debug)]
-struct Held {
+struct HeldRate {
     factor: f64,
     total: i64,
 }
 
-impl Schedule for Held {
+impl Schedule for HeldRate {
     fn start(&self, rates: &mut Rates) {
         rates.learning_rate *= self.factor;
     }

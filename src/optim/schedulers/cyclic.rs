@@ -42,7 +42,7 @@ pub static ENTRY: SchedulerEntry = SchedulerEntry {
 
 /// How the height of cycles changes.
 #[derive(Clone, Copy, Debug)]
-enum Height {
+enum CycleHeight {
     Same,
     Halved,
     Power(f64),
@@ -57,7 +57,7 @@ struct Cyclic {
     momenta: Option<[f64; 2]>,
     up: f64,
     down: f64,
-    height: Height,
+    height: CycleHeight,
 }
 
 impl Cyclic {
@@ -77,9 +77,9 @@ impl Cyclic {
             up: up as f64,
             down: section.maybe_integer("step_size_down").unwrap_or(up) as f64,
             height: match section.text("mode") {
-                "triangular2" => Height::Halved,
-                "exp_range" => Height::Power(section.number("gamma")),
-                _ => Height::Same,
+                "triangular2" => CycleHeight::Halved,
+                "exp_range" => CycleHeight::Power(section.number("gamma")),
+                _ => CycleHeight::Same,
             },
         })
     }
@@ -93,9 +93,9 @@ impl Cyclic {
         let share = if place <= rise { place / rise } else { (place - 1.0) / (rise - 1.0) };
         let height = share
             * match self.height {
-                Height::Same => 1.0,
-                Height::Halved => 0.5f64.powf(cycle - 1.0),
-                Height::Power(gamma) => gamma.powf(step),
+                CycleHeight::Same => 1.0,
+                CycleHeight::Halved => 0.5f64.powf(cycle - 1.0),
+                CycleHeight::Power(gamma) => gamma.powf(step),
             };
         let [low, high] = self.rates;
         rates.learning_rate = low + (high - low) * height;
