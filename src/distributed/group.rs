@@ -138,11 +138,13 @@ impl Group {
         };
         let cause = error.lines().next().unwrap_or_default();
         if rank > 0 {
-            bail!(
+            let message = format!(
                 "rank {rank}: rank 0 cannot be reached at {host}:{port} within {} s (MASTER_ADDR \
                  and MASTER_PORT): {cause}",
                 timeout.as_secs()
             );
+            // The starter tells that rank 0 is gone.
+            return Err(Failed { message, told: watched }.into());
         }
         bail!(
             "rank 0 cannot wait for the others at {host}:{port}: {cause}. If another program has \
