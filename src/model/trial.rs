@@ -19,8 +19,8 @@ const TRIAL: Duration = Duration::from_millis(600);
 /// Multiplications in one pass through the layer that is timed.
 const MULTIPLICATIONS: f64 = 1e9;
 
-/// The memory format of a network: the one that is asked for, or the one that was measured
-/// on this kind of processor. Where nothing was measured and the run is `long`, the network's
+/// The memory format of a network: the one that is asked for, or, but for short trainings,
+/// the one that was measured on this kind of processor. Where nothing was measured and the run is `long`, the network's
 /// first layer of full width is timed in both, within a second.
 ///
 /// # Errors
@@ -33,6 +33,9 @@ pub fn choose_format(
     purpose: Purpose,
     long: bool,
 ) -> Result<FormatChoice, TchError> {
+    if asked.is_none() && device == Device::Cpu && purpose == Purpose::Training && !long {
+        return Ok(FormatChoice::of_short_training(kinds));
+    }
     let choice = FormatChoice::new(asked, device, kinds, purpose);
     if choice.certain || !long {
         return Ok(choice);
