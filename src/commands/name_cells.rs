@@ -28,8 +28,11 @@ pub fn name_cells(options: &cli::NameCells) -> Result<()> {
     if (several > 1) != options.links.is_some() {
         bail!(Usage("several --predictions need --links, and --links several of them".into()));
     }
-    if options.voxel_size.as_ref().is_some_and(|size| size.len() != 3) {
-        bail!(Usage("--voxel-size is three numbers: z,y,x".into()));
+    if options.voxel_size.as_ref().is_some_and(|size| size.len() != 3 || size.contains(&0.0)) {
+        bail!(Usage("--voxel-size is three numbers above 0: z,y,x".into()));
+    }
+    if options.matrix.as_ref() == Some(&options.output) {
+        bail!(Usage("--output and --matrix are one file".into()));
     }
     let threads = match options.threads {
         Some(threads) => usize::from(threads),
@@ -37,8 +40,13 @@ pub fn name_cells(options: &cli::NameCells) -> Result<()> {
     };
     for output in [Some(&options.output), options.matrix.as_ref()].into_iter().flatten() {
         ensure!(!output.exists(), "{}: exists, and is not replaced", output.display());
+        if let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("making the folder {}", folder.display()))?;
+        }
     }
     let names = read_names(&options.names, &options.names_dataset)?;
+    let links = options.links.as_ref().map(|path| links(path, options)).transpose()?;
     let mut plan = options.plan();
     if let Some(path) = &options.matches {
         plan.matches = numbers(path)?;
@@ -75,7 +83,6 @@ pub fn name_cells(options: &cli::NameCells) -> Result<()> {
             places.push(coordinates(&read_regions(&*regions, threads)?));
         }
     }
-    let links = options.links.as_ref().map(|path| links(path, options)).transpose()?;
     let places = match (&options.rois, &links) {
         (Some(rois), _) => {
             let rois = format::open(rois, &options.regions_dataset)?;
@@ -89,6 +96,15 @@ pub fn name_cells(options: &cli::NameCells) -> Result<()> {
         None => matrices.swap_remove(0),
     };
 
+    let strangers: Vec<String> = options
+        .exclude_regions
+        .iter()
+        .filter(|id| matrix.ids.binary_search(id).is_err())
+        .map(u32::to_string)
+        .collect();
+    if !strangers.is_empty() {
+        warn!("--exclude-regions: there is no region {}", strangers.join(", "));
+    }
     let regions = Regions { coordinates: &places, sizes: Some(&matrix.sizes) };
     let mut rows = give_names(&plan, &names, &matrix, &regions)?;
     cropped(options, &matrix, &places, &mut rows);
@@ -163,7 +179,8 @@ fn pairs(path: &Path) -> Result<Vec<[String; 2]>> {
 /// The cell of each (prediction, region).
 fn links(path: &Path, options: &cli::NameCells) -> Result<BTreeMap<(usize, u32), u32>> {
     let rows = table_rows(&read(path)?).with_context(|| path.display().to_string())?;
-    let (heading, rows) = rows.split_first().context("it is empty")?;
+    let (heading, rows) =
+        rows.split_first().with_context(|| format!("{} is empty", path.display()))?;
     let column = |name: &str| {
         heading.iter().position(|cell| cell.trim().eq_ignore_ascii_case(name)).with_context(|| {
             format!("{}: there is no column `{name}`, but {heading:?}", path.display())

@@ -5,6 +5,7 @@
 
 pub mod antsun;
 mod boundary;
+mod boundary_blocks;
 mod cut;
 mod foreground;
 mod images;
@@ -26,4 +27,6 @@ pub use planes::{Difference, Held, InMemory, Planes, slabs};
 pub use preview::write_preview;
 pub use recipe::Recipe;
 pub use segment::{Input, SeedImage, Segmentation, segment};
-pub use write::{LabelFile, MADE_BY, is_ours, write_labels, write_text};
+pub use write::{
+    LABEL_FORMATS, LabelFile, MADE_BY, check_replaceable, write_labels, write_lines, write_text,
+};

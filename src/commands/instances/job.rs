@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use log::{info, warn};
 
-use crate::cli::{self, LabelFormat, Layout};
+use crate::cli::{self, Layout};
+use crate::format;
 use crate::instances::partners::{name_of, shown};
 use crate::instances::{
-    InstancesPlan, LabelFile, Planes, Recipe, RegionTable, Segmentation, antsun, is_ours,
-    write_labels, write_preview, write_text,
+    InstancesPlan, LabelFile, Planes, Recipe, RegionTable, Segmentation, antsun, check_replaceable,
+    write_labels, write_lines, write_preview, write_text,
 };
 
-use super::images::{Images, further_files};
+use super::images::{Images, Resources, further_files};
 
 /// One prediction and the files that are made of it.
 pub struct Job {
@@ -30,16 +31,11 @@ pub struct Job {
 impl Job {
     /// The job of a prediction.
     pub fn new(input: PathBuf, options: &cli::Instances) -> Job {
-        let beside = input.parent().unwrap_or(Path::new(""));
-        let folder = options.output.clone().unwrap_or_else(|| beside.to_path_buf());
-        let extension = input.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        let file = match (options.layout, options.format, extension.as_str()) {
-            (Layout::Antsun, ..) | (_, Some(LabelFormat::Nrrd), _) => LabelFile::Nrrd,
-            (_, Some(LabelFormat::Tiff), _) => LabelFile::Tiff,
-            (_, Some(LabelFormat::H5), _) => LabelFile::Hdf5,
-            (_, None, "nrrd" | "nhdr") => LabelFile::Nrrd,
-            (_, None, "tif" | "tiff") => LabelFile::Tiff,
-            _ => LabelFile::Hdf5,
+        let (beside, _) = format::output_place(&input);
+        let folder = options.output.clone().unwrap_or(beside);
+        let file = match options.layout {
+            Layout::Antsun => LabelFile::Antsun,
+            Layout::Plain => LabelFile::named(options.format.as_deref().unwrap_or("input"), &input),
         };
         let name = name_of(&input);
         let name = match options.layout {
@@ -101,8 +97,12 @@ impl Job {
     /// with the same settings.
     pub fn is_up_to_date(&self, options: &cli::Instances) -> bool {
         let outputs = self.outputs();
-        outputs.iter().all(|output| output.exists() && is_ours(output))
+        outputs.iter().all(|output| output.exists() && self.check_replaceable(output).is_ok())
             && self.recipe(options).is_ok_and(|recipe| recipe.is_that_of(&outputs))
+    }
+
+    fn check_replaceable(&self, output: &Path) -> Result<()> {
+        check_replaceable(output, self.layout == Layout::Antsun)
     }
 
     /// Checks that nothing of the user's would be replaced, and makes the folders.
@@ -116,12 +116,7 @@ impl Job {
             );
         }
         for output in &outputs {
-            ensure!(
-                !output.exists() || is_ours(output),
-                "{}: exists and was not written by this command; it is not replaced. Move it \
-                 away, or choose another --output",
-                shown(output)
-            );
+            self.check_replaceable(output)?;
             if let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 fs::create_dir_all(folder)
                     .with_context(|| format!("making the folder {}", shown(folder)))?;
@@ -135,11 +130,11 @@ impl Job {
         &self,
         options: &cli::Instances,
         plan: &InstancesPlan,
-        threads: usize,
+        resources: Resources,
     ) -> Result<u32> {
         self.prepare()?;
-        let images = Images::open(&self.input, options, threads)?;
-        self.write(&images, options, plan, threads)
+        let images = Images::open(&self.input, options, resources)?;
+        self.write(&images, options, plan, resources)
     }
 
     /// Makes the results of opened images.
@@ -148,13 +143,14 @@ impl Job {
         images: &Images,
         options: &cli::Instances,
         plan: &InstancesPlan,
-        threads: usize,
+        resources: Resources,
     ) -> Result<u32> {
         let outputs = self.outputs();
         // Of the files as they are before the work begins.
         let recipe = self.recipe(options)?;
         Recipe::forget(&outputs)?;
-        let found = images.segment(plan, threads)?;
+        let scratch = outputs[0].parent().filter(|folder| !folder.as_os_str().is_empty());
+        let found = images.segment(plan, resources, scratch.unwrap_or(Path::new(".")))?;
         self.warn(&found);
 
         let raw: Vec<(String, &dyn Planes)> =
@@ -162,11 +158,13 @@ impl Job {
         let table = RegionTable::new(&found, &*images.probability, &raw)?;
         let settings = settings(options);
         let label = |path: &Path, regions, count| {
-            write_labels(path, self.file, regions, count, images.voxel_size, &settings, threads)
+            let (size, threads) = (images.voxel_size, resources.threads);
+            write_labels(path, self.file, regions, count, size, &settings, threads)
         };
         match self.layout {
             Layout::Plain => {
-                write_text(&outputs[1], &table.csv(&found, images.voxel_size))?;
+                let size = images.voxel_size;
+                write_lines(&outputs[1], |out| table.write_csv(&found, size, out))?;
             }
             Layout::Antsun => {
                 label(&outputs[1], &found.before, found.before_count)?;
