@@ -1,6 +1,6 @@
 """Regions, names and scores beside scikit-image, scipy and SimpleITK, in turn in one run.
 
-    pip install numpy h5py scipy scikit-image SimpleITK
+    pip install numpy h5py scipy scikit-image SimpleITK torch
     python bench/cells.py [--unet3d target/release/unet3d] [--volumes 40] [--files 50] [--runs 5]
 
 Prints a line for each measurement: seconds of either, their ratio, peak memory of
@@ -9,6 +9,7 @@ unet3d. All programs may use two threads.
 
 import argparse
 import shutil
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -83,6 +84,49 @@ def instances(options, folder):
             list(pool.map(by_scikit_image, paths))
         theirs.append((time.perf_counter() - start) / len(paths))
     tell(f"instances, {options.volumes} x 64x120x284, 150 regions, one", ours, theirs, memory, "scikit-image, without its start")
+
+
+STAGE = """\
+model_path: {folder}/network.pytorch
+model: {{name: UNet3D, in_channels: 1, out_channels: 2, layer_order: cr, f_maps: [8, 16], final_sigmoid: false}}
+predictor: {{name: StandardPredictor}}
+loaders:
+  output_dir: {folder}/out
+  test:
+    file_paths: ['{folder}/in']
+    slice_builder: {{name: SliceBuilder, patch_shape: [51, 96, 210], stride_shape: [25, 48, 104]}}
+    transformer: {{raw: [{{name: Normalize}}, {{name: ToTensor, expand_dims: true}}]}}
+"""
+
+
+def stage(options, folder):
+    """Prediction with and without regions: a network of 8 feature maps, whose probabilities are
+    those of brightness, in the patches of SegmentationNet. SegmentationNet itself, with 64 feature
+    maps, takes some thirty times as long a volume."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/fixtures"))
+    from make_worm import network
+    network(folder / "network.pytorch", 1, np.array([[0.0], [8.0]]), [5.6, 0.0])
+    (folder / "in").mkdir()
+    random = np.random.default_rng(3)
+    count = 4
+    for number in range(count):
+        p, _ = nuclei(random, (64, 120, 284), 150)
+        with h5py.File(folder / f"in/{number}.h5", "w") as file:
+            file["raw"] = (100 + 900 * p + random.normal(0, 4, p.shape)).astype(np.uint16)
+    plain = STAGE.format(folder=folder)
+    (folder / "plain.yaml").write_text(plain)
+    (folder / "with.yaml").write_text(plain + f"instances: {{output: {folder}/out}}\n")
+    times, memory = {"plain": [], "with": []}, 0
+    for _ in range(options.runs):
+        for name in times:
+            shutil.rmtree(folder / "out", ignore_errors=True)
+            seconds, peak = run([options.unet3d, "predict", "--config", folder / f"{name}.yaml",
+                                 "--threads", THREADS, "-q"])
+            times[name].append(seconds / count)
+            memory = max(memory, peak)
+    plain, both = (np.median(times[name]) for name in ("plain", "with"))
+    print(f"regions while predicting, 64x120x284: {both:.3f} s a volume, without {plain:.3f} s, "
+          f"{both - plain:+.3f} s; {memory:.0f} MB", flush=True)
 
 
 def names(options, folder):
@@ -183,11 +227,13 @@ def main():
     parser.add_argument("--volumes", type=int, default=40)
     parser.add_argument("--files", type=int, default=50)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", choices=["instances", "names", "scores"])
+    parser.add_argument("--only", choices=["instances", "stage", "names", "scores"])
     options = parser.parse_args()
     options.unet3d = str(Path(options.unet3d).resolve())
     with tempfile.TemporaryDirectory() as folder:
-        for name, work in [("instances", instances), ("names", names), ("scores", scores)]:
+        for name, work in [
+            ("instances", instances), ("stage", stage), ("names", names), ("scores", scores),
+        ]:
             if options.only in (None, name):
                 own = Path(folder) / name
                 own.mkdir()
