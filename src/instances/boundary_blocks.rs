@@ -57,6 +57,8 @@ pub struct BoundaryBlocks<'a> {
     threads: usize,
     /// Voxels of a block with its halo, at most.
     most: usize,
+    /// Voxels of the halo that is tried first.
+    halo: usize,
     scratch: &'a Path,
     /// Least and largest smoothed distance, if the heights depend on them.
     distances: [f32; 2],
@@ -92,7 +94,9 @@ impl<'a> BoundaryBlocks<'a> {
     ) -> BoundaryBlocks<'a> {
         let most = (memory / BYTES / threads.max(1)).max(LEAST_VOXELS);
         let distances = [0.0, 1.0];
-        BoundaryBlocks { plan, planes, spacing, threads, most, scratch, distances }
+        // Cells are seldom smaller than what smooths them.
+        let halo = 4 * margin(plan);
+        BoundaryBlocks { plan, planes, spacing, threads, most, halo, scratch, distances }
     }
 
     /// Numbers the cells in scan order, as [`super::boundary::boundary_regions`] does.
@@ -144,7 +148,7 @@ impl<'a> BoundaryBlocks<'a> {
 
     /// Calls `work` for blocks that cover the volume, on all threads.
     fn each_block(&self, work: &Work<'_>) -> Result<()> {
-        let halo = self.margin() * 2 + 8;
+        let halo = self.halo;
         let mut cores = Vec::new();
         self.divide(self.planes.size().map(|n| 0..n), halo, &mut cores)?;
         let next = AtomicUsize::new(0);
@@ -208,12 +212,6 @@ impl<'a> BoundaryBlocks<'a> {
         [0, 1, 2].map(|axis| {
             core[axis].start.saturating_sub(halo)..(core[axis].end + halo).min(size[axis])
         })
-    }
-
-    /// Voxels from the edge of a block on whose heights depend on what is beyond.
-    fn margin(&self) -> usize {
-        let reach = |sigma: f64| weights(sigma).len() - 1;
-        reach(self.plan.sigma_weights).max(reach(self.plan.sigma_seeds)).max(1)
     }
 
     /// How far a place of the outer box is from the nearest of its faces that is none of the
@@ -316,9 +314,16 @@ impl<'a> BoundaryBlocks<'a> {
         flood
     }
 
-    fn unsure_height(&self, outer: &Box3, place: [usize; 3]) -> bool {
-        let reach = self.margin();
-        (0..3).any(|axis| self.inward(outer, axis, place[axis]) < reach)
+    /// Calls `each` with every voxel of a box: its index, its place, and whether its height
+    /// depends on voxels beyond the box.
+    fn each_voxel(&self, outer: &Box3, mut each: impl FnMut(usize, [usize; 3], bool)) {
+        let size = size_of_box(outer);
+        let reach = margin(self.plan);
+        let near: [Vec<bool>; 3] = [0, 1, 2]
+            .map(|axis| (0..size[axis]).map(|at| self.inward(outer, axis, at) < reach).collect());
+        Self::each_place(size, |at, place| {
+            each(at, place, (0..3).any(|axis| near[axis][place[axis]]));
+        });
     }
 
     /// Floods a block from the maxima of the distance.
@@ -338,8 +343,8 @@ impl<'a> BoundaryBlocks<'a> {
         let unsure = std::mem::take(&mut fields.unsure);
         let mut flood = self.flood_of(block, fields);
         let place = |at: usize| [at / (size[1] * size[2]), at / size[2] % size[1], at % size[2]];
-        Self::each_place(size, |at, voxel| {
-            if unsure[at] || self.unsure_height(&block.outer, voxel) {
+        self.each_voxel(&block.outer, |at, voxel, near| {
+            if unsure[at] || near {
                 flood.mark(voxel, UNKNOWN);
             }
         });
@@ -385,7 +390,7 @@ impl<'a> BoundaryBlocks<'a> {
             return Ok(true);
         }
         let size = size_of_box(&block.outer);
-        let fields = match self.plan.alpha < 1.0 {
+        let mut fields = match self.plan.alpha < 1.0 {
             true => self.fields(&block.outer)?,
             false => Fields {
                 distance: Vec::new(),
@@ -393,12 +398,12 @@ impl<'a> BoundaryBlocks<'a> {
                 probability: self.planes.read_box(&block.outer)?,
             },
         };
-        let unsure = fields.unsure.clone();
+        let unsure = std::mem::take(&mut fields.unsure);
         let mut flood = self.flood_of(block, fields);
         let labels = before.read(&block.outer)?;
-        Self::each_place(size, |at, voxel| {
+        self.each_voxel(&block.outer, |at, voxel, near| {
             let label = labels[at];
-            if unsure.get(at) == Some(&true) || self.unsure_height(&block.outer, voxel) {
+            if near || unsure.get(at) == Some(&true) {
                 flood.mark(voxel, UNKNOWN);
             } else if large[label as usize] {
                 flood.mark(voxel, label);
@@ -410,6 +415,12 @@ impl<'a> BoundaryBlocks<'a> {
         after.write(&block.core, &found)?;
         Ok(true)
     }
+}
+
+/// Voxels from the edge of a block on whose heights depend on what is beyond.
+fn margin(plan: &Boundary) -> usize {
+    let reach = |sigma: f64| weights(sigma).len() - 1;
+    reach(plan.sigma_weights).max(reach(plan.sigma_seeds)).max(1)
 }
 
 impl Block {
@@ -632,7 +643,7 @@ mod tests {
             for threads in [1, 2] {
                 let mut blocks =
                     BoundaryBlocks::new(&plan, &planes, spacing, threads, 0, folder.path());
-                blocks.most = most;
+                (blocks.most, blocks.halo) = (most, 24);
                 let found = blocks.run().unwrap();
                 assert!(found == whole, "{size:?} {alpha} {threads}: {} {}", found.1, whole.1);
             }

@@ -1,7 +1,7 @@
 """Regions and scores of a volume that is larger than the memory they may take.
 
     python tests/soak/large_cells.py [--unet3d target/release/unet3d] [--size 1024,1024,1024]
-                                     [--boundary 384,512,512] [--limit 1024] [--folder /data]
+                                     [--boundary 256,384,512] [--limit 1024] [--folder /data]
 
 Needs numpy and h5py. A volume of float32 probabilities (4 GB by default) is generated slab by
 slab. `unet3d instances` finds its regions in blocks, with one and with two threads, and in one
@@ -48,7 +48,7 @@ def walls(random, count):
     made = []
     for _ in range(count):
         near = np.full((2,) + (TILE,) * 3, np.inf, np.float32)
-        for _ in range(30):
+        for _ in range(90):
             away = (grid - random.uniform(0, TILE, 3) + TILE / 2) % TILE - TILE / 2
             distance = np.sqrt((away**2).sum(-1)).astype(np.float32)
             near = np.sort(np.concatenate([near, distance[None]]), 0)[:2]
@@ -112,7 +112,7 @@ def main():
     sizes = lambda text: tuple(int(n) for n in text.split(","))  # noqa: E731
     parser.add_argument("--unet3d", default="target/release/unet3d")
     parser.add_argument("--size", type=sizes, default="1024,1024,1024")
-    parser.add_argument("--boundary", type=sizes, default="384,512,512")
+    parser.add_argument("--boundary", type=sizes, default="256,384,512")
     parser.add_argument("--memory", type=int, default=256, help="--memory of the runs in blocks")
     parser.add_argument("--limit", type=int, default=1024)
     parser.add_argument("--folder", default=None)
