@@ -389,7 +389,6 @@ impl<'a> BoundaryBlocks<'a> {
             after.write(&block.core, &core)?;
             return Ok(true);
         }
-        let size = size_of_box(&block.outer);
         let mut fields = match self.plan.alpha < 1.0 {
             true => self.fields(&block.outer)?,
             false => Fields {
