@@ -2,6 +2,7 @@
 
     python tests/soak/large_cells.py [--unet3d target/release/unet3d] [--size 1024,1024,1024]
                                      [--boundary 256,384,512] [--limit 1024] [--folder /data]
+                                     [--only thresholds,distance,boundary,scores,many]
 
 Needs numpy and h5py. A volume of float32 probabilities (4 GB by default) is generated slab by
 slab. `unet3d instances` finds its regions in blocks, with one and with two threads, and in one
@@ -116,6 +117,8 @@ def main():
     parser.add_argument("--memory", type=int, default=256, help="--memory of the runs in blocks")
     parser.add_argument("--limit", type=int, default=1024)
     parser.add_argument("--folder", default=None)
+    parts = ["thresholds", "distance", "boundary", "scores", "many"]
+    parser.add_argument("--only", type=lambda text: text.split(","), default=parts)
     options = parser.parse_args()
     program = str(Path(options.unet3d).resolve())
     random = np.random.default_rng(0)
@@ -132,11 +135,14 @@ def main():
         nuclei, membranes = folder / "nuclei.h5", folder / "membranes.h5"
         volume(nuclei, "predictions", options.size, tiles(random, 8), random)
         volume(membranes, "predictions", options.boundary, walls(random, 8), random)
+        found = {}
         for what, path, size, flags in [
             ("thresholds", nuclei, options.size, []),
             ("distance", nuclei, options.size, ["--split", "distance"]),
             ("boundary", membranes, options.boundary, ["--method", "boundary"]),
         ]:
+            if what not in options.only:
+                continue
             gigabytes = np.prod(size) * 4 / 1e9
             print(f"{what}: {size} voxels, {gigabytes:.1f} GB", flush=True)
             outputs = []
@@ -156,13 +162,18 @@ def main():
                     failures.append(f"{what}: {output} has other ids")
                 if output.with_suffix(".csv").read_bytes() != outputs[0].with_suffix(".csv").read_bytes():
                     failures.append(f"{what}: {output} has another table")
-        found = [folder / f"{what}_1" / "nuclei_instances.h5" for what in ("thresholds", "distance")]
-        words = ["evaluate", *found, "--truth-dataset", "instances", "--output", folder / "objects"]
-        tell("evaluate, objects", [*words, "--threads", 2], True)
-        words = ["evaluate", nuclei, found[1], "--truth-dataset", "instances", "--binary"]
-        words += ["--kind", "semantic", "--output", folder / "classes", "--report", folder / "report.html"]
-        tell("evaluate, classes, distances and a report", [*words, "--threads", 2], True)
-        many_objects(folder, tell, failures)
+            found[what] = outputs[1]
+        if "scores" in options.only:
+            # The regions against themselves, cut in another way if that was done.
+            truth = found["thresholds"]
+            words = ["evaluate", found.get("distance", truth), truth, "--truth-dataset", "instances"]
+            tell("evaluate, objects", [*words, "--output", folder / "objects", "--threads", 2], True)
+            words = ["evaluate", nuclei, truth, "--truth-dataset", "instances", "--binary"]
+            words += ["--kind", "semantic", "--output", folder / "classes", "--threads", 2]
+            words += ["--report", folder / "report.html"]
+            tell("evaluate, classes, distances and a report", words, True)
+        if "many" in options.only:
+            many_objects(folder, tell, failures)
     sys.exit("\n".join(failures) if failures else 0)
 
 
