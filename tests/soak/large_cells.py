@@ -133,8 +133,10 @@ def main():
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         folder = Path(folder)
         nuclei, membranes = folder / "nuclei.h5", folder / "membranes.h5"
-        volume(nuclei, "predictions", options.size, tiles(random, 8), random)
-        volume(membranes, "predictions", options.boundary, walls(random, 8), random)
+        if {"thresholds", "distance", "scores"} & set(options.only):
+            volume(nuclei, "predictions", options.size, tiles(random, 8), random)
+        if "boundary" in options.only:
+            volume(membranes, "predictions", options.boundary, walls(random, 8), random)
         found = {}
         for what, path, size, flags in [
             ("thresholds", nuclei, options.size, []),
