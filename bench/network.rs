@@ -10,9 +10,10 @@ use std::time::Instant;
 
 use tch::{Device, Kind, Reduction, Tensor};
 use unet3d::config::Tree;
+use unet3d::device::MemoryFormat;
 use unet3d::device::Precision;
 use unet3d::ffi::tensor::keep_memory;
-use unet3d::model::{MemoryFormat, NetworkSpec, UNet};
+use unet3d::model::{NetworkSpec, UNet};
 use unet3d::optim::{Optimizer, OptimizerSpec};
 
 fn main() -> anyhow::Result<()> {
@@ -42,7 +43,7 @@ fn main() -> anyhow::Result<()> {
     keep_memory();
 
     let kinds = precision.prediction();
-    let net = UNet::with_layout(&spec, kinds, Device::Cpu, layout)?;
+    let net = UNet::with_format(&spec, kinds, Device::Cpu, layout)?;
     let x = Tensor::randn(size, (Kind::Float, Device::Cpu)).to_kind(kinds.tensors);
     let mut predict = 0.0;
     for _ in 0..2 {
@@ -53,7 +54,7 @@ fn main() -> anyhow::Result<()> {
     }
 
     let kinds = precision.training();
-    let net = UNet::with_layout(&spec, kinds, Device::Cpu, layout)?;
+    let net = UNet::with_format(&spec, kinds, Device::Cpu, layout)?;
     let parameters = net.parameters().into_iter().map(|p| p.tensor).collect();
     let mut optimizer = Optimizer::new(optimizer, parameters)?;
     let x = Tensor::randn(size, (kinds.tensors, Device::Cpu));

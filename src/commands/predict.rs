@@ -53,7 +53,7 @@ pub fn predict(args: &cli::Predict, reporter: &Reporter) -> Result<()> {
     let networks = devices
         .into_iter()
         .map(|device| {
-            let network = DeviceNetwork::load(&run.plan, device)?;
+            let network = DeviceNetwork::load(&run, device)?;
             info!("predicting {} volume(s) on {}", run.files.len(), device::describe(device));
             Ok(network)
         })

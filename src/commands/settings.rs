@@ -7,7 +7,7 @@ use crate::cli::RunFlags;
 use crate::config::{
     ConfigError, Dialect, Dialects, Node, Parameter, Section, Tree, Verdict, tell,
 };
-use crate::device::{DEVICE, DeviceWish, PRECISION};
+use crate::device::{DEVICE, DeviceWish, MEMORY_FORMAT, PRECISION};
 use crate::loss::LOSSES;
 use crate::metric::METRICS;
 use crate::model::{CLASS_NAMES, NETWORKS};
@@ -26,6 +26,7 @@ const FORK: &[Parameter] = &[
     DIALECT,
     DEVICE,
     PRECISION,
+    MEMORY_FORMAT,
     Parameter::entry("model", &NETWORKS.fork, "the network"),
     Parameter::section("trainer", TRAINER.fork, "the training loop"),
     Parameter::entry("optimizer", &OPTIMIZERS.fork, "the optimizer"),
@@ -51,6 +52,7 @@ const UPSTREAM: &[Parameter] = &[
     DIALECT,
     DEVICE,
     PRECISION,
+    MEMORY_FORMAT,
     Parameter::entry("model", &NETWORKS.upstream, "the network"),
     Parameter::section("trainer", TRAINER.upstream, "the training loop"),
     Parameter::entry("optimizer", &OPTIMIZERS.upstream, "the optimizer"),

@@ -6,6 +6,7 @@ use tch::{TchError, Tensor};
 
 use super::graph::{Graph, Value};
 use super::layer::UnitSpec;
+use super::maps::Maps;
 use super::state::Builder;
 
 /// The basic module of one level of a network.
@@ -14,7 +15,7 @@ pub trait Block: fmt::Debug + Send {
     ///
     /// Takes `x` by value, so that its memory is free once the first layer has
     /// read it.
-    fn forward(&self, x: Tensor, training: bool) -> Result<Tensor, TchError>;
+    fn forward(&self, x: Maps, training: bool) -> Result<Tensor, TchError>;
 
     /// Appends what [`Block::forward`] does in prediction.
     fn record(&self, graph: &mut Graph, x: Value) -> Value;

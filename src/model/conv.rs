@@ -1,5 +1,6 @@
 //! Convolutions, which may be computed in another type than the rest of a network.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use tch::{Device, Kind, TchError, Tensor};
@@ -37,18 +38,119 @@ impl Conv {
     }
 
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        convolve(self.kinds, x, &self.weight, self.bias.as_ref(), |x, weight, bias| {
+        self.convolve(x, &self.weight, self.bias.as_ref(), self.padding)
+    }
+
+    fn convolve(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        padding: [i64; 3],
+    ) -> Result<Tensor, TchError> {
+        convolve(self.kinds, x, weight, bias, |x, weight, bias| {
             if is_left_to_slow_conv(x)? && has_onednn() {
-                return x.f_mkldnn_convolution(weight, bias, self.padding, [1; 3], [1; 3], 1);
+                return x.f_mkldnn_convolution(weight, bias, padding, [1; 3], [1; 3], 1);
             }
-            x.f_conv3d(weight, bias, [1, 1, 1], self.padding, [1, 1, 1], 1)
+            x.f_conv3d(weight, bias, [1, 1, 1], padding, [1, 1, 1], 1)
         })
+    }
+
+    /// Length along z of what comes out of maps with so many planes.
+    pub fn depth(&self, planes: i64) -> i64 {
+        planes + 2 * self.padding[0] + 1 - self.kernel_depth()
+    }
+
+    /// Planes `out` of the result, where `input` gives planes of maps that have `depth`.
+    pub fn forward_planes(
+        &self,
+        out: &Range<i64>,
+        depth: i64,
+        input: impl Fn(Range<i64>) -> Result<Tensor, TchError>,
+    ) -> Result<Tensor, TchError> {
+        let [_, y, x] = self.padding;
+        let maps = self.planes_seen(out, depth, input)?;
+        self.convolve(&maps, &self.weight, self.bias.as_ref(), [0, y, x])
+    }
+
+    /// What the kernel sees for planes `out` of the result, with the zeros around the maps.
+    fn planes_seen(
+        &self,
+        out: &Range<i64>,
+        depth: i64,
+        input: impl Fn(Range<i64>) -> Result<Tensor, TchError>,
+    ) -> Result<Tensor, TchError> {
+        let low = out.start - self.padding[0];
+        let high = out.end - 1 - self.padding[0] + self.kernel_depth();
+        let maps = input(low.max(0)..high.min(depth))?;
+        match [(-low).max(0), (high - depth).max(0)] {
+            [0, 0] => Ok(maps),
+            [before, after] => maps.f_constant_pad_nd([0, 0, 0, 0, before, after]),
+        }
+    }
+
+    /// Whether [`Conv::forward_doubled_planes`] can compute it.
+    pub fn sees_three(&self) -> bool {
+        let size = self.weight.size();
+        size[size.len() - 2..] == [3, 3] && self.padding[1..] == [1, 1]
+    }
+
+    /// As [`Conv::forward_planes`] on maps of which the first channels come from `skip` and
+    /// the others from `below`, whose voxels each stand for a square of 2 × 2 in the plane.
+    ///
+    /// Within such a square, three neighbours along an axis are two voxels of `below`: of
+    /// the nine weights of a plane four are left, which are sums of them, other ones for
+    /// each of the square's four places.
+    pub fn forward_doubled_planes(
+        &self,
+        out: &Range<i64>,
+        depth: i64,
+        skip: impl Fn(Range<i64>) -> Result<Tensor, TchError>,
+        below: impl Fn(Range<i64>) -> Result<Tensor, TchError>,
+    ) -> Result<Tensor, TchError> {
+        let maps = self.planes_seen(out, depth, skip)?;
+        let first = maps.size()[1];
+        let weight = self.weight.f_narrow(1, 0, first)?;
+        let [_, y, x] = self.padding;
+        let result = self.convolve(&maps, &weight, self.bias.as_ref(), [0, y, x])?;
+        drop(maps);
+
+        let maps = self.planes_seen(out, depth, below)?;
+        let [h, w] = [3, 4].map(|axis| maps.size()[axis]);
+        let weight = self.weight.f_narrow(1, first, maps.size()[1])?;
+        for y in 0..2 {
+            for x in 0..2 {
+                let weight = two_of_three(&two_of_three(&weight, -2, y)?, -1, x)?;
+                let part = self.convolve(&maps, &weight, None, [0, 1, 1])?;
+                let part = part.f_narrow(3, y, h)?.f_narrow(4, x, w)?;
+                let _ = result.f_slice(3, y, None, 2)?.f_slice(4, x, None, 2)?.f_add_(&part)?;
+            }
+        }
+        Ok(result)
+    }
+
+    fn kernel_depth(&self) -> i64 {
+        match self.weight.size()[..] {
+            [_, _, depth, _, _] => depth,
+            _ => 1,
+        }
     }
 
     pub fn record(&self, graph: &mut Graph, x: Value) -> Value {
         let (name, bias) = (self.name.clone(), self.bias.is_some());
         graph.push(Function::Conv { name, bias, padding: self.padding }, [x])
     }
+}
+
+/// Three weights along an axis as the two that are left where neighbours are the same
+/// voxel: at place 0 of two the second and third are, at place 1 the first and second.
+fn two_of_three(weight: &Tensor, axis: i64, place: i64) -> Result<Tensor, TchError> {
+    let at = |index: i64| weight.f_narrow(axis, index, 1);
+    let pair = match place {
+        0 => [at(0)?, at(1)?.f_add(&at(2)?)?],
+        _ => [at(0)?.f_add(&at(1)?)?, at(2)?],
+    };
+    Tensor::f_cat(&pair, axis)
 }
 
 /// The shape of a weight: `ends` are its first two axes.

@@ -5,6 +5,7 @@ use tch::{TchError, Tensor};
 use super::block::{Block, BlockKind, Side};
 use super::graph::{Graph, Value};
 use super::layer::{ConvUnit, UnitSpec};
+use super::maps::Maps;
 use super::state::Builder;
 
 /// Two convolution units, one after the other
@@ -59,7 +60,7 @@ impl BlockKind for DoubleConv {
 }
 
 impl Block for Layers {
-    fn forward(&self, x: Tensor, training: bool) -> Result<Tensor, TchError> {
+    fn forward(&self, x: Maps, training: bool) -> Result<Tensor, TchError> {
         self.second.forward(self.first.forward(x, training)?, training)
     }
 

@@ -8,6 +8,7 @@ use tch::{TchError, Tensor};
 use super::conv::TransposedConv;
 use super::graph::{Function, Graph, Value};
 use super::layer::UnitSpec;
+use super::maps::Maps;
 use super::state::Builder;
 
 /// The entrance of one decoder.
@@ -15,7 +16,7 @@ pub trait Join: fmt::Debug + Send {
     /// Joins the encoder's feature maps `skip`, (N, C, D, H, W), with those of the
     /// level below; what comes out has the size of `skip`. Takes both by value, so
     /// that their memory is free afterwards.
-    fn forward(&self, skip: Tensor, below: Tensor) -> Result<Tensor, TchError>;
+    fn forward(&self, skip: Tensor, below: Tensor, training: bool) -> Result<Maps, TchError>;
 
     /// Appends what [`Join::forward`] does.
     fn record(&self, graph: &mut Graph, skip: Value, below: Value) -> Value;
@@ -102,10 +103,24 @@ impl JoinKind for InterpolatedConcatenation {
     }
 }
 
+/// `skip` side by side with `below`, brought to its size.
+fn concatenate(
+    interpolation: Interpolation,
+    skip: Tensor,
+    below: Tensor,
+    training: bool,
+) -> Result<Maps, TchError> {
+    if !training && interpolation == Interpolation::Nearest {
+        let maps = Maps::joined(skip, below);
+        return if maps.suit_slabs()? { Ok(maps) } else { Ok(Maps::Whole(maps.whole()?)) };
+    }
+    let below = interpolation.forward(&below, &skip.size()[2..])?;
+    Ok(Maps::Whole(Tensor::f_cat(&[skip, below], 1)?))
+}
+
 impl Join for InterpolatedConcatenation {
-    fn forward(&self, skip: Tensor, below: Tensor) -> Result<Tensor, TchError> {
-        let upsampled = self.0.forward(&below, &skip.size()[2..])?;
-        Tensor::f_cat(&[&skip, &upsampled], 1)
+    fn forward(&self, skip: Tensor, below: Tensor, training: bool) -> Result<Maps, TchError> {
+        concatenate(self.0, skip, below, training)
     }
 
     fn record(&self, graph: &mut Graph, skip: Value, below: Value) -> Value {
@@ -150,8 +165,8 @@ impl JoinKind for TransposedSum {
 }
 
 impl Join for Transposed {
-    fn forward(&self, skip: Tensor, below: Tensor) -> Result<Tensor, TchError> {
-        skip.f_add(&self.0.forward(&below, &skip.size()[2..])?)
+    fn forward(&self, skip: Tensor, below: Tensor, _: bool) -> Result<Maps, TchError> {
+        Ok(Maps::Whole(skip.f_add(&self.0.forward(&below, &skip.size()[2..])?)?))
     }
 
     fn record(&self, graph: &mut Graph, skip: Value, below: Value) -> Value {
@@ -212,13 +227,13 @@ impl JoinKind for TransposedToSize {
 }
 
 impl Join for TransposedToSizeLayers {
-    fn forward(&self, skip: Tensor, below: Tensor) -> Result<Tensor, TchError> {
-        let upsampled = self.conv.forward_shortest(&below)?;
-        let upsampled = Interpolation::Nearest.forward(&upsampled, &skip.size()[2..])?;
+    fn forward(&self, skip: Tensor, below: Tensor, training: bool) -> Result<Maps, TchError> {
+        let below = self.conv.forward_shortest(&below)?;
         if self.concatenates {
-            return Tensor::f_cat(&[&skip, &upsampled], 1);
+            return concatenate(Interpolation::Nearest, skip, below, training);
         }
-        skip.f_add(&upsampled)
+        let upsampled = Interpolation::Nearest.forward(&below, &skip.size()[2..])?;
+        Ok(Maps::Whole(skip.f_add(&upsampled)?))
     }
 
     fn record(&self, graph: &mut Graph, skip: Value, below: Value) -> Value {

@@ -3,6 +3,7 @@
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::graph::{Function, Graph, Value};
+use super::maps::Maps;
 use super::state::Builder;
 
 /// `torch.nn.GroupNorm`, eps 1e-5.
@@ -42,51 +43,52 @@ impl GroupNorm {
     pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TchError> {
         let size = x.size();
         let plain = x.device() != Device::Cpu || x.f_kind()? != Kind::Float;
-        if training || plain || size[0] != 1 || size[2..].iter().product::<i64>() < MANY_VOXELS {
+        if training
+            || plain
+            || size[0] != 1
+            || size[2..].iter().product::<i64>() < MANY_VOXELS
+            || !x.f_permute([0, 2, 3, 4, 1])?.is_contiguous()
+        {
             return x.f_group_norm(self.groups, Some(&self.weight), Some(&self.bias), 1e-5, true);
         }
-        let voxels = x.f_permute([0, 2, 3, 4, 1])?;
-        if !voxels.is_contiguous() {
-            return x.f_group_norm(self.groups, Some(&self.weight), Some(&self.bias), 1e-5, true);
-        }
-        let (mean, variance) = self.statistics(&voxels.f_view([-1])?, size[1])?;
-        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
-        x.f_batch_norm(weight, bias, Some(&mean), Some(&variance), false, 0.0, 1e-5, true)
+        self.normalize(x, &self.statistics(&Maps::Whole(x.shallow_clone()))?)
+    }
+
+    /// Normalizes maps, or some of their planes, by the statistics of all of them.
+    pub fn normalize(&self, x: &Tensor, of: &GroupStatistics) -> Result<Tensor, TchError> {
+        self.normalize_channels(x, of, 0)
+    }
+
+    /// As [`GroupNorm::normalize`], where `x` has the channels from `first` on.
+    pub fn normalize_channels(
+        &self,
+        x: &Tensor,
+        of: &GroupStatistics,
+        first: i64,
+    ) -> Result<Tensor, TchError> {
+        let part = |values: &Tensor| values.f_narrow(0, first, x.size()[1]);
+        let (weight, bias) = (Some(part(&self.weight)?), Some(part(&self.bias)?));
+        let (mean, variance) = (Some(part(&of.mean)?), Some(part(&of.variance)?));
+        x.f_batch_norm(weight, bias, mean, variance, false, 0.0, 1e-5, true)
     }
 
     pub fn record(&self, graph: &mut Graph, x: Value) -> Value {
         graph.push(Function::GroupNorm { name: self.name.clone(), groups: self.groups }, [x])
     }
 
-    /// Mean and variance of the group of each channel, of values in the order of
-    /// voxels, channels fastest.
-    fn statistics(&self, values: &Tensor, channels: i64) -> Result<(Tensor, Tensor), TchError> {
-        // Rows of several voxels, long enough for the processor's registers.
-        let row = channels * (64 / channels).max(1);
-        let piece = row * (PIECE / row).max(1);
-        let all = values.size()[0];
-        let double = (Kind::Double, Device::Cpu);
-        let mut sums = Tensor::f_zeros([2, channels], double)?;
-        let mut start = 0;
-        while start < all {
-            let left = all - start;
-            // The last voxels may not fill a row.
-            let (length, width) = match left {
-                _ if left >= piece => (piece, row),
-                _ if left >= row => (left / row * row, row),
-                _ => (left, channels),
-            };
-            let part = values.f_narrow(0, start, length)?.f_view([-1, width])?;
-            for (number, part) in [part.shallow_clone(), part.f_square()?].iter().enumerate() {
-                let sum = part.f_sum_dim_intlist([0].as_slice(), false, Kind::Float)?;
-                let sum = sum.f_to_kind(Kind::Double)?.f_view([-1, channels])?;
-                let sum = sum.f_sum_dim_intlist([0].as_slice(), false, Kind::Double)?;
-                let _ = sums.f_select(0, number as i64)?.f_add_(&sum)?;
-            }
-            start += length;
-        }
-        sums = sums.f_view([2, self.groups, -1])?;
-        let count = (all / self.groups) as f64;
+    /// Mean and variance of the group of each channel, of maps in float32 whose voxels lie
+    /// one after the other.
+    pub fn statistics(&self, maps: &Maps) -> Result<GroupStatistics, TchError> {
+        let size = maps.size();
+        let channels = size[1];
+        let sums = Tensor::f_zeros([2, channels], (Kind::Double, Device::Cpu))?;
+        maps.for_each_piece(|piece, first, voxels| {
+            let width = piece.size()[1];
+            let piece = sum(&piece.f_view([-1])?, width)?.f_mul_scalar(voxels)?;
+            sums.f_narrow(1, first, width)?.f_add_(&piece).map(|_| ())
+        })?;
+        let sums = sums.f_view([2, self.groups, -1])?;
+        let count = (size[2..].iter().product::<i64>() * channels / self.groups) as f64;
         let moments =
             sums.f_sum_dim_intlist([2].as_slice(), false, Kind::Double)?.f_div_scalar(count)?;
         let mean = moments.f_select(0, 0)?;
@@ -98,8 +100,45 @@ impl GroupNorm {
                 .f_view([-1])?
                 .f_to_kind(Kind::Float)
         };
-        Ok((each(mean)?, each(variance)?))
+        Ok(GroupStatistics { mean: each(mean)?, variance: each(variance)? })
     }
+}
+
+/// Mean and variance of each channel's group, each (C), float32.
+#[derive(Debug)]
+pub struct GroupStatistics {
+    mean: Tensor,
+    variance: Tensor,
+}
+
+/// The sums of values and of their squares, (2, channels), float64, of values in the order
+/// of voxels, channels fastest.
+fn sum(values: &Tensor, channels: i64) -> Result<Tensor, TchError> {
+    // Rows of several voxels, long enough for the processor's registers.
+    let row = channels * (64 / channels).max(1);
+    let piece = row * (PIECE / row).max(1);
+    let all = values.size()[0];
+    let double = (Kind::Double, Device::Cpu);
+    let sums = Tensor::f_zeros([2, channels], double)?;
+    let mut start = 0;
+    while start < all {
+        let left = all - start;
+        // The last voxels may not fill a row.
+        let (length, width) = match left {
+            _ if left >= piece => (piece, row),
+            _ if left >= row => (left / row * row, row),
+            _ => (left, channels),
+        };
+        let part = values.f_narrow(0, start, length)?.f_view([-1, width])?;
+        for (number, part) in [part.shallow_clone(), part.f_square()?].iter().enumerate() {
+            let sum = part.f_sum_dim_intlist([0].as_slice(), false, Kind::Float)?;
+            let sum = sum.f_to_kind(Kind::Double)?.f_view([-1, channels])?;
+            let sum = sum.f_sum_dim_intlist([0].as_slice(), false, Kind::Double)?;
+            let _ = sums.f_select(0, number as i64)?.f_add_(&sum)?;
+        }
+        start += length;
+    }
+    Ok(sums)
 }
 
 /// `torch.nn.BatchNorm3d`, eps 1e-5, momentum 0.1.

@@ -7,6 +7,7 @@ use super::block::{Block, BlockKind, Side};
 use super::conv::Conv;
 use super::graph::{Function, Graph, Value};
 use super::layer::{ConvUnit, Operation, UnitSpec, activate, record_activation};
+use super::maps::Maps;
 use super::state::Builder;
 
 /// A 1×1×1 convolution to the wanted channels, where their number changes, then two
@@ -65,7 +66,8 @@ impl BlockKind for ResNetBlock {
 }
 
 impl Block for Layers {
-    fn forward(&self, x: Tensor, training: bool) -> Result<Tensor, TchError> {
+    fn forward(&self, x: Maps, training: bool) -> Result<Tensor, TchError> {
+        let x = x.whole()?;
         let residual = match &self.widen {
             Some(conv) => conv.forward(&x)?,
             None => x,

@@ -5,6 +5,7 @@ use tch::{TchError, Tensor};
 use super::block::{Block, BlockKind, Side};
 use super::graph::{Function, Graph, Value};
 use super::layer::{ConvUnit, Operation, UnitSpec, activate, record_activation};
+use super::maps::Maps;
 use super::state::Builder;
 
 /// Three convolution units; the first one's output is added to the last one's
@@ -48,7 +49,7 @@ impl BlockKind for ResidualBlock {
 }
 
 impl Block for Layers {
-    fn forward(&self, x: Tensor, training: bool) -> Result<Tensor, TchError> {
+    fn forward(&self, x: Maps, training: bool) -> Result<Tensor, TchError> {
         let residual = self.first.forward(x, training)?;
         let x = self.second.forward(residual.shallow_clone(), training)?;
         let x = self.third.forward(x, training)?;

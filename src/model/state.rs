@@ -3,42 +3,7 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::device::Kinds;
-use crate::ffi::tensor::to_layout;
-
-/// The order in which the values of (N, C, D, H, W) tensors lie in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemoryFormat {
-    /// One channel after the other: NCDHW.
-    ChannelsFirst,
-    /// The channels of a voxel side by side: NDHWC.
-    ChannelsLast,
-}
-
-impl MemoryFormat {
-    /// The layout in which networks predict fastest where it was measured
-    /// (`bench/README.md`). On CUDA nobody has measured yet.
-    pub fn for_prediction(device: Device) -> MemoryFormat {
-        match device {
-            Device::Cpu => MemoryFormat::ChannelsLast,
-            _ => MemoryFormat::ChannelsFirst,
-        }
-    }
-
-    /// As [`MemoryFormat::for_prediction`], for training: on the CPU, gradients of norms
-    /// and of upsampling in float32 cost more, channels last, than convolutions gain.
-    pub fn for_training(device: Device, kinds: Kinds) -> MemoryFormat {
-        match (device, kinds.convolutions) {
-            (Device::Cpu, Kind::BFloat16) => MemoryFormat::ChannelsLast,
-            _ => MemoryFormat::ChannelsFirst,
-        }
-    }
-
-    /// The tensor in this order; copied only if it is in another.
-    pub fn apply(self, tensor: &Tensor) -> Result<Tensor, TchError> {
-        to_layout(tensor, self == MemoryFormat::ChannelsLast)
-    }
-}
+use crate::device::{Kinds, MemoryFormat};
 
 /// A trainable tensor and its name in the state dict.
 #[derive(Debug)]
@@ -72,6 +37,18 @@ impl State {
 
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.entries.iter().map(|(name, tensor, _)| (name.as_str(), tensor))
+    }
+
+    /// Puts the weights of convolutions into the order of `format`. Whoever shares the
+    /// tensors sees them so.
+    pub fn set_format(&self, format: MemoryFormat) -> Result<(), TchError> {
+        tch::no_grad(|| {
+            let weights = self.entries.iter().filter(|(_, tensor, _)| tensor.dim() == 5);
+            for (_, tensor, _) in weights {
+                tensor.shallow_clone().f_set_data(&format.apply(tensor)?)?;
+            }
+            Ok(())
+        })
     }
 
     /// Copies values into the network's tensors, after checking all of them.
@@ -121,7 +98,7 @@ pub(super) enum InitialWeights {
 pub(super) struct TensorOptions {
     pub kinds: Kinds,
     pub device: Device,
-    pub layout: MemoryFormat,
+    pub format: MemoryFormat,
     pub weights: InitialWeights,
     /// Whether weights have no z axis, as those of 2D layers.
     pub planar: bool,
@@ -165,7 +142,7 @@ impl<'a> Builder<'a> {
 
     fn register(&mut self, name: &str, tensor: Tensor, trained: bool) -> Result<Tensor, TchError> {
         let tensor = tensor.f_to_device(self.storage.device)?;
-        let tensor = if tensor.dim() == 5 { self.storage.layout.apply(&tensor)? } else { tensor };
+        let tensor = if tensor.dim() == 5 { self.storage.format.apply(&tensor)? } else { tensor };
         let tensor = if trained { tensor.f_set_requires_grad(true)? } else { tensor };
         let name = format!("{}.{name}", self.prefix);
         self.state.entries.push((name, tensor.shallow_clone(), trained));

@@ -1,9 +1,11 @@
 //! The U-Net itself: encoders, decoders, final convolution.
 
+use std::cell::Cell;
+
 use anyhow::Result;
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::device::Kinds;
+use crate::device::{FormatChoice, Kinds, MemoryFormat, Purpose};
 
 use super::block::{Block, Side};
 use super::conv::Conv;
@@ -11,7 +13,7 @@ use super::family::Anatomy;
 use super::graph::{Function, Graph, Value};
 use super::join::Join;
 use super::spec::{NetworkSpec, Stage};
-use super::state::{Builder, InitialWeights, MemoryFormat, NamedParameter, State, TensorOptions};
+use super::state::{Builder, InitialWeights, NamedParameter, State, TensorOptions};
 
 /// The function of the logits that is written and measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,25 +57,27 @@ pub struct UNet {
     final_conv: Conv,
     state: State,
     spec: NetworkSpec,
-    layout: MemoryFormat,
+    /// Of weights and feature maps.
+    format: Cell<MemoryFormat>,
 }
 
 impl UNet {
     /// A network with fresh weights, drawn from torch's default generator, in the
-    /// layout in which it predicts fastest on the device.
+    /// memory format in which it predicts fastest on the device.
     pub fn new(spec: &NetworkSpec, kinds: impl Into<Kinds>, device: Device) -> Result<Self> {
-        Self::with_layout(spec, kinds, device, MemoryFormat::for_prediction(device))
+        let kinds = kinds.into();
+        let choice = FormatChoice::new(None, device, kinds, Purpose::Prediction);
+        Self::with_format(spec, kinds, device, choice.format)
     }
 
-    /// As [`UNet::new`], with weights and feature maps in the order of `layout`.
-    pub fn with_layout(
+    /// As [`UNet::new`], with weights and feature maps in the order of `format`.
+    pub fn with_format(
         spec: &NetworkSpec,
         kinds: impl Into<Kinds>,
         device: Device,
-        layout: MemoryFormat,
+        format: MemoryFormat,
     ) -> Result<Self> {
-        let kinds = kinds.into();
-        Self::build(spec, kinds, device, layout, InitialWeights::Drawn)
+        Self::build(spec, kinds.into(), device, format, InitialWeights::Drawn)
     }
 
     /// As [`UNet::new`], with weights that hold no values until they are loaded: no
@@ -83,19 +87,20 @@ impl UNet {
         kinds: impl Into<Kinds>,
         device: Device,
     ) -> Result<Self> {
-        let (kinds, layout) = (kinds.into(), MemoryFormat::for_prediction(device));
-        Self::build(spec, kinds, device, layout, InitialWeights::Uninitialized)
+        let kinds = kinds.into();
+        let choice = FormatChoice::new(None, device, kinds, Purpose::Prediction);
+        Self::build(spec, kinds, device, choice.format, InitialWeights::Uninitialized)
     }
 
     fn build(
         spec: &NetworkSpec,
         kinds: Kinds,
         device: Device,
-        layout: MemoryFormat,
+        format: MemoryFormat,
         weights: InitialWeights,
     ) -> Result<Self> {
         let Anatomy { block, join, pool, planar, .. } = &spec.anatomy;
-        let storage = TensorOptions { kinds, device, layout, weights, planar: *planar };
+        let storage = TensorOptions { kinds, device, format, weights, planar: *planar };
         let mut state = State::default();
         let mut root = Builder::new(&mut state, storage);
 
@@ -120,11 +125,26 @@ impl UNet {
         let mut builder = root.child("final_conv");
         let channels = (spec.f_maps[0], spec.out_channels);
         let final_conv = Conv::new(&mut builder, channels, [1, 1, 1], [0, 0, 0], true)?;
-        Ok(UNet { encoders, decoders, final_conv, state, spec: spec.clone(), layout })
+        Ok(UNet {
+            encoders,
+            decoders,
+            final_conv,
+            state,
+            spec: spec.clone(),
+            format: Cell::new(format),
+        })
     }
 
-    pub fn layout(&self) -> MemoryFormat {
-        self.layout
+    pub fn memory_format(&self) -> MemoryFormat {
+        self.format.get()
+    }
+
+    /// Goes on in another order of weights and feature maps. Values stay what they are;
+    /// what is computed from now on differs in its last bits.
+    pub fn set_memory_format(&self, format: MemoryFormat) -> Result<(), TchError> {
+        self.state.set_format(format)?;
+        self.format.set(format);
+        Ok(())
     }
 
     pub fn spec(&self) -> &NetworkSpec {
@@ -141,18 +161,18 @@ impl UNet {
     /// The memory of each is freed after its last use, unless a gradient needs it.
     pub fn features(&self, mut x: Tensor, training: bool) -> Result<Tensor, TchError> {
         let mut skips = Vec::with_capacity(self.encoders.len());
-        x = self.layout.apply(&x)?;
+        x = self.format.get().apply(&x)?;
         for encoder in &self.encoders {
             if let Some(kernel) = encoder.pool {
                 x = x.f_max_pool3d(kernel, kernel, [0, 0, 0], [1, 1, 1], false)?;
             }
-            x = encoder.block.forward(x, training)?;
+            x = encoder.block.forward(x.into(), training)?;
             skips.push(x.shallow_clone());
         }
         skips.pop();
         for decoder in &self.decoders {
             let skip = skips.pop().ok_or_else(|| TchError::Shape("no skip connection".into()))?;
-            x = decoder.block.forward(decoder.join.forward(skip, x)?, training)?;
+            x = decoder.block.forward(decoder.join.forward(skip, x, training)?, training)?;
         }
         Ok(x)
     }

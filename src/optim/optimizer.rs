@@ -209,6 +209,20 @@ impl Optimizer {
         &self.parameters
     }
 
+    /// Puts the state of parameters whose memory format changed into their format.
+    pub fn follow_formats(&mut self) -> Result<()> {
+        for list in &mut self.kept {
+            for (kept, parameter) in list.iter_mut().zip(&self.parameters) {
+                if kept.size() == parameter.size() {
+                    let mut moved = parameter.f_detach()?.f_empty_like()?;
+                    moved.f_copy_(kept)?;
+                    *kept = moved;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Number of steps done so far.
     pub fn step_count(&self) -> Result<i64> {
         Ok(self.steps.f_double_value(&[])? as i64)

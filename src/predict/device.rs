@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use anyhow::{Context, Result};
-use log::warn;
+use log::{debug, warn};
 use ndarray::s;
 use tch::{Device, Kind, Tensor};
 
-use crate::device::{Failure, Precision, describe, failure, stack};
+use crate::device::{Failure, MemoryFormat, Precision, Purpose, describe, failure, stack};
 use crate::ffi::tensor::{empty_cache, from_vec, memory_info};
-use crate::model::UNet;
+use crate::model::{UNet, choose_format};
 use crate::stitch::{FinishedBlock, Sums, Tiling};
 use crate::volume::Volume;
 
@@ -28,6 +28,14 @@ const LOGITS_BYTES: usize = 64 << 20;
 /// Boxes that may be on their way to the file while the next one is computed.
 const BLOCKS_AHEAD: usize = 1;
 
+/// What decides the last bits of results.
+#[derive(Clone, Copy, Debug)]
+pub struct Computing {
+    /// The kind of device.
+    pub device: &'static str,
+    pub memory_format: MemoryFormat,
+}
+
 /// A network with its weights on one device.
 pub struct DeviceNetwork {
     net: UNet,
@@ -36,10 +44,16 @@ pub struct DeviceNetwork {
 }
 
 impl DeviceNetwork {
-    /// Builds the network of a plan on a device and loads its checkpoint.
-    pub fn load(plan: &PredictionPlan, device: Device) -> Result<Self> {
-        let precision = plan.precision;
-        let net = UNet::uninitialized(&plan.network, precision.prediction(), device)?;
+    /// Builds the network of a run on a device and loads its checkpoint.
+    pub fn load(run: &PredictionRun, device: Device) -> Result<Self> {
+        let plan = &run.plan;
+        let (precision, purpose) = (plan.precision, Purpose::Prediction);
+        let kinds = precision.prediction();
+        let (asked, long) = (plan.memory_format, run.is_long());
+        let choice = choose_format(asked, &plan.network, kinds, device, purpose, long)?;
+        debug!("{choice}");
+        let net = UNet::uninitialized(&plan.network, kinds, device)?;
+        net.set_memory_format(choice.format)?;
         let checkpoint = plan.checkpoint()?;
         net.load_checkpoint(checkpoint)?;
         if let Some(name) = net.not_finite()? {
@@ -52,9 +66,12 @@ impl DeviceNetwork {
         Ok(DeviceNetwork { net, device, precision })
     }
 
-    /// What kind of device it is. On another kind, results differ in their last bits.
-    pub fn device_kind(&self) -> &'static str {
-        if self.device.is_cuda() { "cuda" } else { "cpu" }
+    /// On what and how it computes.
+    pub fn computing(&self) -> Computing {
+        Computing {
+            device: if self.device.is_cuda() { "cuda" } else { "cpu" },
+            memory_format: self.net.memory_format(),
+        }
     }
 
     /// Predicts what the reader sends, until it ends or the device is lost.
@@ -203,6 +220,11 @@ impl DevicePredictor<'_> {
         cancel: CancelFlag,
     ) -> Result<(), StageError> {
         self.current = None;
+        if let Some((result, _)) = &input.block
+            && result.memory_format != self.network.net.memory_format()
+        {
+            self.network.net.set_memory_format(result.memory_format)?;
+        }
         let regions = self.plan.regions.as_ref();
         let regions = regions.map(|_| Stitched::new([0, 1, 2].map(|axis| tiling.axes[axis].size)));
         let direct = tiling.is_one_patch() && self.plan.flips.len() == 1;

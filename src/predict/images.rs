@@ -14,7 +14,7 @@ use super::files::{FilePair, pair_files};
 use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node, Section};
-use crate::device::{Precision, stack};
+use crate::device::{MemoryFormat, Precision, stack};
 use crate::ffi::tensor::as_slice;
 use crate::files;
 use crate::format::h5::{Plane, write_planes};
@@ -28,6 +28,8 @@ use crate::volume::{Compression, Statistics, Volume, VolumeShape};
 pub struct ImagePlan {
     pub network: NetworkSpec,
     pub precision: Precision,
+    /// The order of feature maps in memory that is asked for.
+    pub memory_format: Option<MemoryFormat>,
     pub model_path: PathBuf,
     transformer: Transformer,
     output_dir: Option<PathBuf>,
@@ -67,6 +69,7 @@ impl ImagePlan {
         Ok(ImagePlan {
             network,
             precision: Precision::read(top),
+            memory_format: MemoryFormat::read(top),
             model_path,
             transformer: transformer.with_statistics(loaders.statistics)?,
             output_dir: loaders.output_dir.clone(),
@@ -139,6 +142,7 @@ pub fn predict_images(
     stop: &Arc<AtomicBool>,
 ) -> Result<Vec<anyhow::Error>> {
     let net = UNet::uninitialized(&plan.network, plan.precision.prediction(), device)?;
+    plan.memory_format.map_or(Ok(()), |format| net.set_memory_format(format))?;
     net.load_checkpoint(&plan.model_path)?;
     let mut failed = Vec::new();
     for (number, pair) in images.iter().enumerate() {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::augment::stream::SampleKey;
 use crate::augment::{SampleShape, Transformer};
 use crate::config::{ConfigError, Node, Section};
-use crate::device::Precision;
+use crate::device::{MemoryFormat, Precision};
 use crate::format;
 use crate::model::NetworkSpec;
 use crate::resample::grid::{self, Interpolation, grids_to, resampled};
@@ -30,6 +30,8 @@ use super::predictors::{Manner, PREDICTORS, Surroundings};
 pub struct PredictionPlan {
     pub network: NetworkSpec,
     pub precision: Precision,
+    /// The order of feature maps in memory that is asked for.
+    pub memory_format: Option<MemoryFormat>,
     /// Path of the data set with the raw data within each input file.
     pub raw: String,
     /// Whether volumes are held in memory or read piece by piece.
@@ -144,6 +146,7 @@ impl PredictionPlan {
         };
         Ok(PredictionPlan {
             precision: Precision::read(top),
+            memory_format: MemoryFormat::read(top),
             raw: loaders.raw.clone(),
             access: predictor.access.unwrap_or(loaders.dataset.access),
             voxel_size: loaders.voxel_size,

@@ -23,6 +23,7 @@ use crate::runtime::report::panic_text;
 use crate::stitch::Tiling;
 use crate::volume::{Calibration, Source, Statistics, Volume, VolumeReader, Window};
 
+use super::device::Computing;
 use super::error::StageError;
 use super::plan::{PredictionPlan, RawInput};
 use super::run::PredictionRun;
@@ -76,7 +77,7 @@ pub fn read_all(
     run: &PredictionRun,
     indices: impl Iterator<Item = usize> + Send,
     halt: &AtomicBool,
-    device: &str,
+    computing: Computing,
     out: &SyncSender<ReaderMessage>,
 ) {
     thread::scope(|scope| {
@@ -84,7 +85,7 @@ pub fn read_all(
         let (opened, inputs) = sync_channel(0);
         scope.spawn(move || {
             for index in indices {
-                let input = catch_panic(run, index, || Ok(Input::open(run, index, device)?));
+                let input = catch_panic(run, index, || Ok(Input::open(run, index, computing)?));
                 if opened.send((index, input)).is_err() {
                     return;
                 }
@@ -139,7 +140,7 @@ struct Input {
 
 impl Input {
     /// Opens a file and checks that it fits the network and the patches.
-    fn open(run: &PredictionRun, index: usize, device: &str) -> Result<Self> {
+    fn open(run: &PredictionRun, index: usize, computing: Computing) -> Result<Self> {
         let (plan, pair) = (&run.plan, &run.files[index]);
         let path = &pair.input;
         let RawInput { reader: dataset, grids, calibration, .. } = plan.open(path)?;
@@ -151,7 +152,7 @@ impl Input {
             std::iter::once(own).chain(dataset.files().into_iter().skip(1)).collect();
         let record = files::record(&files).with_context(|| path.display().to_string())?;
         let shared = if is_shared(plan, &pair.output, run.stage.is_some()) {
-            let result = SharedResult::open(run, index, &*dataset, &record, device)?;
+            let result = SharedResult::open(run, index, &*dataset, &record, computing)?;
             Some(Arc::new(result))
         } else {
             None

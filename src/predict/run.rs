@@ -44,6 +44,9 @@ pub struct Selection {
     pub skip_existing: bool,
 }
 
+/// Files from which on a run is long.
+const LONG: usize = 10;
+
 /// A plan with the files to predict.
 pub struct PredictionRun {
     pub plan: PredictionPlan,
@@ -110,6 +113,13 @@ impl PredictionRun {
         Ok(PredictionRun { plan, files, attributes, block_shard, compressors, stage, stop })
     }
 
+    /// Whether the run is so long that a second for a trial of memory formats is well
+    /// spent: it has many files, or one of those that may be larger than memory.
+    pub fn is_long(&self) -> bool {
+        let large = |file: &FilePair| is_shared(&self.plan, &file.output, self.stage.is_some());
+        self.files.len() >= LONG || self.files.iter().any(large)
+    }
+
     /// Whether the run was asked to end.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
@@ -126,7 +136,7 @@ impl PredictionRun {
         thread::scope(|scope| {
             let mut stages = Vec::new();
             for network in networks {
-                let kind = network.device_kind();
+                let computing = network.computing();
                 let (to_network, from_reader) = sync_channel(BATCHES_AHEAD);
                 let (to_writer, from_network) = sync_channel(MESSAGES_AHEAD);
                 let (report, next, full) = (report.clone(), &next, &full);
@@ -136,7 +146,7 @@ impl PredictionRun {
                         let go = !self.is_stopped() && !full.load(Ordering::Relaxed);
                         (index < total && go).then_some(index)
                     };
-                    read_all(self, std::iter::from_fn(more), full, kind, &to_network);
+                    read_all(self, std::iter::from_fn(more), full, computing, &to_network);
                 }));
                 stages
                     .push(scope.spawn(move || network.predict_all(self, from_reader, &to_writer)));

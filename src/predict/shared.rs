@@ -11,6 +11,7 @@ use log::info;
 use ndarray::Array4;
 use serde_json::{Value, json};
 
+use crate::device::MemoryFormat;
 use crate::files::FileState;
 use crate::format;
 use crate::stitch::FinishedBlock;
@@ -18,6 +19,7 @@ use crate::volume::{
     Block, Encoding, SharedEnd, SharedSpec, SharedWriter, Statistics, VolumeReader, Window,
 };
 
+use super::device::Computing;
 use super::existing::{INPUT, check_replaceable, warn_of_other_input};
 use super::output::{likeliest, view};
 use super::plan::PredictionPlan;
@@ -44,6 +46,8 @@ pub struct SharedResult {
     texts: Vec<(String, String)>,
     /// Patches that the network computes at once, for all processes.
     pub batch_size: usize,
+    /// The order of feature maps in memory, for all processes.
+    pub memory_format: MemoryFormat,
 }
 
 impl SharedResult {
@@ -56,7 +60,7 @@ impl SharedResult {
         index: usize,
         reader: &dyn VolumeReader,
         record: &str,
-        device: &str,
+        computing: Computing,
     ) -> Result<SharedResult> {
         let (plan, pair) = (&run.plan, &run.files[index]);
         let path = &pair.output;
@@ -90,10 +94,14 @@ impl SharedResult {
         let [d, h, w] = reader.size();
         let identity = json!({
             "made_from": decisive.collect::<Vec<_>>(),
-            "device": device,
+            "device": computing.device,
             "shape": [plan.out_channels(), d, h, w],
         });
-        let settings = json!({"batch_size": plan.batch_size, "threads": tch::get_num_threads()});
+        let settings = json!({
+            "batch_size": plan.batch_size,
+            "threads": tch::get_num_threads(),
+            "memory_format": computing.memory_format.name(),
+        });
         let (identity, settings) = (identity.to_string(), settings.to_string());
         let block_bytes = spec.block_memory << 20;
         let agreed = SharedSpec { identity: &identity, settings: &settings, block_bytes };
@@ -107,7 +115,13 @@ impl SharedResult {
             info!("{}: was begun with {threads} thread(s), which is kept", path.display());
             tch::set_num_threads(threads);
         }
-        Ok(SharedResult { index, writer, seen, texts, batch_size })
+        let named = noted.get("memory_format").and_then(Value::as_str);
+        let memory_format = named.and_then(MemoryFormat::named);
+        let memory_format = memory_format.unwrap_or(computing.memory_format);
+        if memory_format != computing.memory_format {
+            info!("{}: was begun with {memory_format}, which is kept", path.display());
+        }
+        Ok(SharedResult { index, writer, seen, texts, batch_size, memory_format })
     }
 
     /// The statistics of the input, which one process finds for all of them.

@@ -5,13 +5,13 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use log::{info, warn};
+use log::{debug, info, warn};
 use tch::Device;
 
 use crate::checkpoint::{Checkpoint, Form, copy_file, strip_prefixes};
 use crate::config::ConfigError;
-use crate::device::{Precision, find_not_finite};
-use crate::model::{MemoryFormat, UNet, from_tensor, to_tensor};
+use crate::device::{MemoryFormat, Precision, Purpose, find_not_finite};
+use crate::model::{UNet, choose_format, from_tensor, to_tensor};
 use crate::optim::{Optimizer, Scheduler, Settings};
 use crate::samples::RawSummary;
 
@@ -33,6 +33,8 @@ pub struct Learner {
     pub progress: Progress,
     pub device: Device,
     pub precision: Precision,
+    /// The order of feature maps in memory that the configuration wants.
+    pub asked_format: Option<MemoryFormat>,
     /// Which score of a validation is the better one.
     pub higher_is_better: bool,
     /// Whose keys its checkpoints have.
@@ -99,8 +101,11 @@ impl Learner {
         let seed = seed.unwrap_or_else(rand::random);
         tch::manual_seed(seed as i64);
         let kinds = precision.training();
-        let layout = MemoryFormat::for_training(device, kinds);
-        let net = UNet::with_layout(&network, kinds, device, layout)?;
+        let purpose = Purpose::Training;
+        let choice =
+            choose_format(spec.memory_format, &network, kinds, device, purpose, spec.long)?;
+        debug!("{choice}");
+        let net = UNet::with_format(&network, kinds, device, choice.format)?;
         let tensors = net.parameters().into_iter().map(|parameter| parameter.tensor).collect();
         let optimizer = Optimizer::new(optimizer, tensors)?;
         let progress = Progress::start(seed, higher_is_better);
@@ -114,6 +119,7 @@ impl Learner {
             higher_is_better,
             form,
             step,
+            asked_format: spec.memory_format,
             data: None,
         })
     }
@@ -179,13 +185,19 @@ impl Learner {
         Ok(())
     }
 
+    /// Goes on in another memory format; only the last bits of its numbers change.
+    pub fn set_memory_format(&mut self, format: MemoryFormat) -> Result<()> {
+        self.net.set_memory_format(format)?;
+        self.optimizer.follow_formats()
+    }
+
     /// How it computes.
     pub fn computation(&self) -> Computation {
         Computation {
             step: Some(self.step),
             threads: i64::from(tch::get_num_threads()),
             precision: format!("{:?}", self.precision),
-            layout: format!("{:?}", self.net.layout()),
+            memory_format: self.net.memory_format(),
         }
     }
 
@@ -206,6 +218,13 @@ impl Learner {
     ) -> Result<(Option<Computation>, Heritage)> {
         let mut checkpoint = Checkpoint::read(path)?;
         let (then, now) = (Configuration::of(&checkpoint), Configuration::parse(configuration));
+        let computation = RunRecord::computation(&checkpoint);
+        if let (None, Some(then)) = (self.asked_format, &computation)
+            && then.memory_format != self.net.memory_format()
+        {
+            debug!("memory format {}: the checkpoint's", then.memory_format);
+            self.set_memory_format(then.memory_format)?;
+        }
         strip_prefixes(&mut checkpoint.model_state);
         let tensors = checkpoint
             .model_state
@@ -268,7 +287,6 @@ impl Learner {
         if changes.loss {
             self.progress.loss = Average::default();
         }
-        let computation = RunRecord::computation(&checkpoint);
         let step = computation.as_ref().and_then(|computation| computation.step);
         if step.is_none() && self.step.processes * self.step.accumulate > 1 {
             warn!(

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Form;
 use crate::config::{ConfigError, Dialect, Section};
-use crate::device::Precision;
+use crate::device::{MemoryFormat, Precision};
 use crate::loss::{self, Loss};
 use crate::metric::{self, Metric};
 use crate::model::NetworkSpec;
@@ -11,6 +11,9 @@ use crate::optim::{OptimizerSpec, Scheduler};
 use super::data::DataPlan;
 use super::record::StepSize;
 use super::settings::{OnNan, TrainerSpec};
+
+/// Iterations from which on a run is long: a trial of memory formats costs a second.
+const LONG: u64 = 1000;
 
 /// Everything that a configuration says about training. It owns what it holds; the
 /// configuration is not read again, only named in error messages.
@@ -29,6 +32,10 @@ pub struct LearnerSpec {
     pub optimizer: OptimizerSpec,
     pub scheduler: Scheduler,
     pub precision: Precision,
+    /// The order of feature maps in memory that is asked for.
+    pub memory_format: Option<MemoryFormat>,
+    /// Whether the run is so long that a second for a trial of memory formats is well spent.
+    pub long: bool,
     /// Fixes every random number; drawn anew for each run if absent.
     pub seed: Option<u64>,
     /// Which score of a validation is the better one.
@@ -76,6 +83,8 @@ impl TrainingPlan {
                 optimizer,
                 scheduler,
                 precision: Precision::read(top),
+                memory_format: MemoryFormat::read(top),
+                long: trainer.iters >= LONG,
                 seed: top.maybe_size("manual_seed").map(|seed| seed as u64),
                 higher_is_better: trainer.higher_is_better,
                 form: match top.node.dialect() {

@@ -7,6 +7,7 @@ use anyhow::{Result, bail, ensure};
 use tch::Device;
 
 use crate::checkpoint::{self, Checkpoint, Form, PickleValue, TensorData};
+use crate::device::MemoryFormat;
 use crate::model::{from_tensor, to_tensor};
 use crate::optim::{self, Setting, Settings};
 use crate::samples::RawSummary;
@@ -113,18 +114,26 @@ pub struct Computation {
     pub step: Option<StepSize>,
     pub threads: i64,
     pub precision: String,
-    /// Order of feature maps in memory.
-    pub layout: String,
+    pub memory_format: MemoryFormat,
 }
 
 impl fmt::Display for Computation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Computation { step, threads, precision, layout } = self;
+        let Computation { step, threads, precision, memory_format } = self;
         if let Some(step) = step.filter(|step| step.processes * step.accumulate > 1) {
             write!(f, "{step}, ")?;
         }
-        write!(f, "{threads} thread(s), precision {precision} and layout {layout}")
+        write!(f, "{threads} thread(s), precision {precision} and {memory_format}")
     }
+}
+
+/// The memory format of a name in a checkpoint; earlier versions wrote it in another way.
+fn read_format(name: &str) -> Option<MemoryFormat> {
+    MemoryFormat::named(match name {
+        "ChannelsFirst" => MemoryFormat::ChannelsFirst.name(),
+        "ChannelsLast" => MemoryFormat::ChannelsLast.name(),
+        other => other,
+    })
 }
 
 /// What a checkpoint remembers of a run.
@@ -155,7 +164,7 @@ impl RunRecord {
         model_state: Vec<(String, TensorData)>,
         optimizer: checkpoint::OptimizerState,
     ) -> Checkpoint {
-        let Computation { step, threads, precision, layout } = self.computation;
+        let Computation { step, threads, precision, memory_format } = self.computation;
         let divided = step.map(|step| {
             let counts = [
                 ("processes", step.processes),
@@ -193,7 +202,7 @@ impl RunRecord {
                             ("scheduler", PickleValue::from(self.scheduler)),
                             ("threads", PickleValue::from(threads)),
                             ("precision", PickleValue::from(precision)),
-                            ("layout", PickleValue::from(layout)),
+                            ("layout", PickleValue::from(memory_format.name().to_string())),
                             ("logs", PickleValue::from(self.logs)),
                         ]
                         .into_iter()
@@ -226,7 +235,7 @@ impl RunRecord {
             step: step(),
             threads: run.get("threads")?.as_int()?,
             precision: run.get("precision")?.as_str()?.to_string(),
-            layout: run.get("layout")?.as_str()?.to_string(),
+            memory_format: read_format(run.get("layout")?.as_str()?)?,
         })
     }
 

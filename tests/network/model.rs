@@ -5,8 +5,9 @@ use crate::support::{difference, fixture, tensor, tree};
 use hdf5::File;
 use tch::{Device, Kind, Tensor};
 use unet3d::config::Tree;
+use unet3d::device::MemoryFormat;
 use unet3d::device::Precision;
-use unet3d::model::{MemoryFormat, NetworkSpec, UNet};
+use unet3d::model::{NetworkSpec, UNet};
 
 fn spec(yaml: &str) -> NetworkSpec {
     NetworkSpec::read(&tree(yaml).root).unwrap_or_else(|e| panic!("{e}"))
@@ -62,7 +63,7 @@ fn agrees_with_torch(kind: Kind, layout: MemoryFormat, tolerance: f64) {
     for name in names {
         let group = file.group(&name).unwrap();
         let training: bool = group.attr("train").unwrap().read_scalar().unwrap();
-        let net = UNet::with_layout(&fixture_spec(&group), kind, Device::Cpu, layout).unwrap();
+        let net = UNet::with_format(&fixture_spec(&group), kind, Device::Cpu, layout).unwrap();
         net.load_state_dict(&state_of(&group, kind)).unwrap();
 
         let logits = net.forward(&tensor(&group, "input").to_kind(kind), training).unwrap();
@@ -127,7 +128,7 @@ fn bfloat16_errs_as_torch_does_and_keeps_gradients_in_float32() {
         for layout in [MemoryFormat::ChannelsFirst, MemoryFormat::ChannelsLast] {
             let net = |kinds| {
                 let spec = fixture_spec(&group);
-                let net = UNet::with_layout(&spec, kinds, Device::Cpu, layout).unwrap();
+                let net = UNet::with_format(&spec, kinds, Device::Cpu, layout).unwrap();
                 net.load_state_dict(&state_of(&group, Kind::Float)).unwrap();
                 net
             };

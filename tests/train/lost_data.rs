@@ -173,6 +173,8 @@ loss: {name: BCEWithLogitsLoss}
         scheduler: Scheduler::read(None, &mut optimizer).unwrap(),
         optimizer,
         precision: Precision::Fp32,
+        memory_format: None,
+        long: false,
         seed: Some(1),
         higher_is_better: true,
         form: Form::Fork,
