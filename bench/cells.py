@@ -1,16 +1,14 @@
 """Regions, names and scores beside scikit-image, scipy and SimpleITK, in turn in one run.
 
-    pip install numpy h5py scipy scikit-image SimpleITK
-    python bench/cells.py [--unet3d target/release/unet3d] [--files 50] [--runs 5]
+    pip install numpy h5py scipy scikit-image SimpleITK torch
+    python bench/cells.py [--unet3d target/release/unet3d] [--volumes 40] [--files 50] [--runs 5]
 
 Prints a line for each measurement: seconds of either, their ratio, peak memory of
 unet3d. All programs may use two threads.
 """
 
 import argparse
-import os
-import resource
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
@@ -19,22 +17,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from measure import run
 from scipy import ndimage
 from skimage.measure import label, regionprops_table
 from skimage.segmentation import watershed
 
 THREADS = "2"
-
-
-def program(arguments):
-    """Seconds and peak memory in MB of a run."""
-    start = time.perf_counter()
-    pid = os.posix_spawn(arguments[0], arguments, {"PATH": ""}, file_actions=[
-        (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)])
-    _, status, usage = os.wait4(pid, 0)
-    if status:
-        sys.exit(f"failed: {' '.join(arguments)}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
 def nuclei(random, shape, count):
@@ -76,25 +64,69 @@ def by_scikit_image(path):
 
 
 def instances(options, folder):
-    """Ten volumes in one run, as a recording is processed: seconds a volume."""
+    """Volumes in one run, as the 1,600 of a recording are processed: seconds a volume."""
     random = np.random.default_rng(0)
-    paths = []
-    for number in range(10):
-        paths.append(folder / f"{number}_predictions.h5")
+    paths = [folder / f"{number}_predictions.h5" for number in range(options.volumes)]
+    for number in range(min(10, options.volumes)):
         p, _ = nuclei(random, (64, 120, 284), 150)
-        with h5py.File(paths[-1], "w") as file:
+        with h5py.File(paths[number], "w") as file:
             file.create_dataset("predictions", data=np.stack([1 - p, p]),
                                 chunks=(1, 16, 120, 284), compression="gzip", compression_opts=4)
+    for number in range(10, options.volumes):
+        shutil.copyfile(paths[number % 10], paths[number])
     ours, theirs, memory = [], [], 0
     for _ in range(options.runs):
-        seconds, peak = program([options.unet3d, "instances", *map(str, paths), "--threads", THREADS])
+        seconds, peak = run([options.unet3d, "instances", *map(str, paths), "--threads", THREADS])
         ours.append(seconds / len(paths))
         memory = max(memory, peak)
         start = time.perf_counter()
         with ThreadPoolExecutor(int(THREADS)) as pool:
             list(pool.map(by_scikit_image, paths))
         theirs.append((time.perf_counter() - start) / len(paths))
-    tell("instances, 64x120x284, 150 regions", ours, theirs, memory, "scikit-image, without its start")
+    tell(f"instances, {options.volumes} x 64x120x284, 150 regions, one", ours, theirs, memory, "scikit-image, without its start")
+
+
+STAGE = """\
+model_path: {folder}/network.pytorch
+model: {{name: UNet3D, in_channels: 1, out_channels: 2, layer_order: cr, f_maps: [8, 16], final_sigmoid: false}}
+predictor: {{name: StandardPredictor}}
+loaders:
+  output_dir: {folder}/out
+  test:
+    file_paths: ['{folder}/in']
+    slice_builder: {{name: SliceBuilder, patch_shape: [51, 96, 210], stride_shape: [25, 48, 104]}}
+    transformer: {{raw: [{{name: Normalize}}, {{name: ToTensor, expand_dims: true}}]}}
+"""
+
+
+def stage(options, folder):
+    """Prediction with and without regions: a network of 8 feature maps, whose probabilities are
+    those of brightness, in the patches of SegmentationNet. SegmentationNet itself, with 64 feature
+    maps, takes some thirty times as long a volume."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/fixtures"))
+    from make_worm import network
+    network(folder / "network.pytorch", 1, np.array([[0.0], [8.0]]), [5.6, 0.0])
+    (folder / "in").mkdir()
+    random = np.random.default_rng(3)
+    count = 4
+    for number in range(count):
+        p, _ = nuclei(random, (64, 120, 284), 150)
+        with h5py.File(folder / f"in/{number}.h5", "w") as file:
+            file["raw"] = (100 + 900 * p + random.normal(0, 4, p.shape)).astype(np.uint16)
+    plain = STAGE.format(folder=folder)
+    (folder / "plain.yaml").write_text(plain)
+    (folder / "with.yaml").write_text(plain + f"instances: {{output: {folder}/out}}\n")
+    times, memory = {"plain": [], "with": []}, 0
+    for _ in range(options.runs):
+        for name in times:
+            shutil.rmtree(folder / "out", ignore_errors=True)
+            seconds, peak = run([options.unet3d, "predict", "--config", folder / f"{name}.yaml",
+                                 "--threads", THREADS, "-q"])
+            times[name].append(seconds / count)
+            memory = max(memory, peak)
+    plain, both = (np.median(times[name]) for name in ("plain", "with"))
+    print(f"regions while predicting, 64x120x284: {both:.3f} s a volume, without {plain:.3f} s, "
+          f"{both - plain:+.3f} s; {memory:.0f} MB", flush=True)
 
 
 def names(options, folder):
@@ -116,7 +148,7 @@ def names(options, folder):
     ours, theirs, memory = [], [], 0
     for _ in range(options.runs):
         output.unlink(missing_ok=True)
-        seconds, peak = program([options.unet3d, "name-cells", "--predictions", str(path),
+        seconds, peak = run([options.unet3d, "name-cells", "--predictions", str(path),
                                  "--regions", str(regions), "--names", str(folder / "names.txt"),
                                  "--output", str(output), "--threads", THREADS])
         ours.append(seconds)
@@ -159,7 +191,7 @@ def scores(options, folder):
                                     chunks=(8, 256, 256))
         pairs.append(pair)
     ours, theirs, memory = [], [], 0
-    for run in range(options.runs):
+    for _ in range(options.runs):
         places = [str(folder), str(folder)]
         # Objects and classes: what the other side computes in one go.
         seconds = 0
@@ -172,7 +204,7 @@ def scores(options, folder):
                     link = found / path.name.replace("_instances", "_predictions")
                     link.exists() or link.symlink_to(path)
                 places[0] = str(found)
-            one, peak = program([options.unet3d, "evaluate", *places, *kind, "--threads", THREADS,
+            one, peak = run([options.unet3d, "evaluate", *places, *kind, "--threads", THREADS,
                                  "--output", str(folder / "out" / kind[1])])
             seconds += one
             memory = max(memory, peak)
@@ -192,13 +224,16 @@ def tell(what, ours, theirs, memory, other):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--unet3d", default="target/release/unet3d")
+    parser.add_argument("--volumes", type=int, default=40)
     parser.add_argument("--files", type=int, default=50)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", choices=["instances", "names", "scores"])
+    parser.add_argument("--only", choices=["instances", "stage", "names", "scores"])
     options = parser.parse_args()
     options.unet3d = str(Path(options.unet3d).resolve())
     with tempfile.TemporaryDirectory() as folder:
-        for name, work in [("instances", instances), ("names", names), ("scores", scores)]:
+        for name, work in [
+            ("instances", instances), ("stage", stage), ("names", names), ("scores", scores),
+        ]:
             if options.only in (None, name):
                 own = Path(folder) / name
                 own.mkdir()

@@ -15,7 +15,7 @@ mod volumes;
 
 pub use evaluate::Evaluate;
 pub use export::{Export, ExportFormat, WeightsFormat};
-pub use instances::{Instances, LabelFormat, Layout};
+pub use instances::{Instances, Layout};
 pub use naming::{MakeLabelInput, NameCells};
 pub use volumes::{Channels, CompressionKind, Convert, Crop, Info, Lengths, ZarrVersion};
 

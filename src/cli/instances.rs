@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
-use crate::instances::{Boundary, Flooding, Foreground, Height, InstancesPlan, Level, Split};
+use crate::instances::{
+    Boundary, Flooding, Foreground, Height, InstancesPlan, LABEL_FORMATS, Level, Split,
+};
 use crate::regions::{Connectivity, QueueRule};
 use crate::runtime::shard::Shard;
 
@@ -133,8 +136,8 @@ pub struct Instances {
     pub layout: Layout,
     /// File format of the label image (default: that of the input if it can be written,
     /// else HDF5).
-    #[arg(long, value_enum)]
-    pub format: Option<LabelFormat>,
+    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(LABEL_FORMATS))]
+    pub format: Option<String>,
     /// Folder for the results (default: beside each input).
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
@@ -195,13 +198,6 @@ pub enum Layout {
     Antsun,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LabelFormat {
-    H5,
-    Nrrd,
-    Tiff,
-}
-
 impl Instances {
     /// The plan that the flags describe.
     ///
@@ -245,6 +241,7 @@ impl Instances {
             ("--boundary-channel", self.boundary_channel.is_some()),
             ("--flood", self.flood.is_some()),
             ("--confine", self.confine),
+            ("--no-confine", self.no_confine),
             ("--connectivity", self.connectivity.is_some()),
             ("--max-size", self.max_size.is_some()),
             ("--fill-cavities", self.fill_cavities),
@@ -324,6 +321,7 @@ impl Instances {
                 &[
                     ("--flood", self.flood.is_some()),
                     ("--confine", self.confine),
+                    ("--no-confine", self.no_confine),
                     ("--queue", self.queue.is_some()),
                     ("--flood-connectivity", self.flood_connectivity.is_some()),
                 ],
@@ -351,6 +349,10 @@ impl Instances {
             }
         }
         let default = Foreground::default();
+        let min_size = self.min_size.unwrap_or(default.min_size);
+        if let Some(max_size) = self.max_size.filter(|most| *most < min_size) {
+            return Err(Usage(format!("--max-size {max_size} is below the --min-size {min_size}")));
+        }
         let split = match split {
             SplitKind::None => Split::None,
             SplitKind::Thresholds => {
@@ -377,7 +379,7 @@ impl Instances {
         Ok(Foreground {
             threshold: self.threshold,
             connectivity: self.connectivity.unwrap_or(default.connectivity),
-            min_size: self.min_size.unwrap_or(default.min_size),
+            min_size,
             max_size: self.max_size,
             fill: self.fill_cavities,
             drop_border: self.drop_border,

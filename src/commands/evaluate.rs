@@ -175,13 +175,15 @@ fn score_all(
         Some(threads) => usize::from(threads),
         None => thread::available_parallelism().map_or(1, |n| n.get()),
     };
+    // What is left by the number of files reads and decodes within a file.
+    let within = (threads / pairs.len().max(1)).max(1);
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..threads.min(pairs.len()) {
             scope.spawn(|| {
                 while let Some(pair) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = score_pair(plan, pair);
+                    let result = score_pair(plan, pair, within);
                     done.lock().unwrap_or_else(|broken| broken.into_inner()).push((pair, result));
                     bar.inc(1);
                 }
@@ -193,9 +195,10 @@ fn score_all(
     done.into_iter().map(|(pair, result)| (pair.name.clone(), result)).collect()
 }
 
-fn score_pair(plan: &EvaluationPlan, pair: &EvaluationPair) -> Result<Scored> {
-    let scores = score(plan, &pair.found, &pair.truth)?;
-    let against = pair.against.as_ref().map(|other| score(plan, other, &pair.truth)).transpose()?;
+fn score_pair(plan: &EvaluationPlan, pair: &EvaluationPair, threads: usize) -> Result<Scored> {
+    let rate = |found| score(plan, found, &pair.truth, threads);
+    let scores = rate(&pair.found)?;
+    let against = pair.against.as_deref().map(rate).transpose()?;
     Ok(Scored { pair: pair.clone(), scores, against })
 }
 

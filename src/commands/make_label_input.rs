@@ -30,6 +30,9 @@ pub fn make_label_input(options: &cli::MakeLabelInput) -> Result<()> {
     if size.contains(&0) {
         bail!(Usage("--crop: no axis can be 0".into()));
     }
+    if options.output == options.regions_output {
+        bail!(Usage("--output and --regions-output are one file".into()));
+    }
     format::check_new(&[&options.output, &options.regions_output])?;
     let (image, pad, element) = image(options)?;
     let reader = format::open(&options.regions, &options.regions_dataset)?;
@@ -56,7 +59,10 @@ pub fn make_label_input(options: &cli::MakeLabelInput) -> Result<()> {
     if let Some(channels) = &options.channels {
         let there = cropped.image.dim().0;
         if let Some(channel) = channels.iter().find(|channel| **channel >= there) {
-            bail!("there is no channel {channel}: the image has {there}, counted from 0");
+            bail!(
+                "{}: there is no channel {channel}: the image has {there}, counted from 0",
+                options.image.display()
+            );
         }
         cropped.image = cropped.image.select(Axis(0), channels);
     }
@@ -131,7 +137,8 @@ fn tables(
         None => name_counts(&human_labels(&text, COUNTED).with_context(context)?),
     };
     if let Some((name, count)) = counts.iter().find(|(_, count)| count.is_nan() || **count <= 0.0) {
-        bail!("the count of {name} is {count}: more than 0 is needed");
+        let file = options.counts.as_deref().unwrap_or(human);
+        bail!("{}: the count of {name} is {count}: more than 0 is needed", file.display());
     }
     let names = read_names(names, &options.names_dataset)?;
     let plan = WeightPlan {

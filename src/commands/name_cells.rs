@@ -1,6 +1,7 @@
 //! `unet3d name-cells`: one name for each region.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -27,16 +28,27 @@ pub fn name_cells(options: &cli::NameCells) -> Result<()> {
     if (several > 1) != options.links.is_some() {
         bail!(Usage("several --predictions need --links, and --links several of them".into()));
     }
-    if options.voxel_size.as_ref().is_some_and(|size| size.len() != 3) {
-        bail!(Usage("--voxel-size is three numbers: z,y,x".into()));
+    if options.voxel_size.as_ref().is_some_and(|size| size.len() != 3 || size.contains(&0.0)) {
+        bail!(Usage("--voxel-size is three numbers above 0: z,y,x".into()));
+    }
+    if options.matrix.as_ref() == Some(&options.output) {
+        bail!(Usage("--output and --matrix are one file".into()));
     }
     let threads = match options.threads {
         Some(threads) => usize::from(threads),
         None => thread::available_parallelism().map_or(1, |n| n.get()),
     };
     let outputs = [Some(&options.output), options.matrix.as_ref()];
-    format::check_new(&outputs.into_iter().flatten().map(PathBuf::as_path).collect::<Vec<_>>())?;
+    let outputs: Vec<&Path> = outputs.into_iter().flatten().map(PathBuf::as_path).collect();
+    format::check_new(&outputs)?;
+    for output in outputs {
+        if let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("making the folder {}", folder.display()))?;
+        }
+    }
     let names = read_names(&options.names, &options.names_dataset)?;
+    let links = options.links.as_ref().map(|path| links(path, options)).transpose()?;
     let mut plan = options.plan();
     if let Some(path) = &options.matches {
         plan.matches = numbers(path)?;
@@ -73,7 +85,6 @@ pub fn name_cells(options: &cli::NameCells) -> Result<()> {
             places.push(coordinates(&read_regions(&*regions, threads)?));
         }
     }
-    let links = options.links.as_ref().map(|path| links(path, options)).transpose()?;
     let places = match (&options.rois, &links) {
         (Some(rois), _) => {
             let rois = format::open(rois, &options.regions_dataset)?;
@@ -87,6 +98,15 @@ pub fn name_cells(options: &cli::NameCells) -> Result<()> {
         None => matrices.swap_remove(0),
     };
 
+    let strangers: Vec<String> = options
+        .exclude_regions
+        .iter()
+        .filter(|id| matrix.ids.binary_search(id).is_err())
+        .map(u32::to_string)
+        .collect();
+    if !strangers.is_empty() {
+        warn!("--exclude-regions: there is no region {}", strangers.join(", "));
+    }
     let regions = Regions { coordinates: &places, sizes: Some(&matrix.sizes) };
     let mut rows = give_names(&plan, &names, &matrix, &regions)?;
     cropped(options, &matrix, &places, &mut rows);
@@ -159,7 +179,8 @@ fn pairs(path: &Path) -> Result<Vec<[String; 2]>> {
 /// The cell of each (prediction, region).
 fn links(path: &Path, options: &cli::NameCells) -> Result<BTreeMap<(usize, u32), u32>> {
     let rows = table_rows(&read_text(path)?).with_context(|| path.display().to_string())?;
-    let (heading, rows) = rows.split_first().context("it is empty")?;
+    let (heading, rows) =
+        rows.split_first().with_context(|| format!("{} is empty", path.display()))?;
     let column = |name: &str| {
         heading.iter().position(|cell| cell.trim().eq_ignore_ascii_case(name)).with_context(|| {
             format!("{}: there is no column `{name}`, but {heading:?}", path.display())

@@ -1,6 +1,6 @@
 //! Scores of label images: which objects were found, and how well.
 
-use crate::regions::{Contingency, LabelImage};
+use super::overlaps::{LabelCounts, LabelPairs};
 
 /// The overlaps from which on a found object counts as the true one: 0.50, 0.55, … 0.95.
 pub fn levels() -> [f64; 10] {
@@ -76,21 +76,15 @@ impl ObjectScores {
 
 /// The scores of a prediction, and for each of its labels (by index in `found.values`)
 /// the index of the true label with which it is paired at IoU 0.5.
-///
-/// # Panics
-/// If the images differ in size.
-pub fn object_scores(truth: &LabelImage, found: &LabelImage) -> (ObjectScores, Vec<Option<u32>>) {
-    let pairs = Contingency::new(truth, found).pairs;
-    let background = |image: &LabelImage| image.values.binary_search(&0).ok().map(|id| id as u32);
-    let (truth_ground, found_ground) = (background(truth), background(found));
-    let objects =
-        |image: &LabelImage| image.values.len() as u64 - u64::from(background(image).is_some());
+pub fn object_scores(labels: &LabelPairs) -> (ObjectScores, Vec<Option<u32>>) {
+    let LabelPairs { truth, found, pairs, voxels } = labels;
+    let (truth_ground, found_ground) = (truth.background(), found.background());
 
     let mut overlaps: Vec<(f64, u32, u32)> = pairs
         .iter()
         .filter(|(a, b, _)| Some(*a) != truth_ground && Some(*b) != found_ground)
         .map(|&(a, b, both)| {
-            let union = truth.sizes[a as usize] + found.sizes[b as usize] - both;
+            let union = truth.voxels[a as usize] + found.voxels[b as usize] - both;
             (both as f64 / union as f64, a, b)
         })
         .filter(|(iou, ..)| *iou >= 0.5)
@@ -120,21 +114,21 @@ pub fn object_scores(truth: &LabelImage, found: &LabelImage) -> (ObjectScores, V
     // How many objects lie in an object by more than half.
     let mut within_truth = vec![0u32; truth.values.len()];
     let mut within_found = vec![0u32; found.values.len()];
-    for &(a, b, both) in &pairs {
+    for &(a, b, both) in pairs {
         if Some(a) == truth_ground || Some(b) == found_ground {
             continue;
         }
-        within_truth[a as usize] += u32::from(2 * both > found.sizes[b as usize]);
-        within_found[b as usize] += u32::from(2 * both > truth.sizes[a as usize]);
+        within_truth[a as usize] += u32::from(2 * both > found.voxels[b as usize]);
+        within_found[b as usize] += u32::from(2 * both > truth.voxels[a as usize]);
     }
     let several = |counts: &[u32]| counts.iter().filter(|count| **count >= 2).count() as u64;
 
-    let (split_entropy, merge_entropy) = entropies(&pairs, truth, found);
+    let (split_entropy, merge_entropy) = entropies(pairs, truth, found, *voxels);
     let scores = ObjectScores {
-        truth: objects(truth),
-        found: objects(found),
+        truth: truth.objects(),
+        found: found.objects(),
         matches,
-        rand_error: rand_error(&pairs, truth_ground, truth.values.len(), found.values.len()),
+        rand_error: rand_error(pairs, truth_ground, truth.values.len(), found.values.len()),
         split_entropy,
         merge_entropy,
         splits: several(&within_truth),
@@ -165,13 +159,18 @@ fn rand_error(
 
 /// scikit-image's `variation_of_information`: the entropy of the prediction within true
 /// labels, and of the truth within found ones, background included.
-fn entropies(pairs: &[(u32, u32, u64)], truth: &LabelImage, found: &LabelImage) -> (f64, f64) {
-    let all = truth.ids.len() as f64;
+fn entropies(
+    pairs: &[(u32, u32, u64)],
+    truth: &LabelCounts,
+    found: &LabelCounts,
+    voxels: u64,
+) -> (f64, f64) {
+    let all = voxels as f64;
     let (mut split, mut merge) = (0.0, 0.0);
     for &(a, b, both) in pairs {
         let both = both as f64;
-        split -= both / all * (both / truth.sizes[a as usize] as f64).log2();
-        merge -= both / all * (both / found.sizes[b as usize] as f64).log2();
+        split -= both / all * (both / truth.voxels[a as usize] as f64).log2();
+        merge -= both / all * (both / found.voxels[b as usize] as f64).log2();
     }
     // Sums of nothing but −0.
     (split.max(0.0), merge.max(0.0))
@@ -180,17 +179,21 @@ fn entropies(pairs: &[(u32, u32, u64)], truth: &LabelImage, found: &LabelImage) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::overlaps::PairCounter;
+
+    fn labels(truth: &[i64], found: &[i64]) -> LabelPairs {
+        let mut counter = PairCounter::default();
+        counter.add(truth, found, |_| false);
+        counter.finish()
+    }
 
     fn scores(truth: &[i64], found: &[i64]) -> ObjectScores {
-        object_scores(&LabelImage::new(truth), &LabelImage::new(found)).0
+        object_scores(&labels(truth, found)).0
     }
 
     #[test]
     fn equal_images_are_perfect_whatever_the_numbers() {
-        let (scores, partner) = object_scores(
-            &LabelImage::new(&[0, 1, 1, 2, 2, 0]),
-            &LabelImage::new(&[0, 9, 9, 3, 3, 0]),
-        );
+        let (scores, partner) = object_scores(&labels(&[0, 1, 1, 2, 2, 0], &[0, 9, 9, 3, 3, 0]));
         assert_eq!((scores.truth, scores.found), (2, 2));
         assert_eq!(scores.mean_average_precision(), Some(1.0));
         assert_eq!(scores.panoptic_quality(), Some(1.0));

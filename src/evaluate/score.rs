@@ -1,18 +1,21 @@
 //! The scores of one file.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::files::read_text;
+use crate::instances::Strange;
 use crate::instances::naming::human_labels;
 
-use super::images::{ClassMaps, channel_maps, class_maps, label_images, numbered};
+use super::images::{ClassVolumes, LabelVolumes, slabs};
 use super::names::{NameScores, name_scores};
 use super::objects::object_scores;
+use super::overlaps::{LabelPairs, PairCounter};
 use super::pairs::open;
 use super::plan::{EvaluationKind, EvaluationPlan};
-use super::semantic::{ClassScores, class_scores};
+use super::semantic::{ClassScorer, ClassScores};
 
 /// The scores of one class of a file, in the order of [`EvaluationKind::scores`].
 #[derive(Clone, Debug, PartialEq)]
@@ -33,25 +36,47 @@ pub struct FileScores {
 /// The class that stands for the mean over all classes of a file.
 pub const ALL_CLASSES: &str = "mean";
 
-/// Scores a prediction against its truth.
+/// Scores a prediction against its truth. Volumes are read a few slices at a time, with that
+/// many threads.
 ///
 /// # Errors
 /// Files that cannot be read or do not fit together.
-pub fn score(plan: &EvaluationPlan, found: &Path, truth: &Path) -> Result<FileScores> {
+pub fn score(
+    plan: &EvaluationPlan,
+    found: &Path,
+    truth: &Path,
+    threads: usize,
+) -> Result<FileScores> {
     match plan.kind {
-        EvaluationKind::Semantic => semantic(plan, found, truth),
-        EvaluationKind::Instances => objects(plan, found, truth),
+        EvaluationKind::Semantic => semantic(plan, found, truth, threads),
+        EvaluationKind::Instances => objects(plan, found, truth, threads),
         EvaluationKind::Names => names(plan, found, truth),
     }
 }
 
-fn semantic(plan: &EvaluationPlan, found: &Path, truth: &Path) -> Result<FileScores> {
+fn semantic(
+    plan: &EvaluationPlan,
+    found: &Path,
+    truth: &Path,
+    threads: usize,
+) -> Result<FileScores> {
     let [found, truth] = open(plan, found, truth)?;
     let size = found.size();
     let spacing = plan.spacing.or(truth.voxel_size()).or(found.voxel_size()).unwrap_or([1.0; 3]);
     let spacing = plan.distances.then_some(spacing);
-    let rate =
-        |maps: ClassMaps| class_scores(&maps.found, &maps.truth, size, maps.classes, spacing);
+    let slabs = slabs(&*found, &*truth);
+    let rate = |volumes: ClassVolumes<'_>| -> Result<Vec<ClassScores>> {
+        let mut scorer = ClassScorer::new(size, volumes.first(), spacing);
+        let mut strange = Strange::default();
+        for slices in &slabs {
+            let classes = volumes.read(slices)?;
+            scorer.add(&classes.found, &classes.truth);
+            strange.add(classes.strange);
+        }
+        volumes.warn(&strange);
+        let classes = volumes.scored(scorer.most());
+        Ok(scorer.finish(classes))
+    };
     let mut classes: Vec<ClassRow> = Vec::new();
     let name = |index: usize, number: usize| match plan.class_names.get(index) {
         Some(name) => name.clone(),
@@ -59,15 +84,15 @@ fn semantic(plan: &EvaluationPlan, found: &Path, truth: &Path) -> Result<FileSco
     };
     if plan.channels_apart {
         for channel in 0..found.channels() {
-            let maps = channel_maps(plan, &*found, &*truth, channel)?;
-            for scores in rate(maps) {
+            let volumes = ClassVolumes::of_channel(plan, &*found, &*truth, channel, threads)?;
+            for scores in rate(volumes)? {
                 classes.push(ClassRow { class: name(channel, channel), scores: row(&scores) });
             }
         }
     } else {
-        let maps = class_maps(plan, &*found, &*truth)?;
-        let first = usize::from(maps.classes.start);
-        for (index, scores) in rate(maps).iter().enumerate() {
+        let volumes = ClassVolumes::new(plan, &*found, &*truth, threads)?;
+        let first = usize::from(volumes.first());
+        for (index, scores) in rate(volumes)?.iter().enumerate() {
             classes.push(ClassRow { class: name(index, first + index), scores: row(scores) });
         }
     }
@@ -110,10 +135,28 @@ fn mean_row(classes: &[ClassRow]) -> ClassRow {
     ClassRow { class: ALL_CLASSES.to_owned(), scores: scores.collect() }
 }
 
-fn objects(plan: &EvaluationPlan, found: &Path, truth: &Path) -> Result<FileScores> {
+/// The labels of two images, and which of them share voxels.
+///
+/// # Errors
+/// Images that cannot be read or hold no labels.
+pub fn label_pairs(volumes: &LabelVolumes<'_>, slabs: &[Range<usize>]) -> Result<LabelPairs> {
+    let mut counter = PairCounter::default();
+    for slices in slabs {
+        let labels = volumes.read(slices)?;
+        counter.add(&labels.truth, &labels.found, |label| volumes.leaves_out(label));
+    }
+    Ok(counter.finish())
+}
+
+fn objects(
+    plan: &EvaluationPlan,
+    found: &Path,
+    truth: &Path,
+    threads: usize,
+) -> Result<FileScores> {
     let [found, truth] = open(plan, found, truth)?;
-    let (found, truth) = label_images(plan, &*found, &*truth, false)?;
-    let (scores, _) = object_scores(&numbered(truth), &numbered(found));
+    let volumes = LabelVolumes::new(plan, &*found, &*truth, threads)?;
+    let (scores, _) = object_scores(&label_pairs(&volumes, &slabs(&*found, &*truth))?);
     let mut row = vec![scores.mean_average_precision()];
     row.extend(scores.matches.iter().map(|matches| scores.average_precision(matches)));
     row.extend([scores.panoptic_quality(), scores.precision(), scores.recall()]);

@@ -24,7 +24,6 @@ mod spool;
 mod standing;
 mod stored;
 mod tiff;
-pub mod tiff_writer;
 mod zarr;
 
 pub use standing::{MADE_BY, Mark, Standing, mentions, standing};
@@ -37,8 +36,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::files::{self, InputFile};
 use crate::volume::{
-    BlockWriter, Calibration, NewVolume, SharedSpec, SharedWriter, StoredType, Volume, VolumeFile,
-    VolumeReader, VolumeWriter,
+    BlockWriter, Calibration, Compression, NewVolume, SharedSpec, SharedWriter, StoredType, Volume,
+    VolumeFile, VolumeReader, VolumeWriter,
 };
 
 pub use axes::ReadOptions;
@@ -270,7 +269,28 @@ pub fn patterns() -> String {
     }
 }
 
+/// The format of that name, in upper or lower case, if it can be written.
+pub fn writable(name: &str) -> Option<&'static Format> {
+    let found = FORMATS.iter().find(|format| format.name.eq_ignore_ascii_case(name));
+    found.filter(|format| format.create.is_some()).copied()
+}
+
+/// The format in which the result of an input is written unless another is asked for: its
+/// own or, if that is none that is known or one that is only read, the first of
+/// [`FORMATS`].
+pub fn of_results(input: &Path) -> &'static Format {
+    of(input).filter(|format| format.create.is_some()).unwrap_or(FORMATS[0])
+}
+
 impl Format {
+    /// The extension of results: the first of the format or, if they are compressed, the
+    /// one that says so.
+    pub fn result_extension(&self, compression: Compression) -> &'static str {
+        let zipped =
+            |extension: &&&str| compression != Compression::None && extension.ends_with(".gz");
+        self.extensions.iter().find(zipped).unwrap_or(&self.extensions[0])
+    }
+
     /// Whether the extension of a path is one of this format, in upper or lower case.
     pub fn has_extension_of(&self, path: &Path) -> bool {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();

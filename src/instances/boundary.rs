@@ -4,45 +4,72 @@
 //! doi:10.7554/eLife.57613): seeds at the maxima of the distance to the boundary, a
 //! flood of the boundary probability, and a second one without the small regions.
 
+use std::thread;
+
+use anyhow::Result;
+
 use crate::regions::maxima::local_maxima;
 use crate::regions::{Connectivity, Flood, Runs, distance_to};
 use crate::resample::gaussian::{Edge, gaussian_filter};
 
 use super::plan::Boundary;
+use super::planes::{Planes, slabs};
 
-/// Numbers the cells of a volume (D, H, W) in scan order; every voxel is in one. In
-/// slices, the numbers go on from slice to slice.
+/// Numbers the cells of a volume (D, H, W) in scan order; every voxel is in one.
 pub fn boundary_regions(
     plan: &Boundary,
     probability: &[f32],
     size: [usize; 3],
     spacing: [f64; 3],
 ) -> (Runs, u32) {
-    let [depth, height, width] = size;
-    let mut labels = if plan.slices {
-        let mut labels = Vec::with_capacity(probability.len());
-        let mut before = 0;
-        for slice in probability.chunks_exact((height * width).max(1)) {
-            let mut found = cells(plan, slice, [1, height, width], spacing);
-            found.iter_mut().for_each(|label| *label += before);
-            before = found.iter().copied().max().unwrap_or(before);
-            labels.extend(found);
-        }
-        labels
-    } else {
-        cells(plan, probability, [depth, height, width], spacing)
-    };
+    let mut labels = cells(plan, probability, size, spacing);
     let count = renumber(&mut labels);
     (Runs::of_labels(&labels, size), count)
+}
+
+/// Numbers the cells of every slice by itself; the numbers go on from slice to slice. No
+/// more than a few slices are held, and threads work on one each.
+///
+/// # Errors
+/// An image that cannot be read.
+pub fn boundary_slices(
+    plan: &Boundary,
+    planes: &dyn Planes,
+    spacing: [f64; 3],
+    threads: usize,
+) -> Result<(Runs, u32)> {
+    let [_, height, width] = planes.size();
+    let mut runs = Runs::begin(planes.size());
+    let mut before = 0;
+    for slices in slabs(planes) {
+        let values = planes.read(slices)?;
+        for group in values.chunks((height * width * threads.max(1)).max(1)) {
+            let slice = |values| boundary_regions(plan, values, [1, height, width], spacing);
+            let found = thread::scope(|scope| {
+                let workers: Vec<_> = group
+                    .chunks_exact((height * width).max(1))
+                    .map(|values| scope.spawn(move || slice(values)))
+                    .collect();
+                workers
+                    .into_iter()
+                    .map(|worker| worker.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
+                    .collect::<Vec<_>>()
+            });
+            for (mut slice, count) in found {
+                slice.relabel_each(|label| label + before);
+                runs.append(slice);
+                before += count;
+            }
+        }
+    }
+    Ok((runs, before))
 }
 
 fn cells(plan: &Boundary, probability: &[f32], size: [usize; 3], spacing: [f64; 3]) -> Vec<u32> {
     // A gaussian does not smooth along an axis of one voxel.
     let sigmas = |sigma: f64| size.map(|n| if n == 1 { 0.0 } else { sigma });
     let value = |value: f32| if value.is_nan() { 0.0 } else { value };
-    let boundary: Vec<bool> =
-        probability.iter().map(|&value| f64::from(value) > plan.threshold).collect();
-    let mut distance = distance_to(&boundary, size, spacing);
+    let mut distance = distance_to(&boundary_of(probability, plan.threshold), size, spacing);
     if distance.first().is_some_and(|distance| distance.is_infinite()) {
         // No boundary at all: one cell.
         return vec![1; probability.len()];
@@ -55,11 +82,7 @@ fn cells(plan: &Boundary, probability: &[f32], size: [usize; 3], spacing: [f64; 
     if plan.alpha < 1.0 {
         let least = distance.iter().copied().fold(f32::INFINITY, f32::min);
         let most = distance.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let range = if most > least { most - least } else { 1.0 };
-        let alpha = plan.alpha as f32;
-        for (height, distance) in heights.iter_mut().zip(&distance) {
-            *height = alpha * *height + (1.0 - alpha) * (1.0 - (distance - least) / range);
-        }
+        mix(&mut heights, &distance, plan.alpha, [least, most]);
     }
     drop(distance);
 
@@ -77,6 +100,21 @@ fn cells(plan: &Boundary, probability: &[f32], size: [usize; 3], spacing: [f64; 
     }
     let left: Vec<u32> = labels.iter().map(|&label| if small(label) { 0 } else { label }).collect();
     flooded(plan, &heights, &left, size)
+}
+
+/// Which voxels are boundary; NaN is none.
+pub fn boundary_of(probability: &[f32], threshold: f64) -> Vec<bool> {
+    probability.iter().map(|&value| f64::from(value) > threshold).collect()
+}
+
+/// Mixes the inverted distance, scaled from its least and largest value in the volume to 0
+/// to 1, into the heights.
+pub fn mix(heights: &mut [f32], distance: &[f32], alpha: f64, [least, most]: [f32; 2]) {
+    let range = if most > least { most - least } else { 1.0 };
+    let alpha = alpha as f32;
+    for (height, distance) in heights.iter_mut().zip(distance) {
+        *height = alpha * *height + (1.0 - alpha) * (1.0 - (distance - least) / range);
+    }
 }
 
 /// Floods everything from the seeds.

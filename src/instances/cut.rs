@@ -5,14 +5,18 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::regions::maxima::{apart, h_maxima, local_maxima};
 use crate::regions::{Connectivity, Flood, Region, Run, Runs, distance_to};
 use crate::resample::gaussian::{Edge, gaussian_filter, weights};
+use crate::runtime::memory::{bytes, ensure_bytes};
 
 use super::plan::{Flooding, Height};
 use super::planes::{Planes, slabs};
+
+/// Bytes that a voxel takes in the box of a region that is cut, about.
+const CUT_BYTES: usize = 16;
 
 /// Voxels along x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +111,23 @@ impl Cutter<'_> {
     ///
     /// Heights in a file are read once, in slabs; a region that reaches over several
     /// keeps the heights of its box until it is complete.
+    ///
+    /// # Errors
+    /// Heights that cannot be read, and a region whose box does not fit into memory.
     pub fn run(&self, jobs: &[RegionToCut]) -> Result<Vec<Pieces>> {
+        for size in jobs.iter().map(|job| job.region.box_size()) {
+            let remedy = "raise --threshold, so that objects hang together less, or take \
+                          --split none";
+            ensure_bytes(
+                bytes(&size, CUT_BYTES),
+                || format!("regions of {size:?} voxels"),
+                remedy,
+            )?;
+            ensure!(
+                Flood::fits(size),
+                "a region of {size:?} voxels is too large to be cut; {remedy}"
+            );
+        }
         let Some(planes) = self.heights else {
             let all: Vec<usize> = (0..jobs.len()).collect();
             let mut pieces = self.parallel(&all, |index| self.cut(&jobs[index], None));

@@ -20,7 +20,8 @@ pub struct Strange {
 }
 
 impl Strange {
-    fn count(&mut self, row: &[f32]) {
+    /// Counts those of a row.
+    pub fn count(&mut self, row: &[f32]) {
         // Most rows are in order, which is quickly seen.
         if row.iter().fold(true, |fine, value| fine & (*value >= 0.0) & (*value <= 1.0)) {
             return;
@@ -32,7 +33,8 @@ impl Strange {
         }
     }
 
-    fn add(&mut self, other: Strange) {
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: Strange) {
         self.nan += other.nan;
         self.below_zero += other.below_zero;
         self.above_one += other.above_one;

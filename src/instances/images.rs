@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 
 use crate::volume::{Element, VolumeReader, Window};
 
-use super::planes::Planes;
+use super::planes::{InMemory, Planes};
 
 /// One channel of a volume in a file.
 pub struct Channel {
@@ -57,8 +57,11 @@ impl Channel {
 
     fn read_slices(&self, slices: Range<usize>) -> Result<Vec<f32>> {
         let [_, height, width] = self.reader.size();
-        let window = Window::new([slices.start, 0, 0], [slices.len(), height, width]);
-        let part = self.reader.read_part(self.channel..self.channel + 1, &window, self.threads)?;
+        self.read_window(&Window::new([slices.start, 0, 0], [slices.len(), height, width]))
+    }
+
+    fn read_window(&self, window: &Window) -> Result<Vec<f32>> {
+        let part = self.reader.read_part(self.channel..self.channel + 1, window, self.threads)?;
         let (mut values, _) = part.into_f32().into_raw_vec_and_offset();
         if self.scale != 1.0 {
             values.iter_mut().for_each(|value| *value *= self.scale);
@@ -85,6 +88,16 @@ impl Planes for Channel {
             }
             None => Ok(Cow::Owned(self.read_slices(slices)?)),
         }
+    }
+
+    fn read_box(&self, [z, y, x]: &[Range<usize>; 3]) -> Result<Vec<f32>> {
+        let Some(values) = &self.held else {
+            return self.read_window(&Window::new(
+                [z.start, y.start, x.start],
+                [z.len(), y.len(), x.len()],
+            ));
+        };
+        InMemory::new(values, self.reader.size()).read_box(&[z.clone(), y.clone(), x.clone()])
     }
 }
 

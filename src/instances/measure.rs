@@ -1,6 +1,6 @@
 //! What is told of every region: size, place, probability and intensity.
 
-use std::fmt::Write as _;
+use std::io::{self, Write};
 
 use anyhow::Result;
 
@@ -84,10 +84,15 @@ impl RegionTable {
             .map(|(region, one)| (one.sum / region.voxels as f64).round_ties_even())
     }
 
-    /// The table as comma-separated values. Voxels are counted from 1 in the order x,
+    /// Writes the table as comma-separated values. Voxels are counted from 1 in the order x,
     /// y, z; lengths are in the unit of the voxel size (z, y, x), with the middle of
     /// the first voxel as origin.
-    pub fn csv(&self, found: &Segmentation, voxel_size: Option<[f64; 3]>) -> String {
+    pub fn write_csv(
+        &self,
+        found: &Segmentation,
+        voxel_size: Option<[f64; 3]>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         let mut text = String::from("id,voxels");
         if voxel_size.is_some() {
             text += ",volume";
@@ -98,36 +103,36 @@ impl RegionTable {
         }
         text += ",x_min,x_max,y_min,y_max,z_min,z_max,mean_probability,max_probability";
         for (name, _) in &self.raw {
-            let _ = write!(text, ",mean_{name}");
+            text += &format!(",mean_{name}");
         }
-        text += ",touches_border,id_before_cut\n";
+        writeln!(out, "{text},touches_border,id_before_cut")?;
         let size = found.regions.size();
         for (index, region) in self.regions.iter().enumerate() {
             let voxels = region.voxels;
             let [z, y, x] = region.centroid();
-            let _ = write!(text, "{},{voxels}", index + 1);
+            write!(out, "{},{voxels}", index + 1)?;
             if let Some(spacing) = voxel_size {
                 let volume = voxels as f64 * spacing.iter().product::<f64>();
-                let _ = write!(text, ",{}", number(volume));
+                write!(out, ",{}", number(volume))?;
             }
-            let _ = write!(text, ",{},{},{}", number(x), number(y), number(z));
+            write!(out, ",{},{},{}", number(x), number(y), number(z))?;
             if let Some([dz, dy, dx]) = voxel_size {
                 let [x, y, z] = [(x - 1.0) * dx, (y - 1.0) * dy, (z - 1.0) * dz];
-                let _ = write!(text, ",{},{},{}", number(x), number(y), number(z));
+                write!(out, ",{},{},{}", number(x), number(y), number(z))?;
             }
             for axis in [2, 1, 0] {
-                let _ = write!(text, ",{},{}", region.min[axis] + 1, region.max[axis] + 1);
+                write!(out, ",{},{}", region.min[axis] + 1, region.max[axis] + 1)?;
             }
             let mean = |one: &Intensity| number(one.sum / voxels as f64);
             let probability = &self.probability[index];
-            let _ = write!(text, ",{},{}", mean(probability), number(f64::from(probability.max)));
+            write!(out, ",{},{}", mean(probability), number(f64::from(probability.max)))?;
             for (_, channel) in &self.raw {
-                let _ = write!(text, ",{}", mean(&channel[index]));
+                write!(out, ",{}", mean(&channel[index]))?;
             }
             let border = u8::from(region.touches_border(size));
-            let _ = writeln!(text, ",{border},{}", found.origins[index]);
+            writeln!(out, ",{border},{}", found.origins[index])?;
         }
-        text
+        Ok(())
     }
 }
 
@@ -140,6 +145,8 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
     use crate::instances::{Foreground, InMemory, Input, InstancesPlan, Split, segment};
 
     #[test]
@@ -161,14 +168,17 @@ mod tests {
             seeds: None,
             spacing: [2.0, 0.5, 1.0],
             threads: 1,
+            memory: 1 << 20,
+            scratch: Path::new("."),
         };
         let found = segment(&plan, &input).unwrap();
         let raw = volume.iter().map(|value| value * 8.0).collect::<Vec<_>>();
         let raw = InMemory::new(&raw, [2, 3, 4]);
         let table = RegionTable::new(&found, &planes, &[("raw_0".into(), &raw)]).unwrap();
-        let csv = table.csv(&found, Some(input.spacing));
+        let mut csv = Vec::new();
+        table.write_csv(&found, Some(input.spacing), &mut csv).unwrap();
         assert_eq!(
-            csv.lines().collect::<Vec<_>>(),
+            String::from_utf8(csv).unwrap().lines().collect::<Vec<_>>(),
             [
                 "id,voxels,volume,x,y,z,x_scaled,y_scaled,z_scaled,x_min,x_max,y_min,y_max,z_min,\
                  z_max,mean_probability,max_probability,mean_raw_0,touches_border,id_before_cut",

@@ -5,6 +5,7 @@
 
 pub mod antsun;
 mod boundary;
+mod boundary_blocks;
 mod cut;
 mod foreground;
 mod images;
@@ -26,4 +27,4 @@ pub use planes::{Difference, Held, InMemory, Planes, slabs};
 pub use preview::preview;
 pub use recipe::{Recipe, ResultFiles};
 pub use segment::{Input, SeedImage, Segmentation, segment};
-pub use write::{Finished, LabelFile, label_image};
+pub use write::{Finished, LABEL_FORMATS, LabelFile, label_image, lines};

@@ -16,6 +16,19 @@ pub trait Planes: Sync {
 
     /// The voxels of some slices, (d, H, W).
     fn read(&self, slices: Range<usize>) -> Result<Cow<'_, [f32]>>;
+
+    /// The voxels of a box: ranges along z, y and x.
+    fn read_box(&self, [z, y, x]: &[Range<usize>; 3]) -> Result<Vec<f32>> {
+        let [_, _, width] = self.size();
+        let mut values = Vec::with_capacity(z.len() * y.len() * x.len());
+        for z in z.clone() {
+            let slice = self.read(z..z + 1)?;
+            for row in slice.chunks_exact(width).take(y.end).skip(y.start) {
+                values.extend_from_slice(&row[x.clone()]);
+            }
+        }
+        Ok(values)
+    }
 }
 
 /// A volume in memory.

@@ -2,7 +2,7 @@
 //! whether somebody changed it since.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::files::{self, is_taken};
-use crate::format::{Standing, standing};
+use crate::format::{Standing, is_store, standing, stem};
 
 use super::preview::is_preview;
 use super::write::{Finished, MARK, has_our_form};
@@ -78,7 +78,11 @@ impl ResultFiles {
     fn place(&self) -> PathBuf {
         let first = self.first();
         let mut name = OsString::from(".");
-        name.push(first.file_stem().unwrap_or_default());
+        // Results in formats of two extensions share it, too.
+        match first.to_str() {
+            Some(_) => name.push(stem(first)),
+            None => name.push(first.file_stem().unwrap_or_default()),
+        }
         name.push(".recipe");
         first.with_file_name(name)
     }
@@ -142,7 +146,7 @@ impl ResultFiles {
         if !is_taken(path) {
             return Ok(());
         }
-        ensure!(path.is_file(), "{name}: is no ordinary file; {remedy}");
+        ensure!(path.is_file() || is_store(path), "{name}: is no ordinary file; {remedy}");
         let noted = self.noted(path);
         if sum(path).is_ok_and(|found| noted.contains(&found)) {
             return Ok(());
@@ -209,25 +213,54 @@ impl ResultFiles {
     }
 }
 
-/// The SHA-256 of a file.
+/// The SHA-256 of a file or of all that is in a store.
 fn sum(path: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
+    if path.is_dir() {
+        add_folder(&mut hash, path)?;
+    } else {
+        add_file(&mut hash, path)?;
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn add_file(hash: &mut Sha256, path: &Path) -> io::Result<()> {
     let mut file = File::open(path)?;
     let mut part = vec![0; 1 << 16];
     loop {
         match file.read(&mut part)? {
-            0 => break,
+            0 => return Ok(()),
             read => hash.update(&part[..read]),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Adds the names and contents of a folder in the order of the names.
+fn add_folder(hash: &mut Sha256, folder: &Path) -> io::Result<()> {
+    let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    hash.update((entries.len() as u64).to_le_bytes());
+    for entry in entries {
+        let (path, name) = (entry.path(), entry.file_name());
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name.as_bytes());
+        // No link and no pipe is in a store as it is written.
+        let kind = entry.file_type()?;
+        hash.update([u8::from(kind.is_dir()), u8::from(kind.is_file())]);
+        if kind.is_dir() {
+            add_folder(hash, &path)?;
+        } else if kind.is_file() {
+            hash.update(entry.metadata()?.len().to_le_bytes());
+            add_file(hash, &path)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::files::PartialFile;
-    use std::fs;
 
     /// A table and an image of one name in two folders, as made from an input.
     fn begun() -> (tempfile::TempDir, ResultFiles, PathBuf) {

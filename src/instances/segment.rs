@@ -1,16 +1,19 @@
 //! From a probability to numbered regions.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 
-use crate::regions::{Region, Runs};
+use crate::regions::{Flood, QueueRule, Region, Runs};
 
-use super::boundary::boundary_regions;
+use super::boundary::{boundary_regions, boundary_slices};
+use super::boundary_blocks::{BYTES, BoundaryBlocks};
 use super::cut::{Cutter, DistanceMarkers, Markers, RegionToCut, Stretch, numbered};
 use super::foreground::{Strange, above, regions};
-use super::plan::{Foreground, Height, InstancesPlan, Level, Split};
-use super::planes::{InMemory, Planes};
+use super::plan::{Boundary, Foreground, Height, InstancesPlan, Level, Split};
+use super::planes::Planes;
 
 /// The images that a segmentation works on, all of one size.
 pub struct Input<'a> {
@@ -24,6 +27,10 @@ pub struct Input<'a> {
     /// Voxel spacing along z, y, x.
     pub spacing: [f64; 3],
     pub threads: usize,
+    /// Bytes of memory for the watershed of a boundary map.
+    pub memory: usize,
+    /// A folder for what does not fit into it.
+    pub scratch: &'a Path,
 }
 
 /// An image of markers.
@@ -38,9 +45,9 @@ pub enum SeedImage<'a> {
 /// Numbered regions before and after the cut.
 #[derive(Clone, Debug)]
 pub struct Segmentation {
-    pub before: Runs,
+    pub before: Arc<Runs>,
     pub before_count: u32,
-    pub regions: Runs,
+    pub regions: Arc<Runs>,
     /// The labels are 1 to this.
     pub count: u32,
     /// For label i + 1 the label before the cut.
@@ -57,22 +64,39 @@ pub struct Segmentation {
 pub fn segment(plan: &InstancesPlan, input: &Input<'_>) -> Result<Segmentation> {
     match plan {
         InstancesPlan::Foreground(plan) => segment_foreground(plan, input),
-        InstancesPlan::Boundary(plan) => {
-            let size = input.probability.size();
-            let values = input.probability.read(0..size[0])?;
-            let (_, strange) = above(&InMemory::new(&values, size), &[], input.threads)?;
-            let (regions, count) = boundary_regions(plan, &values, size, input.spacing);
-            Ok(Segmentation {
-                before: regions.clone(),
-                before_count: count,
-                regions,
-                count,
-                origins: (1..=count).collect(),
-                evidence: Vec::new(),
-                strange,
-            })
-        }
+        InstancesPlan::Boundary(plan) => segment_boundary(plan, input),
     }
+}
+
+/// The watershed of a boundary map: in one piece if that fits into the memory, else in
+/// blocks, with the same result.
+fn segment_boundary(plan: &Boundary, input: &Input<'_>) -> Result<Segmentation> {
+    let Input { probability, spacing, threads, memory, scratch, .. } = *input;
+    let size = probability.size();
+    let (_, strange) = above(probability, &[], threads)?;
+    let bytes = size.iter().product::<usize>().saturating_mul(BYTES);
+    let (regions, count) = if plan.slices {
+        boundary_slices(plan, probability, spacing, threads)?
+    } else if bytes <= memory || plan.rule == QueueRule::Previous {
+        // What a voxel does under this rule depends on all others.
+        ensure!(
+            Flood::fits(size),
+            "{size:?} voxels are too many for --queue previous: take --queue own, or --slices"
+        );
+        boundary_regions(plan, &probability.read(0..size[0])?, size, spacing)
+    } else {
+        BoundaryBlocks::new(plan, probability, spacing, threads, memory, scratch).run()?
+    };
+    let regions = Arc::new(regions);
+    Ok(Segmentation {
+        before: regions.clone(),
+        before_count: count,
+        regions,
+        count,
+        origins: (1..=count).collect(),
+        evidence: Vec::new(),
+        strange,
+    })
 }
 
 fn segment_foreground(plan: &Foreground, input: &Input<'_>) -> Result<Segmentation> {
@@ -162,6 +186,13 @@ fn segment_foreground(plan: &Foreground, input: &Input<'_>) -> Result<Segmentati
     let pieces = cutter.run(&jobs)?;
     let (regions, origins) = numbered(&before, before_count, &pieces);
     let count = origins.len() as u32;
+    let (before, regions) = match pieces.iter().any(|pieces| pieces.count > 1) {
+        true => (Arc::new(before), Arc::new(regions)),
+        false => {
+            let regions = Arc::new(regions);
+            (regions.clone(), regions)
+        }
+    };
     Ok(Segmentation { before, before_count, regions, count, origins, evidence, strange })
 }
 
@@ -172,15 +203,23 @@ fn nonzero(image: &dyn Planes) -> Result<Runs> {
     Ok(runs)
 }
 
-/// A label image as runs. Values that are no whole number from 1 to 2³² − 2 count as 0
-/// if they are not positive, and are rounded otherwise.
+/// From here on not every whole number is a float32.
+const MOST_LABEL: f32 = 16_777_216.0;
+
+/// A label image as runs. Values that are no positive number count as 0, others are rounded.
+///
+/// # Errors
+/// Labels that a float32 may confuse.
 fn labels(image: &dyn Planes) -> Result<Runs> {
     let [depth, height, width] = image.size();
     let mut runs = Runs::begin([depth, height, width]);
     for slices in super::planes::slabs(image) {
         let size = [slices.len(), height, width];
-        let values: Vec<u32> =
-            image.read(slices)?.iter().map(|&value| value.round() as u32).collect();
+        let values = image.read(slices)?;
+        if let Some(label) = values.iter().find(|label| **label >= MOST_LABEL) {
+            bail!("the image of seeds or the mask has the label {label}: less than 2²⁴ is needed");
+        }
+        let values: Vec<u32> = values.iter().map(|&value| value.round() as u32).collect();
         runs.append(Runs::of_labels(&values, size));
     }
     Ok(runs)

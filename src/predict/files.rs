@@ -6,7 +6,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 use crate::files::{destination, identity};
-use crate::format::{self, FORMATS, Format, Inputs};
+use crate::format::{self, Format, Inputs};
 use crate::samples::SampleFiles;
 use crate::volume::{Compression, Encoding};
 
@@ -38,27 +38,11 @@ impl fmt::Debug for OutputFormat {
 impl OutputFormat {
     /// The format of that name in lower case, `None` if there is none.
     pub fn named(word: &str) -> Option<OutputFormat> {
-        let found = FORMATS.iter().find(|format| format.name.eq_ignore_ascii_case(word));
-        found.filter(|format| format.create.is_some()).map(|format| OutputFormat(format))
-    }
-
-    /// The format of a file, that of HDF5 if it is none that is known.
-    fn of(input: &Path) -> OutputFormat {
-        let found = format::of(input).filter(|format| format.create.is_some());
-        OutputFormat(found.unwrap_or(FORMATS[0]))
+        format::writable(word).map(OutputFormat)
     }
 
     pub fn name(self) -> &'static str {
         self.0.name
-    }
-
-    /// The extension of results: the first of the format, or, if they are compressed, the
-    /// one that says so.
-    fn extension(self, compression: Compression) -> &'static str {
-        let zipped =
-            |extension: &&&str| compression != Compression::None && extension.ends_with(".gz");
-        let extensions = self.0.extensions;
-        extensions.iter().find(zipped).unwrap_or(&extensions[0])
     }
 
     /// Whether its files hold numbers of that type.
@@ -97,8 +81,8 @@ pub fn pair_files(
 ) -> Result<Vec<FilePair>, String> {
     let output = |input: &Path| {
         let (beside, stem) = format::output_place(input);
-        let format = format.unwrap_or_else(|| OutputFormat::of(input));
-        let name = format!("{stem}_predictions.{}", format.extension(compression));
+        let format = format.map_or_else(|| format::of_results(input), |format| format.0);
+        let name = format!("{stem}_predictions.{}", format.result_extension(compression));
         directory.unwrap_or(&beside).join(name)
     };
     let files: Vec<FilePair> = inputs

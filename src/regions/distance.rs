@@ -106,8 +106,13 @@ impl Envelope {
             while self.from.get(at + 1).is_some_and(|&from| from <= i as f64) {
                 at += 1;
             }
-            let (vertex, height) = self.parabolas[at];
-            *value = height + weight * (i.abs_diff(vertex) as f64).powi(2);
+            // Where two parabolas meet, rounding may have chosen the other one: with the least
+            // of all, values do not depend on where the line begins.
+            let near = &self.parabolas[at.saturating_sub(1)..(at + 2).min(self.parabolas.len())];
+            let height_at = |(vertex, height): &(usize, f64)| {
+                height + weight * (i.abs_diff(*vertex) as f64).powi(2)
+            };
+            *value = near.iter().map(height_at).fold(f64::INFINITY, f64::min);
         }
     }
 }

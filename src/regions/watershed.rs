@@ -36,6 +36,13 @@ pub struct Flood {
 /// Label of the rim and of voxels that are masked out.
 const BLOCKED: u32 = u32::MAX;
 
+/// A label whose markers flood before all others, whatever their heights, and which comes
+/// first where heights are equal: what floods that are not known may reach at most.
+pub const UNKNOWN: u32 = u32::MAX - 1;
+
+/// The number from which on entries of known labels are counted.
+const KNOWN: u32 = 1 << 31;
+
 impl Flood {
     /// A box of which every voxel may be flooded, with heights of 0.
     pub fn new(size: [usize; 3]) -> Flood {
@@ -114,53 +121,49 @@ impl Flood {
     /// Floods the box from its markers.
     ///
     /// # Panics
-    /// If the box has more voxels than an index of 32 bits can tell apart.
+    /// If the box is too large ([`Flood::fits`]).
     pub fn run(&mut self, connectivity: Connectivity, rule: QueueRule) {
-        let voxels = self.labels.len();
-        assert!(u32::try_from(voxels).is_ok(), "a box of {voxels} voxels");
+        assert!(self.labels.len() < KNOWN as usize, "a box of {:?}", self.size);
         let [_, height, width] = self.size;
         let steps: Vec<isize> = connectivity
             .steps()
             .iter()
             .map(|[z, y, x]| (z * height as isize + y) * width as isize + x)
             .collect();
-        // An entry is its height and, below it, its number; `queued` tells the voxel.
-        let mut queue: BinaryHeap<Reverse<u64>> = BinaryHeap::new();
-        let mut queued: Vec<u32> = Vec::new();
-        let markers: Vec<u32> = (0..voxels as u32)
+        let mut queue = FloodQueue::default();
+        let markers: Vec<u32> = (0..self.labels.len() as u32)
             .filter(|&at| !matches!(self.labels[at as usize], 0 | BLOCKED))
             .collect();
-        let mut entry = |queue: &mut BinaryHeap<Reverse<u64>>, height: u32, voxel: u32| {
-            queue.push(Reverse(u64::from(height) << 32 | queued.len() as u64));
-            queued.push(voxel);
-        };
-        match rule {
-            QueueRule::Previous => {
-                for at in markers {
-                    let value = self.heights[at as usize];
-                    self.spread(at, &steps, |next, _| entry(&mut queue, value, next));
+        for at in markers {
+            let label = self.labels[at as usize];
+            // Lower than every number.
+            let value = if label == UNKNOWN { 0 } else { self.heights[at as usize] };
+            match rule {
+                QueueRule::Previous => {
+                    self.spread(at, &steps, |next, _| queue.push(value, label, next));
                 }
-            }
-            QueueRule::Own => {
-                for at in markers {
-                    entry(&mut queue, self.heights[at as usize], at);
-                }
+                QueueRule::Own => queue.push(value, label, at),
             }
         }
         while self.wanted_left > 0
-            && let Some(Reverse(first)) = queue.pop()
+            && let Some(at) = queue.pop()
         {
-            let at = queued[first as u32 as usize];
-            let own = self.heights[at as usize];
-            let mut entry = |height: u32, voxel: u32| {
-                queue.push(Reverse(u64::from(height) << 32 | queued.len() as u64));
-                queued.push(voxel);
-            };
+            let (own, label) = (self.heights[at as usize], self.labels[at as usize]);
             match rule {
-                QueueRule::Previous => self.spread(at, &steps, |next, _| entry(own, next)),
-                QueueRule::Own => self.spread(at, &steps, |next, height| entry(height, next)),
+                QueueRule::Previous => {
+                    self.spread(at, &steps, |next, _| queue.push(own, label, next));
+                }
+                QueueRule::Own => {
+                    self.spread(at, &steps, |next, height| queue.push(height, label, next));
+                }
             }
         }
+    }
+
+    /// Whether a box of that size can be flooded.
+    pub fn fits(size: [usize; 3]) -> bool {
+        let voxels = size.iter().try_fold(1usize, |all, n| all.checked_mul(n.checked_add(2)?));
+        voxels.is_some_and(|voxels| voxels < KNOWN as usize)
     }
 
     /// Gives the label of a voxel to its neighbours that have none, and calls `queue`
@@ -178,6 +181,33 @@ impl Flood {
                 queue(next as u32, self.heights[next]);
             }
         }
+    }
+}
+
+/// Voxels that wait, the lowest first, of equals that which was queued first.
+#[derive(Default)]
+struct FloodQueue {
+    /// Height and, below it, the number of the entry.
+    heap: BinaryHeap<Reverse<u64>>,
+    /// By number: the voxels of known labels, and those of [`UNKNOWN`].
+    voxels: [Vec<u32>; 2],
+}
+
+impl FloodQueue {
+    fn push(&mut self, height: u32, label: u32, voxel: u32) {
+        let [known, unknown] = &mut self.voxels;
+        let (voxels, first) = if label == UNKNOWN { (unknown, 0) } else { (known, KNOWN) };
+        self.heap.push(Reverse(u64::from(height) << 32 | u64::from(first + voxels.len() as u32)));
+        voxels.push(voxel);
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        let Reverse(first) = self.heap.pop()?;
+        let number = first as u32;
+        Some(match number.checked_sub(KNOWN) {
+            Some(known) => self.voxels[0][known as usize],
+            None => self.voxels[1][number as usize],
+        })
     }
 }
 
@@ -238,6 +268,17 @@ mod tests {
         flood.mark([0, 0, 1], 3);
         flood.run(Connectivity::Faces6, QueueRule::Own);
         assert_eq!(flood.labels([0, 0, 0], 9).collect::<Vec<_>>(), [3, 3, 3, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn the_unknown_label_comes_first() {
+        let heights = [9.0, 1.0, 2.0, 2.0, 1.0, 0.0];
+        let labels = line(&heights, &[(0, UNKNOWN), (5, 2)], QueueRule::Own);
+        assert_eq!(labels, [UNKNOWN, UNKNOWN, UNKNOWN, 2, 2, 2]);
+        // Of equal heights, too.
+        let labels = line(&[1.0; 5], &[(0, 1), (4, UNKNOWN)], QueueRule::Own);
+        assert_eq!(labels, [1, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]);
+        assert!(Flood::fits([1000, 1000, 1000]) && !Flood::fits([2000, 2000, 2000]));
     }
 
     #[test]

@@ -62,7 +62,19 @@ pub fn bytes(shape: &[usize], element: usize) -> u128 {
 /// # Errors
 /// A large array that takes more bytes than are available.
 pub fn ensure_room(shape: &[usize], element: usize) -> Result<()> {
-    let wanted = bytes(shape, element);
+    ensure_bytes(
+        bytes(shape, element),
+        || format!("{shape:?} voxels"),
+        "`loaders.dataset: LazyHDF5Dataset` reads patches from the file instead",
+    )
+}
+
+/// As [`ensure_room`], of anything that takes so many bytes. `what` takes them, as in
+/// "[3, 4, 5] voxels", and `remedy` says what can be done.
+///
+/// # Errors
+/// More bytes than are available.
+pub fn ensure_bytes(wanted: u128, what: impl Fn() -> String, remedy: &str) -> Result<()> {
     if wanted < SMALL {
         return Ok(());
     }
@@ -70,8 +82,8 @@ pub fn ensure_room(shape: &[usize], element: usize) -> Result<()> {
     let gb = |bytes: u128| bytes as f64 / 1e9;
     ensure!(
         wanted <= free,
-        "{shape:?} voxels take {wanted} bytes ({:.1} GB) of memory, and {:.1} GB are free; \
-         `loaders.dataset: LazyHDF5Dataset` reads patches from the file instead",
+        "{} take {wanted} bytes ({:.1} GB) of memory, and {:.1} GB are free; {remedy}",
+        what(),
         gb(wanted),
         gb(free)
     );

@@ -289,6 +289,33 @@ fn what_does_not_fit_together_is_an_error_that_names_the_file() {
     assert!(!lab.path("out/report.html").exists());
 }
 
+#[test]
+fn values_that_are_no_probabilities_are_told_and_bytes_are_scaled() {
+    let lab = Lab::new();
+    let truth = Array3::<u16>::from_shape_fn((3, 6, 8), |(_, _, x)| u16::from(x > 4));
+    let file = File::create(lab.path("truth.h5")).unwrap();
+    file.new_dataset_builder().with_data(&truth).create("label").unwrap();
+    drop(file);
+    let scores = |name: &str, words: &str| {
+        let prediction = format!("@{name}");
+        let told = evaluate(&lab, &[&prediction, "@truth.h5", "--output=@out"]).succeeded();
+        assert!(told.out.contains(words), "{words}: {}", told.out);
+        json(&lab.path("out/summary.json"))["mean"]["1"]["dice"]["mean"].as_f64().unwrap()
+    };
+    // One channel, as bytes: 255 stands for 1.
+    let bytes =
+        truth.mapv(|class| if class == 1 { 140u8 } else { 120 }).insert_axis(ndarray::Axis(0));
+    let file = File::create(lab.path("bytes.h5")).unwrap();
+    file.new_dataset_builder().with_data(&bytes).create("predictions").unwrap();
+    drop(file);
+    assert_eq!(scores("bytes.h5", "stored as uint8, of which 255 stands for probability 1"), 1.0);
+    let mut values = truth.mapv(|class| if class == 1 { 1.5f32 } else { -0.25 });
+    values[[0, 0, 0]] = f32::NAN;
+    lab.volume("odd.h5", &[("predictions", values.into_dyn())]);
+    assert_eq!(scores("odd.h5", "1 value(s) are NaN and count as the least"), 1.0);
+    scores("odd.h5", "89 value(s) are negative and 54 above 1");
+}
+
 /// A browser without a window, if there is one.
 fn browser() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("UNET3D_BROWSER") {

@@ -204,6 +204,38 @@ fn seeds_come_from_an_image_and_from_other_channels() {
 }
 
 #[test]
+fn labels_that_a_float32_confuses_are_no_seeds() {
+    let lab = Lab::new();
+    predictions(&lab, "a_predictions.h5", two_boxes());
+    let file = File::create(lab.path("seeds.h5")).unwrap();
+    let mut seeds = Array3::<u32>::zeros((6, 12, 14));
+    seeds[[1, 2, 3]] = 16_777_217;
+    file.new_dataset_builder().with_data(&seeds).create("label").unwrap();
+    drop(file);
+    run(&lab, "instances", &["@a_predictions.h5", "--split=seeds", "--seeds=@seeds.h5"])
+        .failed_with(1, &["a_predictions.h5", "seeds", "16777216", "less than"]);
+}
+
+#[test]
+fn cells_between_walls_depend_on_neither_threads_nor_memory() {
+    let lab = Lab::new();
+    let file = File::open(crate::support::fixture("instances/split.h5")).unwrap();
+    let walls: ArrayD<f32> =
+        file.group("boundary").unwrap().dataset("predictions").unwrap().read_dyn().unwrap();
+    lab.volume("a_predictions.h5", &[("predictions", walls)]);
+    for flags in [&["--min-size=20"][..], &["--slices", "--min-size=20"], &["--alpha=0.8"]] {
+        let mut results: Vec<(Vec<f32>, String)> = Vec::new();
+        for limits in [["--threads=1", "--memory=512"], ["--threads=2", "--memory=0"]] {
+            let words = [&["@a_predictions.h5", "--method", "boundary"], &limits[..], flags];
+            run(&lab, "instances", &words.concat()).succeeded();
+            let values = labels(&lab, "a_instances.h5").into_raw_vec_and_offset().0;
+            results.push((values, fs::read_to_string(lab.path("a_instances.csv")).unwrap()));
+        }
+        assert!(results[0] == results[1], "{flags:?}");
+    }
+}
+
+#[test]
 fn flags_that_exclude_each_other_are_wrong_usage() {
     let lab = Lab::new();
     predictions(&lab, "a_predictions.h5", two_boxes());
@@ -216,11 +248,20 @@ fn flags_that_exclude_each_other_are_wrong_usage() {
         (&["--original", "--fill-cavities"], &["--fill-cavities", "--original"]),
         (&["--alpha=0.5"], &["--alpha", "--method boundary"]),
         (&["--voxel-size=1,2"], &["--voxel-size"]),
+        (&["--method=boundary", "--split", "distance"], &["--split", "foreground"]),
+        (&["--method=boundary", "--no-confine"], &["--no-confine", "foreground"]),
+        (&["--split=none", "--no-confine"], &["--no-confine", "split"]),
+        (&["--split=distance", "--seed-channel=0"], &["--seed-channel", "--split seeds"]),
+        (&["--original", "--split=distance"], &["--split", "--original"]),
+        (&["--min-size=10", "--max-size", "9"], &["--max-size 9", "--min-size 10"]),
+        (&["--layout=antsun", "--output=@o", "--format=zarr"], &["--format", "antsun"]),
     ] {
         run(&lab, "instances", &[&["@a_predictions.h5"], words].concat()).failed_with(2, parts);
     }
     run(&lab, "instances", &["@a_predictions.h5", "--connectivity=8"])
         .failed_with(2, &["6, 18 or 26"]);
+    run(&lab, "instances", &["@a_predictions.h5", "--format=png"])
+        .failed_with(2, &["hdf5", "zarr", "nifti", "metaimage"]);
     assert!(!lab.path("a_instances.h5").exists());
 }
 
@@ -295,6 +336,19 @@ fn names_and_classes_have_to_fit() {
     name(&[]).failed_with(1, &["names.txt", "no names"]);
     fs::write(lab.path("names.txt"), "AVAL\nAVAR\n").unwrap();
     name(&["--predictions=@p.h5"]).failed_with(2, &["2 --predictions, but 1 --regions"]);
+    name(&["--voxel-size=0,1,1"]).failed_with(2, &["--voxel-size", "above 0"]);
+    name(&["--matrix=@labels.csv"]).failed_with(2, &["--output and --matrix"]);
+    fs::write(lab.path("links.csv"), "").unwrap();
+    let twice = ["--predictions=@p.h5", "--regions=@roi.h5", "--links=@links.csv"];
+    name(&twice).failed_with(1, &["links.csv", "empty"]);
+    // The folder of the table is made, and a region that is not there is told.
+    let told = run(
+        &lab,
+        "name-cells",
+        &[&ANIMAL[..3], &["--output=@new/labels.csv", "--exclude-regions", "5,77"]].concat(),
+    );
+    assert!(told.succeeded().out.contains("there is no region 77"));
+    assert!(lab.path("new/labels.csv").is_file());
 
     // What stands there is not replaced.
     fs::write(lab.path("labels.csv"), "mine").unwrap();

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use hdf5::File;
-use ndarray::{Array3, Axis};
+use ndarray::Array3;
+use unet3d::volume::{Calibration, Compression, Edition, Encoding, NewVolume, StoredType};
 
 use crate::regions::{cases, parameter};
 use crate::support::lab::Lab;
@@ -206,20 +207,91 @@ fn a_split_of_none_gives_all_four_outputs_too() {
     assert_eq!(text("out/marker_signal/7.txt").lines().count(), count);
 }
 
+/// The names of all formats, and the extensions of compressed label images in them.
+const FORMATS: [(&str, &str); 6] = [
+    ("hdf5", "h5"),
+    ("zarr", "zarr"),
+    ("tiff", "tif"),
+    ("nrrd", "nrrd"),
+    ("nifti", "nii.gz"),
+    ("metaimage", "mha"),
+];
+
+/// Voxels and voxel size of a label image of uint16 in any format.
+fn labels_of(path: &Path) -> (Vec<u16>, [f64; 3]) {
+    let reader = unet3d::format::open(path, "instances").unwrap();
+    assert_eq!(reader.stored(), StoredType::U16, "{}", path.display());
+    let voxels = reader.read().unwrap().into_f32().iter().map(|label| *label as u16).collect();
+    (voxels, reader.voxel_size().unwrap())
+}
+
 #[test]
-fn label_images_are_written_as_nrrd_and_tiff() {
+fn label_images_are_written_in_every_format_with_their_voxel_size() {
     let case = crate::support::fixture("recorded/instances/touching");
     let expected = recorded(&case, "repaired", "roi_watershed");
     let lab = recording(&case);
-    instances(&lab, &case, &["--output=@out", "--format=nrrd", "--voxel-size=1.5,0.5,0.25"])
-        .succeeded();
-    let (header, voxels) = nrrd(&lab.path("out/7_instances.nrrd"));
-    assert!(header.contains("space directions: (0.25,0,0) (0,0.5,0) (0,0,1.5)"), "{header}");
-    assert!(voxels == expected);
-    instances(&lab, &case, &["--output=@out", "--format=tiff", "--preview"]).succeeded();
-    let stack = unet3d::format::read(&lab.path("out/7_instances.tif"), "").unwrap();
-    let stack = stack.into_f32().index_axis_move(Axis(0), 0);
-    assert!(stack.iter().zip(&expected).all(|(found, label)| *found == f32::from(*label)));
+    for (format, extension) in FORMATS {
+        let format = format!("--format={format}");
+        let flags = ["--output=@out", &format, "--voxel-size=1.5,0.5,0.25", "--preview"];
+        // Our own file is replaced.
+        instances(&lab, &case, &flags).succeeded();
+        instances(&lab, &case, &flags).succeeded();
+        let told = instances(&lab, &case, &[&flags[..], &["--skip-existing"]].concat()).succeeded();
+        assert!(told.out.contains("1 of 1 prediction(s) have their result already"), "{format}");
+        let path = lab.path(&format!("out/7_instances.{extension}"));
+        let (voxels, size) = labels_of(&path);
+        assert!(voxels == expected, "{format}");
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-6;
+        assert!(size.iter().zip(&[1.5, 0.5, 0.25]).all(near), "{format}: {size:?}");
+
+        // What somebody else put there is not.
+        let foreign = lab.path(&format!("mine/7_instances.{extension}"));
+        fs::create_dir_all(foreign.parent().unwrap()).unwrap();
+        if extension == "zarr" {
+            fs::create_dir(&foreign).unwrap();
+            fs::write(foreign.join("zarr.json"), "{}").unwrap();
+        } else {
+            fs::write(&foreign, "mine").unwrap();
+        }
+        let name = foreign.file_name().unwrap().to_str().unwrap().to_owned();
+        instances(&lab, &case, &["--output=@mine", &format])
+            .failed_with(1, &[&name, "not replaced"]);
+    }
     let preview = fs::read(lab.path("out/7_instances.png")).unwrap();
     assert_eq!(&preview[1..4], b"PNG");
+}
+
+#[test]
+fn without_a_format_label_images_are_in_that_of_the_prediction() {
+    let case = crate::support::fixture("recorded/instances/touching");
+    let expected = recorded(&case, "repaired", "roi_watershed");
+    let lab = recording(&case);
+    let prediction = unet3d::format::read(&lab.path("7_predictions.h5"), "predictions").unwrap();
+    let values = prediction.into_f32();
+    let (channels, depth, height, width) = values.dim();
+    for (_, extension) in FORMATS {
+        let path = lab.path(&format!("in/9_predictions.{extension}"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut file = unet3d::format::create(&path, 1).unwrap();
+        let volume = NewVolume {
+            name: "predictions",
+            shape: [channels, depth, height, width],
+            has_channels: true,
+            encoding: Encoding::Number(StoredType::F32),
+            compression: Compression::Gzip { level: 1 },
+            edition: Edition::Newest,
+            labels: false,
+        };
+        let id = file.begin(&volume).unwrap();
+        file.calibrate(id, &Calibration::micrometres([2.0, 0.5, 0.25])).unwrap();
+        file.write(id, [0, 0, 0], values.view()).unwrap();
+        file.finish().unwrap();
+        let mut run = program();
+        run.arg("instances").arg(&path).args(flags(&case));
+        Run::from(run.output().unwrap()).succeeded();
+        let (voxels, size) = labels_of(&lab.path(&format!("in/9_instances.{extension}")));
+        assert!(voxels == expected, "{extension}");
+        assert!((size[0] - 2.0).abs() < 1e-6 && (size[2] - 0.25).abs() < 1e-6, "{size:?}");
+        fs::remove_file(lab.path("in/9_instances.csv")).unwrap();
+    }
 }

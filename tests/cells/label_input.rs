@@ -151,3 +151,53 @@ fn counts_come_from_the_human_labels_if_no_others_are_given() {
     let given = run("given.h5", &[&format!("--counts={}", path.display())]);
     assert!(run("own.h5", &[]) == given);
 }
+
+#[test]
+fn what_does_not_fit_together_is_an_error_that_names_the_file() {
+    let lab = Lab::new();
+    let write = |name: &str, dataset: &str, values: ArrayD<u16>| {
+        let file = File::create(lab.path(name)).unwrap();
+        file.new_dataset_builder().with_data(&values).create(dataset).unwrap();
+    };
+    let zeros = |shape: &[usize]| ArrayD::<u16>::zeros(shape);
+    let mut regions = zeros(&[4, 6, 20]);
+    regions[[1, 2, 3]] = 1;
+    write("image.h5", "raw", zeros(&[3, 4, 6, 20]));
+    write("small.h5", "raw", zeros(&[4, 6, 19]));
+    write("roi.h5", "roi", regions);
+    write("none.h5", "roi", zeros(&[4, 6, 20]));
+    fs::write(lab.path("human.csv"), "name,place,region,confidence\nAVAL,x,1,3\n").unwrap();
+    fs::write(lab.path("names.txt"), "AVAL\nAVAR\n").unwrap();
+    fs::write(lab.path("counts.json"), "{\"AVAL\": 0}").unwrap();
+    fs::write(lab.path("there.h5"), "mine").unwrap();
+    let fails = |words: &[&str], code: i32, parts: &[&str]| {
+        let default = ["--image=@image.h5", "--regions=@roi.h5", "--output=@o.h5"];
+        let taken = |word: &&str| {
+            let flag = word.split('=').next().unwrap();
+            words.iter().any(|other| other.split('=').next() == Some(flag))
+        };
+        let mut run = program();
+        run.arg("make-label-input");
+        let all = default.iter().chain(&["--regions-output=@r.h5"]);
+        for word in all.filter(|word| !taken(word)).chain(words) {
+            run.arg(word.replace('@', &lab.path("").display().to_string()));
+        }
+        Run::from(run.output().unwrap()).failed_with(code, parts);
+        assert!(!lab.path("o.h5").exists() && !lab.path("r.h5").exists(), "{words:?}");
+    };
+    let people = ["--human=@human.csv", "--names=@names.txt"];
+    fails(&["--image=@small.h5"], 1, &["small.h5", "roi.h5", "[4, 6, 19]", "[4, 6, 20]"]);
+    fails(&["--all-red=@small.h5"], 1, &["small.h5", "image.h5", "[4, 6, 19]"]);
+    fails(&["--regions=@none.h5"], 1, &["none.h5", "no region"]);
+    fails(&["--channels=0,3"], 1, &["image.h5", "no channel 3"]);
+    fails(&["--output=@there.h5"], 1, &["there.h5", "not replaced"]);
+    fails(&["--regions-output=@o.h5"], 2, &["--output and --regions-output"]);
+    fails(&["--crop", "4,6"], 2, &["--crop", "z,y,x"]);
+    fails(&["--human=@human.csv"], 2, &["--names"]);
+    fails(&["--weights=1,2"], 2, &["--human"]);
+    let counts = [&people[..], &["--counts=@counts.json"]].concat();
+    fails(&counts, 1, &["counts.json", "AVAL", "more than 0"]);
+    fs::write(lab.path("human.csv"), "").unwrap();
+    fails(&people, 1, &["human.csv"]);
+    assert_eq!(fs::read_to_string(lab.path("there.h5")).unwrap(), "mine");
+}

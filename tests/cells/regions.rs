@@ -63,6 +63,8 @@ fn run(case: &Path, original: bool, threads: usize) -> Segmentation {
         seeds: None,
         spacing: [1.0; 3],
         threads,
+        memory: 1 << 20,
+        scratch: Path::new("."),
     };
     segment(&InstancesPlan::Foreground(plan), &input).unwrap()
 }

@@ -27,6 +27,14 @@ pub struct Images {
     pub voxel_size: Option<[f64; 3]>,
 }
 
+/// What the work on one prediction may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Resources {
+    pub threads: usize,
+    /// Bytes for an image; a larger one is read slab by slab.
+    pub memory: usize,
+}
+
 /// What a further channel of a prediction tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OtherChannel {
@@ -68,7 +76,7 @@ pub fn further_files(options: &cli::Instances, input: &Path) -> Result<Vec<PathB
 
 impl Images {
     /// Opens a prediction in a file, and what belongs to it.
-    pub fn open(input: &Path, options: &cli::Instances, threads: usize) -> Result<Images> {
+    pub fn open(input: &Path, options: &cli::Instances, resources: Resources) -> Result<Images> {
         let reader = format::open(input, &options.dataset)?;
         let scale = probability_scale(&*reader)?;
         if scale != 1.0 {
@@ -90,7 +98,7 @@ impl Images {
             _ => {}
         }
         let open = |channel| -> Result<Box<dyn Planes>> {
-            let memory = options.memory << 20;
+            let Resources { threads, memory } = resources;
             Ok(Box::new(Channel::open(reader.clone(), channel, scale, memory, threads)?))
         };
         let other = match other_channel(options) {
@@ -98,7 +106,7 @@ impl Images {
             None => None,
         };
         let own_size = reader.voxel_size();
-        Images::with(open(channel)?, other, own_size, input, options, threads)
+        Images::with(open(channel)?, other, own_size, input, options, resources)
     }
 
     /// The channels of a prediction that are in memory, as [`wanted_channels`] lists
@@ -108,13 +116,13 @@ impl Images {
         voxel_size: Option<[f64; 3]>,
         input: &Path,
         options: &cli::Instances,
-        threads: usize,
+        resources: Resources,
     ) -> Result<Images> {
         let boxed = |held: Held| -> Box<dyn Planes> { Box::new(held) };
         let kind = other_channel(options).map(|(_, kind)| kind);
         let other = kind.and_then(|kind| Some((boxed(channels.pop()?), kind)));
         let Some(probability) = channels.pop() else { bail!("{}: no channel", shown(input)) };
-        Images::with(boxed(probability), other, voxel_size, input, options, threads)
+        Images::with(boxed(probability), other, voxel_size, input, options, resources)
     }
 
     fn with(
@@ -123,7 +131,7 @@ impl Images {
         own_size: Option<[f64; 3]>,
         input: &Path,
         options: &cli::Instances,
-        threads: usize,
+        resources: Resources,
     ) -> Result<Images> {
         let size = probability.size();
         let open = |image: &Arc<dyn VolumeReader>, channel| {
@@ -134,7 +142,7 @@ impl Images {
                 image.describe(),
                 image.size()
             );
-            Channel::open(image.clone(), channel, 1.0, options.memory << 20, threads)
+            Channel::open(image.clone(), channel, 1.0, resources.memory, resources.threads)
         };
         let single = |place: &Option<PathBuf>, dataset: &str| -> Result<Option<Channel>> {
             let Some(place) = place else { return Ok(None) };
@@ -174,8 +182,14 @@ impl Images {
         })
     }
 
-    /// Finds the regions.
-    pub fn segment(&self, plan: &InstancesPlan, threads: usize) -> Result<Segmentation> {
+    /// Finds the regions. What does not fit into memory waits in files without a name in the
+    /// folder `scratch`.
+    pub fn segment(
+        &self,
+        plan: &InstancesPlan,
+        resources: Resources,
+        scratch: &Path,
+    ) -> Result<Segmentation> {
         let probability: &dyn Planes = &*self.probability;
         let difference =
             self.other.as_ref().map(|(other, _)| Difference { from: probability, what: &**other });
@@ -193,7 +207,9 @@ impl Images {
             raw: self.raw.first().map(|(_, image)| image as &dyn Planes),
             seeds,
             spacing: self.voxel_size.unwrap_or([1.0; 3]),
-            threads,
+            threads: resources.threads,
+            memory: resources.memory,
+            scratch,
         };
         segment(plan, &input)
     }

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use log::{info, warn};
 
-use crate::cli::{self, LabelFormat, Layout};
+use crate::cli::{self, Layout};
 use crate::files::PartialFile;
-use crate::format::{Inputs, check_distinct};
+use crate::format::{self, Inputs, check_distinct};
 use crate::instances::partners::{name_of, shown};
 use crate::instances::{
     Finished, InstancesPlan, LabelFile, Planes, Recipe, RegionTable, ResultFiles, Segmentation,
-    antsun, label_image, preview,
+    antsun, label_image, lines, preview,
 };
 
-use super::images::{Images, further_files};
+use super::images::{Images, Resources, further_files};
 
 /// One prediction and the files that are made of it.
 pub struct Job {
@@ -32,16 +32,11 @@ pub struct Job {
 impl Job {
     /// The job of a prediction.
     pub fn new(input: PathBuf, options: &cli::Instances) -> Job {
-        let beside = input.parent().unwrap_or(Path::new(""));
-        let folder = options.output.clone().unwrap_or_else(|| beside.to_path_buf());
-        let extension = input.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        let file = match (options.layout, options.format, extension.as_str()) {
-            (Layout::Antsun, ..) | (_, Some(LabelFormat::Nrrd), _) => LabelFile::Nrrd,
-            (_, Some(LabelFormat::Tiff), _) => LabelFile::Tiff,
-            (_, Some(LabelFormat::H5), _) => LabelFile::Hdf5,
-            (_, None, "nrrd" | "nhdr") => LabelFile::Nrrd,
-            (_, None, "tif" | "tiff") => LabelFile::Tiff,
-            _ => LabelFile::Hdf5,
+        let (beside, _) = format::output_place(&input);
+        let folder = options.output.clone().unwrap_or(beside);
+        let file = match options.layout {
+            Layout::Antsun => LabelFile::Antsun,
+            Layout::Plain => LabelFile::named(options.format.as_deref().unwrap_or("input"), &input),
         };
         let name = name_of(&input);
         let name = match options.layout {
@@ -127,11 +122,11 @@ impl Job {
         &self,
         options: &cli::Instances,
         plan: &InstancesPlan,
-        threads: usize,
+        resources: Resources,
     ) -> Result<u32> {
         self.prepare()?;
-        let images = Images::open(&self.input, options, threads)?;
-        self.write(&images, options, plan, threads)
+        let images = Images::open(&self.input, options, resources)?;
+        self.write(&images, options, plan, resources)
     }
 
     /// Makes the results of opened images.
@@ -140,14 +135,15 @@ impl Job {
         images: &Images,
         options: &cli::Instances,
         plan: &InstancesPlan,
-        threads: usize,
+        resources: Resources,
     ) -> Result<u32> {
         let result = self.result();
         let outputs = &result.paths;
         // Of the files as they are before the work begins.
         let recipe = self.recipe(options)?;
         result.begin()?;
-        let found = images.segment(plan, threads)?;
+        let scratch = outputs[0].parent().filter(|folder| !folder.as_os_str().is_empty());
+        let found = images.segment(plan, resources, scratch.unwrap_or(Path::new(".")))?;
         self.warn(&found);
 
         let raw: Vec<(String, &dyn Planes)> =
@@ -155,7 +151,7 @@ impl Job {
         let table = RegionTable::new(&found, &*images.probability, &raw)?;
         let settings = settings(options);
         let label = |path: &Path, regions, count| {
-            let size = images.voxel_size;
+            let (size, threads) = (images.voxel_size, resources.threads);
             let image = label_image(path, self.file, regions, count, size, &settings, threads)?;
             result.keep(path, image)
         };
@@ -166,7 +162,9 @@ impl Job {
         };
         match self.layout {
             Layout::Plain => {
-                text(&outputs[1], &table.csv(&found, images.voxel_size))?;
+                let size = images.voxel_size;
+                let made = lines(&outputs[1], |out| table.write_csv(&found, size, out))?;
+                result.keep(&outputs[1], Finished::Other(made))?;
             }
             Layout::Antsun => {
                 label(&outputs[1], &found.before, found.before_count)?;

@@ -5,17 +5,21 @@ mod job;
 mod section;
 mod stage;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Result, anyhow, bail};
+use indicatif::ProgressBar;
 use log::{error, info};
 
 use crate::cli::{self, Usage};
+use crate::instances::InstancesPlan;
 use crate::instances::partners::{predictions, shown};
 use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
 
+use images::Resources;
 use job::{Job, check_jobs};
 pub use section::INSTANCES;
 pub use stage::stage;
@@ -55,41 +59,74 @@ pub fn instances(options: &cli::Instances, reporter: &Reporter) -> Result<()> {
 
     let stop = on_signals()?;
     let bar = reporter.bar(jobs.len() as u64, "predictions");
-    let mut failed: Vec<String> = Vec::new();
-    for (done, job) in jobs.iter().enumerate() {
-        if stop.load(Ordering::Relaxed) {
-            bar.finish_and_clear();
-            bail!(Stopped(format!(
-                "stopped by a signal: {done} prediction(s) are done, {} are left; \
-                 `--skip-existing` goes on",
-                jobs.len() - done
-            )));
-        }
-        bar.set_message(shown(&job.input));
-        match job.run(options, &plan, threads) {
-            Ok(count) => info!("{}: {count} region(s)", shown(&job.outputs()[0])),
-            Err(fault) => {
-                let text = format!("{fault:#}");
-                let name = shown(&job.input);
-                // Most errors name the file themselves.
-                let text = if text.contains(&name) { text } else { format!("{name}: {text}") };
-                if jobs.len() > 1 {
-                    error!("{text}");
-                }
-                failed.push(text);
-            }
-        }
-        bar.inc(1);
-    }
+    let results = run_all(&jobs, options, &plan, threads, &stop, &bar);
     bar.finish_and_clear();
+    let done = results.iter().flatten().count();
+    let failed: Vec<&String> =
+        results.iter().flatten().filter_map(|result| result.as_ref().err()).collect();
+    if jobs.len() > 1 {
+        failed.iter().for_each(|text| error!("{text}"));
+    }
+    if done < jobs.len() {
+        bail!(Stopped(format!(
+            "stopped by a signal: {done} prediction(s) are done, {} are left; `--skip-existing` \
+             goes on",
+            jobs.len() - done
+        )));
+    }
     match &failed[..] {
         [] => Ok(()),
         [only] if jobs.len() == 1 => bail!("{only}"),
-        failed => Err(anyhow!(
-            "{} of {} prediction(s) failed:\n  {}",
-            failed.len(),
-            jobs.len(),
-            failed.join("\n  ")
-        )),
+        failed => {
+            let texts: Vec<&str> = failed.iter().map(|text| text.as_str()).collect();
+            Err(anyhow!(
+                "{} of {} prediction(s) failed:\n  {}",
+                failed.len(),
+                jobs.len(),
+                texts.join("\n  ")
+            ))
+        }
     }
+}
+
+/// How each job ended, `None` for those that a signal has kept from beginning.
+///
+/// Several predictions are worked on at a time, since reading, cutting and writing one has
+/// parts that take a single thread; they share threads and memory.
+fn run_all(
+    jobs: &[Job],
+    options: &cli::Instances,
+    plan: &InstancesPlan,
+    threads: usize,
+    stop: &AtomicBool,
+    bar: &ProgressBar,
+) -> Vec<Option<Result<u32, String>>> {
+    let at_once = threads.min(jobs.len()).max(1);
+    let resources =
+        Resources { threads: (threads / at_once).max(1), memory: (options.memory << 20) / at_once };
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(vec![None; jobs.len()]);
+    let work = || {
+        while !stop.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(index) else { break };
+            let name = shown(&job.input);
+            bar.set_message(name.clone());
+            let result = job.run(options, plan, resources).map_err(|fault| {
+                let text = format!("{fault:#}");
+                // Most errors name the file themselves.
+                if text.contains(&name) { text } else { format!("{name}: {text}") }
+            });
+            if let Ok(count) = result {
+                info!("{}: {count} region(s)", shown(&job.outputs()[0]));
+            }
+            results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
+            bar.inc(1);
+        }
+    };
+    thread::scope(|scope| {
+        (1..at_once).for_each(|_| drop(scope.spawn(work)));
+        work();
+    });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

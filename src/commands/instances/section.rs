@@ -7,6 +7,7 @@ use clap::{Args, Command, FromArgMatches};
 
 use crate::cli;
 use crate::config::{ConfigError, Node, Parameter, YamlValue};
+use crate::instances::LABEL_FORMATS;
 
 const OF: &[&str] = &["foreground", "boundary"];
 const SPLITS: &[&str] = &["none", "thresholds", "distance", "seeds"];
@@ -77,7 +78,12 @@ pub const INSTANCES: &[Parameter] = &[
     Parameter::text("label_dataset", "label", "data set of masks and seeds, in HDF5 files"),
     Parameter::numbers("voxel_size", &[], "size of a voxel along z, y, x").of_length(3).optional(),
     Parameter::choice("layout", "plain", &["plain", "antsun"], "which files are written"),
-    Parameter::choice("format", "h5", &["h5", "nrrd", "tiff"], "of the label image").optional(),
+    Parameter::choice(
+        "format",
+        "input",
+        LABEL_FORMATS,
+        "of the label image; `input`: as predicted",
+    ),
     Parameter::path("output", "folder for the results; if absent, beside each prediction"),
     Parameter::flag("original", false, "as SegmentationTools.jl, faults and all"),
     Parameter::flag("preview", false, "write a picture of each result too"),

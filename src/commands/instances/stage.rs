@@ -13,7 +13,7 @@ use crate::instances::partners::shown;
 use crate::instances::{Held, InstancesPlan};
 use crate::predict::{FilePair, ResultSink, ResultStage};
 
-use super::images::{Images, wanted_channels};
+use super::images::{Images, Resources, wanted_channels};
 use super::job::{Job, check_jobs};
 use super::section;
 
@@ -119,16 +119,17 @@ impl ResultSink for Collected {
 
     fn finish(self: Box<Self>) -> Result<()> {
         let Collected { job, options, plan, threads, size, held, .. } = *self;
+        let resources = Resources { threads, memory: options.memory << 20 };
         let images = match held {
             Some(held) => {
                 let channels = held.into_iter().map(|values| Held::new(values, size)).collect();
                 // The result is in place, and knows the voxel size that it inherited.
                 let voxel_size = format::open(&job.input, &options.dataset)?.voxel_size();
-                Images::of_memory(channels, voxel_size, &job.input, &options, threads)?
+                Images::of_memory(channels, voxel_size, &job.input, &options, resources)?
             }
-            None => Images::open(&job.input, &options, threads)?,
+            None => Images::open(&job.input, &options, resources)?,
         };
-        let count = job.write(&images, &options, &plan, threads)?;
+        let count = job.write(&images, &options, &plan, resources)?;
         info!("{}: {count} region(s)", shown(&job.outputs()[0]));
         Ok(())
     }

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use anyhow::{Result, ensure};
 use ndarray::{Array3, Array4, ArrayView3, ArrayView4, Axis, s};
 
+use crate::runtime::memory::{bytes, ensure_bytes};
+
 use super::human::HumanLabel;
 
 /// Which part of the image is taken.
@@ -194,6 +196,11 @@ pub fn region_tables(
     ensure!(frequent.is_finite(), "the counts have no name of a neuron");
     let regions = most as usize + 1;
     let channels = names.len() + 1;
+    ensure_bytes(
+        bytes(&[channels, regions], size_of::<i64>() + 1),
+        || format!("labels and weights of {channels} channels for {regions} regions"),
+        "number the regions without gaps",
+    )?;
     let mut label = vec![vec![0; regions]; channels];
     let mut weight = vec![vec![plan.background; regions]; channels];
     label[0].fill(1);

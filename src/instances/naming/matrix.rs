@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 
 use crate::regions::Runs;
+use crate::runtime::memory::{bytes, ensure_bytes};
 
 /// How a region's voxels count.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,6 +83,11 @@ impl MatrixBuilder {
         let mut ids: Vec<u32> = runs.all().iter().map(|run| run.label).collect();
         ids.sort_unstable();
         ids.dedup();
+        ensure_bytes(
+            bytes(&[ids.len(), classes], size_of::<[f64; 3]>()),
+            || format!("the probabilities of {classes} names for {} regions", ids.len()),
+            "are the regions those of one animal?",
+        )?;
         let regions: Vec<u32> =
             runs.all().iter().map(|run| ids.partition_point(|id| *id < run.label) as u32).collect();
         let mut first = vec![0];
