@@ -206,10 +206,7 @@ const MEASURED: [Measured; 2] = [
     // Xeon, Sapphire Rapids. Channels last, an iteration in float32 takes 0.8 of the time, but
     // torch's group norm then adds a channel's voxels one after the other in float32, and a run
     // of few iterations, which has the channels first, is no longer the beginning of a long one.
-    Measured {
-        processor: Processor { vendor: Vendor::Intel, avx512: true, amx: true },
-        ..UNKNOWN
-    },
+    Measured { processor: Processor { vendor: Vendor::Intel, avx512: true, amx: true }, ..UNKNOWN },
 ];
 
 /// What is taken on other processors, if there is no time to measure.
