@@ -114,18 +114,6 @@ impl FormatChoice {
         Self::on(&Processor::detect(), kinds, purpose)
     }
 
-    /// The format of a training on the CPU that is too short to gain from another one than
-    /// most have: its numbers can be compared with those of other machines. After ten
-    /// iterations in float32, losses in the two formats differ by up to some percent, since
-    /// optimizers that divide by the size of gradients enlarge what rounding makes of them.
-    pub fn of_short_training(kinds: Kinds) -> Self {
-        FormatChoice {
-            format: UNKNOWN.of(kinds, Purpose::Training),
-            reason: "a short run".into(),
-            certain: true,
-        }
-    }
-
     /// The faster format on a processor.
     fn on(processor: &Processor, kinds: Kinds, purpose: Purpose) -> Self {
         let measured = MEASURED.iter().find(|measured| measured.processor == *processor);

@@ -19,9 +19,9 @@ const TRIAL: Duration = Duration::from_millis(600);
 /// Multiplications in one pass through the layer that is timed.
 const MULTIPLICATIONS: f64 = 1e9;
 
-/// The memory format of a network: the one that is asked for, or, but for short trainings,
-/// the one that was measured on this kind of processor. Where nothing was measured and the run is `long`, the network's
-/// first layer of full width is timed in both, within a second.
+/// The memory format of a network: the one that is asked for, or the one that was measured
+/// on this kind of processor. Where nothing was measured and the run is `long`, a layer as
+/// wide as the network's first level is timed in both, within a second.
 ///
 /// # Errors
 /// What fails in the trial.
@@ -33,9 +33,6 @@ pub fn choose_format(
     purpose: Purpose,
     long: bool,
 ) -> Result<FormatChoice, TchError> {
-    if asked.is_none() && device == Device::Cpu && purpose == Purpose::Training && !long {
-        return Ok(FormatChoice::of_short_training(kinds));
-    }
     let choice = FormatChoice::new(asked, device, kinds, purpose);
     if choice.certain || !long {
         return Ok(choice);
