@@ -10,15 +10,12 @@
 //! the block is flooded again with a thicker one.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::regions::maxima::local_maxima;
 use crate::regions::watershed::UNKNOWN;
@@ -26,6 +23,7 @@ use crate::regions::{Connectivity, Flood, QueueRule, Runs, distance_to};
 use crate::resample::gaussian::{Edge, gaussian_filter, weights};
 
 use super::boundary::{boundary_of, mix};
+use super::label_scratch::{Box3, LabelScratch, size_of_box, voxels_of};
 use super::plan::Boundary;
 use super::planes::Planes;
 
@@ -37,17 +35,6 @@ const LEAST_VOXELS: usize = 1 << 18;
 
 /// A core is not divided below this length along any axis.
 const LEAST_CORE: usize = 8;
-
-/// A box: ranges of z, y and x.
-type Box3 = [Range<usize>; 3];
-
-fn size_of_box(part: &Box3) -> [usize; 3] {
-    [0, 1, 2].map(|axis| part[axis].len())
-}
-
-fn voxels_of(part: &Box3) -> usize {
-    size_of_box(part).iter().product()
-}
 
 /// What the blocks of a volume have in common.
 pub struct BoundaryBlocks<'a> {
@@ -78,7 +65,7 @@ struct Fields {
     probability: Vec<f32>,
 }
 
-/// What a pass over the blocks makes of one, `None` if the halo is too thin.
+/// What a pass does with a block: `false` if the halo is too thin, so that nothing was done.
 type Work<'w> = dyn Fn(&Block) -> Result<bool> + Sync + 'w;
 
 impl<'a> BoundaryBlocks<'a> {
@@ -511,62 +498,6 @@ fn spread_doubt(distance: &[f32], unsure: &mut [bool], size: [usize; 3]) {
                 waiting.push(next);
             }
         }
-    }
-}
-
-/// Labels of a volume in a file without a name.
-struct LabelScratch {
-    file: File,
-    size: [usize; 3],
-}
-
-impl LabelScratch {
-    fn new(folder: &Path, size: [usize; 3]) -> Result<LabelScratch> {
-        let file = tempfile::tempfile_in(folder)
-            .with_context(|| format!("{}: no file can be written there", folder.display()))?;
-        file.set_len(size.iter().product::<usize>() as u64 * 4)?;
-        Ok(LabelScratch { file, size })
-    }
-
-    /// Calls `each` with the number of the first voxel of every row of a box.
-    fn rows(&self, part: &Box3, mut each: impl FnMut(u64) -> Result<()>) -> Result<()> {
-        let [_, height, width] = self.size;
-        for z in part[0].clone() {
-            for y in part[1].clone() {
-                each(((z * height + y) * width + part[2].start) as u64)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&self, part: &Box3, labels: &[u32]) -> Result<()> {
-        let mut rows = labels.chunks_exact(part[2].len());
-        let mut bytes = Vec::new();
-        self.rows(part, |first| {
-            bytes.clear();
-            bytes.extend(rows.next().unwrap_or_default().iter().flat_map(|n| n.to_le_bytes()));
-            self.file.write_all_at(&bytes, first * 4).context("writing labels aside failed")
-        })
-    }
-
-    fn read(&self, part: &Box3) -> Result<Vec<u32>> {
-        let mut bytes = vec![0; part[2].len() * 4];
-        let mut labels = Vec::with_capacity(voxels_of(part));
-        self.rows(part, |first| {
-            self.file.read_exact_at(&mut bytes, first * 4)?;
-            labels.extend(bytes.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)));
-            Ok(())
-        })?;
-        Ok(labels)
-    }
-
-    /// Calls `each` with the labels of every slice.
-    fn each_slice(&self, mut each: impl FnMut(&mut [u32]) -> Result<()>) -> Result<()> {
-        for z in 0..self.size[0] {
-            let mut labels = self.read(&[z..z + 1, 0..self.size[1], 0..self.size[2]])?;
-            each(&mut labels)?;
-        }
-        Ok(())
     }
 }
 

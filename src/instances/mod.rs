@@ -9,6 +9,7 @@ mod boundary_blocks;
 mod cut;
 mod foreground;
 mod images;
+mod label_scratch;
 mod measure;
 pub mod naming;
 pub mod partners;
