@@ -8,10 +8,12 @@
 //! dies is told by its heartbeat. The first that knows a cause prints it, so that there is one
 //! error whatever the number of ranks.
 
+mod failure;
 mod group;
 mod place;
 mod start;
 
-pub use group::{Differs, Failed, Group};
+pub use failure::{Differs, Failed};
+pub use group::Group;
 pub use place::{Place, PlaceError};
 pub use start::{Ended, Ranks, UNTOLD, die_with_parent};
