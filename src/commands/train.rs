@@ -14,8 +14,8 @@ use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
 use crate::samples::Division;
 use crate::train::{
-    Beginning, Ended, Learner, Start, Trainer, TrainerSpec, TrainingData, TrainingPlan,
-    TrainingRun, Wish, claim_directory, first_difference, refuse_running,
+    Beginning, Ended, Learner, LearnerSpec, Start, StepSize, Trainer, TrainerSpec, TrainingData,
+    TrainingPlan, TrainingRun, Wish, claim_directory, first_difference, refuse_running,
 };
 
 use super::CommandSettings;
@@ -35,8 +35,7 @@ fn run(args: &cli::Train, reporter: &Reporter, group: &Group, number: usize) -> 
     }
     let tree = Tree::read(&args.common.config, &args.common.flags.overrides)?;
     let settings = CommandSettings::open(&tree, &args.common.flags)?;
-    let mut plan = TrainingPlan::read(&settings.top)?;
-    plan.learner.step.processes = group.size();
+    let plan = TrainingPlan::read(&settings.top)?;
     group.agree("configuration", &plan.configuration, |rank, own, first| {
         let difference = first_difference(own, first);
         format!("rank {rank} has another configuration than rank 0: {difference}")
@@ -60,8 +59,12 @@ fn run(args: &cli::Train, reporter: &Reporter, group: &Group, number: usize) -> 
     let (network, seed) = (plan.learner.network.clone(), plan.learner.seed);
     // All ranks draw alike if no seed is given, too.
     let drawn = group.text_of_first("seed", || Ok(rand::random::<u64>().to_string()))?;
-    plan.learner.seed = seed.or(drawn.parse().ok());
-    let mut learner = Learner::new(plan.learner, device)?;
+    let spec = LearnerSpec {
+        seed: seed.or(drawn.parse().ok()),
+        step: StepSize { processes: group.size(), ..plan.learner.step },
+        ..plan.learner
+    };
+    let mut learner = Learner::new(spec, device)?;
     let heritage = learner.begin(&beginning, &plan.configuration, seed)?;
     heritage.check_step(learner.step, &plan.trainer)?;
     group.agree("checkpoint", &format!("{:?}", learner.progress), |rank, _, _| {
