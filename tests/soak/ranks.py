@@ -29,9 +29,8 @@ import sys
 import tempfile
 import time
 
-import h5py
-import numpy as np
 import torch
+from kill_training import make_data
 
 TIMEOUT = 6
 # What a rank may take beyond the timeout to find out which rank is the cause (its own calls may
@@ -57,14 +56,6 @@ loaders:
   val: {{file_paths: ['{folder}/val.h5'], slice_builder: *slices,
     transformer: {{raw: [{{name: Standardize}}, {{name: ToTensor, expand_dims: true}}], label: [{{name: ToTensor, expand_dims: false, dtype: long}}]}}}}
 """
-
-
-def make_data(path, seed, depth):
-    generator = np.random.default_rng(seed)
-    raw = generator.normal(size=(depth, 32, 32)).astype("float32")
-    with h5py.File(path, "w") as file:
-        file["raw"] = raw
-        file["label"] = (raw > 0.5).astype("uint8")
 
 
 def ip(*words, command="ip"):

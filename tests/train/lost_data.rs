@@ -8,20 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use crate::learners::learner_spec;
 use crate::support::lab::Lab;
 use crate::support::program::{Run, program, with_config};
 use crate::support::tree;
 use log::LevelFilter;
-use unet3d::checkpoint::{Checkpoint, Form};
+use unet3d::checkpoint::Checkpoint;
 use unet3d::device::Precision;
 use unet3d::distributed::Group;
-use unet3d::model::NetworkSpec;
-use unet3d::optim::{OptimizerSpec, Scheduler};
 use unet3d::runtime::report::Reporter;
 use unet3d::samples::{Loader, Origin, SampleSet};
-use unet3d::train::{
-    Criteria, Learner, LearnerSpec, StepSize, Trainer, TrainerSpec, TrainingData, TrainingRun,
-};
+use unet3d::train::{Criteria, Learner, StepSize, Trainer, TrainerSpec, TrainingData, TrainingRun};
 use unet3d::volume::{Sample, Volume, Voxels};
 
 fn start(command: &str, config: &Path, options: &[&str]) -> Child {
@@ -168,19 +165,8 @@ loss: {name: BCEWithLogitsLoss}
     .replace('@', &lab.path("").display().to_string());
     let tree = tree(&yaml);
     let node = |name: &str| tree.root.get(name).unwrap();
-    let mut optimizer = OptimizerSpec::read(node("optimizer")).unwrap();
-    let spec = LearnerSpec {
-        network: NetworkSpec::read(node("model")).unwrap(),
-        scheduler: Scheduler::read(None, &mut optimizer).unwrap(),
-        optimizer,
-        precision: Precision::Fp32,
-        memory_format: None,
-        long: false,
-        seed: Some(1),
-        higher_is_better: true,
-        form: Form::Fork,
-        step: StepSize { processes: 1, batch_size: 1, accumulate: 1 },
-    };
+    let step = StepSize { processes: 1, batch_size: 1, accumulate: 1 };
+    let spec = learner_spec(&tree, Precision::Fp32, step);
     let loader = || Loader::new(Arc::new(Faulty), 1, 2, 1 << 30);
     let run = TrainingRun {
         learner: Learner::new(spec, tch::Device::Cpu).unwrap(),

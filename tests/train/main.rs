@@ -10,6 +10,7 @@ mod check_values;
 mod division;
 mod earlier_runs;
 mod labels;
+mod learners;
 mod lost_data;
 mod machine;
 mod memory_format;

@@ -11,24 +11,22 @@ use std::sync::atomic::AtomicBool;
 use log::LevelFilter;
 use ndarray::Array4;
 use tch::{Device, Kind, Tensor};
-use unet3d::checkpoint::{Checkpoint, Form};
+use unet3d::checkpoint::Checkpoint;
 use unet3d::config::Dialect;
 use unet3d::device::Precision;
 use unet3d::distributed::Group;
 use unet3d::loss::LOSSES;
 use unet3d::metric::{self, METRICS};
-use unet3d::model::NetworkSpec;
-use unet3d::optim::{OptimizerSpec, Scheduler};
 use unet3d::runtime::report::Reporter;
 use unet3d::samples::{Division, Loader, Origin, SampleSet};
 use unet3d::target::{Labels, Weights};
 use unet3d::train::{
-    Criteria, Learner, LearnerSpec, RunRecord, StepSize, Trainer, TrainerSpec, TrainingData,
-    TrainingRun,
+    Criteria, Learner, RunRecord, StepSize, Trainer, TrainerSpec, TrainingData, TrainingRun,
 };
 use unet3d::volume::{Element, OneHot, Sample, Values, Volume, Voxels};
 
 use crate::cases::{self, Case};
+use crate::learners::learner_spec;
 use crate::ranks::{again, answer, answers, as_rank, free_port, place};
 use crate::support::tree;
 
@@ -165,20 +163,9 @@ eval_metric: {{name: {}}}
     tree.set_dialect(dialect);
     loss.set_dialect(dialect);
     let node = |name: &str| tree.root.get(name).unwrap();
-    let mut optimizer = OptimizerSpec::read(node("optimizer")).unwrap();
     let [accumulate, batch_size] = step();
-    let spec = LearnerSpec {
-        network: NetworkSpec::read(node("model")).unwrap(),
-        scheduler: Scheduler::read(None, &mut optimizer).unwrap(),
-        optimizer,
-        precision: Precision::Fp64,
-        memory_format: None,
-        long: false,
-        seed: Some(5),
-        higher_is_better: true,
-        form: Form::Fork,
-        step: StepSize { processes: group.size(), batch_size, accumulate },
-    };
+    let size = StepSize { processes: group.size(), batch_size, accumulate };
+    let spec = learner_spec(&tree, Precision::Fp64, size);
     let division = Division { rank: group.rank(), ranks: group.size(), batches: accumulate };
     let loader = Loader::new(Arc::new(samples), batch_size, 1, 1 << 30).divided(division);
     let run = TrainingRun {
