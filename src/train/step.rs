@@ -125,12 +125,13 @@ pub fn train(
     let joined = loss.joined(learner.net.spec().out_channels as usize);
     let totals = if rounds > 1 {
         let own = first_pass(learner, loss, batches, group)?;
-        Some(over_ranks(group, own, &joined, learner.device)?)
+        let totals = over_ranks(group, own, &joined, learner.device)?;
+        timing.mark_with_sums(Part::FirstPass, group.spent());
+        Some(totals)
     } else {
         join_nothing(batches, group, &joined, learner.device)?;
         None
     };
-    timing.mark_with_sums(Part::FirstPass, group.spent());
     let Learner { net, optimizer, .. } = learner;
     let (mut all_logits, mut values) = (Vec::new(), Vec::new());
     let mut gradients: Vec<Tensor> = Vec::new();
