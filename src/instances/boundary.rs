@@ -4,13 +4,12 @@
 //! doi:10.7554/eLife.57613): seeds at the maxima of the distance to the boundary, a
 //! flood of the boundary probability, and a second one without the small regions.
 
-use std::thread;
-
 use anyhow::Result;
 
 use crate::regions::maxima::local_maxima;
 use crate::regions::{Connectivity, Flood, Runs, distance_to};
 use crate::resample::gaussian::{Edge, gaussian_filter};
+use crate::runtime::threads;
 
 use super::plan::Boundary;
 use super::planes::{Planes, slabs};
@@ -45,17 +44,8 @@ pub fn boundary_slices(
         let values = planes.read(slices)?;
         for group in values.chunks((height * width * threads.max(1)).max(1)) {
             let slice = |values| boundary_regions(plan, values, [1, height, width], spacing);
-            let found = thread::scope(|scope| {
-                let workers: Vec<_> = group
-                    .chunks_exact((height * width).max(1))
-                    .map(|values| scope.spawn(move || slice(values)))
-                    .collect();
-                workers
-                    .into_iter()
-                    .map(|worker| worker.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
-                    .collect::<Vec<_>>()
-            });
-            for (mut slice, count) in found {
+            let group = group.chunks_exact((height * width).max(1)).collect();
+            for (mut slice, count) in threads::map(group, threads, slice) {
                 slice.relabel_each(|label| label + before);
                 runs.append(slice);
                 before += count;

@@ -11,9 +11,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use anyhow::{Result, bail};
 
@@ -21,6 +19,7 @@ use crate::regions::maxima::local_maxima;
 use crate::regions::watershed::UNKNOWN;
 use crate::regions::{Connectivity, Flood, QueueRule, Runs, distance_to};
 use crate::resample::gaussian::{Edge, gaussian_filter, weights};
+use crate::runtime::threads;
 
 use super::boundary::{boundary_of, mix};
 use super::label_scratch::{Box3, LabelScratch, size_of_box, voxels_of};
@@ -138,24 +137,7 @@ impl<'a> BoundaryBlocks<'a> {
         let halo = self.halo;
         let mut cores = Vec::new();
         self.divide(self.planes.size().map(|n| 0..n), halo, &mut cores)?;
-        let next = AtomicUsize::new(0);
-        let failed = AtomicBool::new(false);
-        let run = || -> Result<()> {
-            while !failed.load(Ordering::Relaxed) {
-                let Some(core) = cores.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                self.solve(core.clone(), halo, work)
-                    .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-            }
-            Ok(())
-        };
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.threads.max(1)).map(|_| scope.spawn(run)).collect();
-            // All are joined before the first error is told.
-            let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
-            results
-                .into_iter()
-                .try_for_each(|result| result.unwrap_or_else(|p| std::panic::resume_unwind(p)))
-        })
+        threads::for_each(cores, self.threads, |(): &mut (), core| self.solve(core, halo, work))
     }
 
     /// Works on a core with a halo that is made thicker as long as it is too thin.

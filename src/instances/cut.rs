@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use anyhow::{Result, ensure};
 
@@ -11,6 +9,7 @@ use crate::regions::maxima::{apart, h_maxima, local_maxima};
 use crate::regions::{Connectivity, Flood, Region, Run, Runs, distance_to};
 use crate::resample::gaussian::{Edge, gaussian_filter, weights};
 use crate::runtime::memory::{bytes, ensure_bytes};
+use crate::runtime::threads;
 
 use super::plan::{Flooding, Height};
 use super::planes::{Planes, slabs};
@@ -191,27 +190,7 @@ impl Cutter<'_> {
         indices: &[usize],
         work: impl Fn(usize) -> Pieces + Sync,
     ) -> Vec<(usize, Pieces)> {
-        let next = AtomicUsize::new(0);
-        let worker = || {
-            let mut done = Vec::new();
-            while let Some(&index) = indices.get(next.fetch_add(1, Ordering::Relaxed)) {
-                done.push((index, work(index)));
-            }
-            done
-        };
-        let threads = self.threads.min(indices.len());
-        if threads < 2 {
-            return worker();
-        }
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-            workers
-                .into_iter()
-                .flat_map(|worker| {
-                    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                })
-                .collect()
-        })
+        threads::map(indices.to_vec(), self.threads, |index| (index, work(index)))
     }
 
     fn cut(&self, job: &RegionToCut, heights: Option<&Heights<'_>>) -> Pieces {

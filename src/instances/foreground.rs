@@ -1,12 +1,12 @@
 //! Regions of a probability above a threshold.
 
 use std::ops::Range;
-use std::thread;
 
 use anyhow::Result;
 
 use crate::regions::runs::{limit, stretches_above};
 use crate::regions::{Connectivity, Region, Run, Runs};
+use crate::runtime::threads;
 
 use super::plan::Foreground;
 use super::planes::{Planes, slabs};
@@ -57,19 +57,8 @@ pub fn above(
         let values = planes.read(slices)?;
         let rows = values.len() / width.max(1);
         let share = rows.div_ceil(threads.max(1)).max(height) * width;
-        let parts = thread::scope(|scope| {
-            let workers: Vec<_> = values
-                .chunks(share.max(1))
-                .map(|part| scope.spawn(|| rows_above(part, size, &limits)))
-                .collect();
-            workers
-                .into_iter()
-                .map(|worker| {
-                    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                })
-                .collect::<Vec<_>>()
-        });
-        for (runs, counts) in parts {
+        let parts = values.chunks(share.max(1)).collect();
+        for (runs, counts) in threads::map(parts, threads, |part| rows_above(part, size, &limits)) {
             strange.add(counts);
             found.iter_mut().zip(runs).for_each(|(found, runs)| found.append(runs));
         }

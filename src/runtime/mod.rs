@@ -6,3 +6,4 @@ pub mod report;
 pub mod shard;
 pub mod signals;
 pub mod surroundings;
+pub mod threads;

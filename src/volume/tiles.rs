@@ -1,10 +1,9 @@
 //! Parts of an array that threads fill side by side.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use anyhow::Result;
 use ndarray::{ArrayViewMut4, Axis};
+
+use crate::runtime::threads;
 
 /// A part of the array that is being filled: where it begins in the data set,
 /// and its voxels. (C, D, H, W)
@@ -44,30 +43,7 @@ pub(crate) fn for_each<T: Send, S: Default>(
     threads: usize,
     work: impl Fn(&mut S, [usize; 4], ArrayViewMut4<'_, T>) -> Result<()> + Sync,
 ) -> Result<()> {
-    let threads = threads.clamp(1, tiles.len().max(1));
-    let queue = Mutex::new(tiles.into_iter());
-    let failed = AtomicBool::new(false);
-    let run = || {
-        let mut state = S::default();
-        while !failed.load(Ordering::Relaxed) {
-            let tile = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
-            let Some((origin, tile)) = tile else { break };
-            work(&mut state, origin, tile)
-                .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-        }
-        Ok(())
-    };
-    if threads == 1 {
-        return run();
-    }
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-        // All are joined before the first error is told.
-        let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
-        results
-            .into_iter()
-            .try_for_each(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
+    threads::for_each(tiles, threads, |state: &mut S, (origin, tile)| work(state, origin, tile))
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@ mod job;
 mod section;
 mod stage;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Result, anyhow, bail};
@@ -18,6 +17,7 @@ use crate::instances::InstancesPlan;
 use crate::instances::partners::{predictions, shown};
 use crate::runtime::report::Reporter;
 use crate::runtime::signals::{Stopped, on_signals};
+use crate::runtime::threads;
 
 use images::Resources;
 use job::{Job, check_jobs};
@@ -104,29 +104,21 @@ fn run_all(
     let at_once = threads.min(jobs.len()).max(1);
     let resources =
         Resources { threads: (threads / at_once).max(1), memory: (options.memory << 20) / at_once };
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(vec![None; jobs.len()]);
-    let work = || {
-        while !stop.load(Ordering::Relaxed) {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(job) = jobs.get(index) else { break };
-            let name = shown(&job.input);
-            bar.set_message(name.clone());
-            let result = job.run(options, plan, resources).map_err(|fault| {
-                let text = format!("{fault:#}");
-                // Most errors name the file themselves.
-                if text.contains(&name) { text } else { format!("{name}: {text}") }
-            });
-            if let Ok(count) = result {
-                info!("{}: {count} region(s)", shown(&job.outputs()[0]));
-            }
-            results.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(result);
-            bar.inc(1);
+    threads::map(jobs.iter().collect(), at_once, |job: &Job| {
+        if stop.load(Ordering::Relaxed) {
+            return None;
         }
-    };
-    thread::scope(|scope| {
-        (1..at_once).for_each(|_| drop(scope.spawn(work)));
-        work();
-    });
-    results.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let name = shown(&job.input);
+        bar.set_message(name.clone());
+        let result = job.run(options, plan, resources).map_err(|fault| {
+            let text = format!("{fault:#}");
+            // Most errors name the file themselves.
+            if text.contains(&name) { text } else { format!("{name}: {text}") }
+        });
+        if let Ok(count) = result {
+            info!("{}: {count} region(s)", shown(&job.outputs()[0]));
+        }
+        bar.inc(1);
+        Some(result)
+    })
 }
