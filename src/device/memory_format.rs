@@ -1,4 +1,4 @@
-//! The order of a network's feature maps in memory, and which one is fast where.
+//! The order of a network's feature maps in memory, and which one is taken where.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub const MEMORY_FORMAT: Parameter = Parameter::choice(
     "memory_format",
     "channels_last",
     MemoryFormat::WORDS,
-    "order of feature maps in memory; if absent, the faster one on this kind of processor",
+    "order of feature maps in memory; if absent, chosen by kind of processor",
 )
 .optional();
 
@@ -94,7 +94,7 @@ impl fmt::Display for FormatChoice {
 }
 
 impl FormatChoice {
-    /// The format that was asked for, or the faster one as far as it is known.
+    /// The format that was asked for, or the usual one on the device.
     pub fn new(
         asked: Option<MemoryFormat>,
         device: Device,
@@ -114,7 +114,7 @@ impl FormatChoice {
         Self::on(&Processor::detect(), kinds, purpose)
     }
 
-    /// The faster format on a processor.
+    /// The format on a processor.
     fn on(processor: &Processor, kinds: Kinds, purpose: Purpose) -> Self {
         let measured = MEASURED.iter().find(|measured| measured.processor == *processor);
         FormatChoice {
@@ -177,7 +177,7 @@ impl fmt::Display for Processor {
     }
 }
 
-/// The faster formats on a kind of CPU, from `bench/network.py` (`bench/README.md`).
+/// The formats for a kind of CPU on which both were measured (`bench/README.md`).
 struct Measured {
     processor: Processor,
     /// Of training in float32 and float64.

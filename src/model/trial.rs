@@ -41,8 +41,8 @@ pub fn choose_format(
     let [slow, fast] = time(spec, kinds, purpose, [usual, usual.other()])?;
     let gain = slow / fast;
     let (format, outcome) = match gain >= WORTHWHILE {
-        true => (usual.other(), "faster"),
-        false => (usual, "the other one is not faster enough"),
+        true => (usual.other(), "the second is faster by 15 % or more"),
+        false => (usual, "the second is not faster by 15 %"),
     };
     let reason = format!(
         "timed on one layer ({}: {:.1} ms, {}: {:.1} ms; {outcome})",
